@@ -1,0 +1,1 @@
+//! Reads a secret from where the configuration says it is.

@@ -1,0 +1,23 @@
+//! Layer 4: where mail goes. A [`Destination`] takes one message for an envelope and answers for each recipient.
+
+pub mod maildir;
+pub mod smtp;
+
+use crate::mail::{Envelope, Message, Outcome};
+use async_trait::async_trait;
+
+/// A place to deliver to. It is shared by all collectors that name it, and keeps its own connections and limits.
+#[async_trait]
+pub trait Destination: Send + Sync {
+    /// Delivers the message, with the envelope's prefix and edits applied, and answers once per recipient, in the envelope's order.
+    ///
+    /// There is no error: a broken connection is [`Outcome::Deferred`] for each recipient, no answer to the final dot is [`Outcome::Unknown`].
+    /// The call ends by itself; if its future is dropped all the same, nothing is known about the outcome.
+    async fn deliver(&self, envelope: &Envelope, message: &Message) -> Vec<Outcome>;
+
+    /// The target in words, for logs: `lmtp unix:/run/dovecot/lmtp`.
+    fn name(&self) -> String;
+
+    /// Closes connections that nobody uses.
+    async fn rest(&self);
+}

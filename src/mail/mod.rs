@@ -1,0 +1,25 @@
+//! Layer 0: the words of the field, without any I/O: addresses, envelopes, headers, messages, keys, outcomes.
+
+pub mod address;
+pub mod canonical;
+pub mod content;
+pub mod envelope;
+pub mod fingerprint;
+pub mod header;
+pub mod key;
+pub mod message;
+pub mod outcome;
+pub mod secret;
+pub mod uidset;
+
+pub use address::{Address, AddressError, Domain};
+pub use canonical::Canonical;
+pub use content::Content;
+pub use envelope::{Envelope, Recipient, ReversePath};
+pub use fingerprint::Fingerprint;
+pub use header::{Field, HeaderBlock};
+pub use key::{CollectorId, Epoch, FolderName, MailboxId, MessageKey, RemoteUid, TraceId};
+pub use message::Message;
+pub use outcome::{Blame, Diagnosis, Outcome, Reply, Stage};
+pub use secret::Secret;
+pub use uidset::{KnownUids, Present, UidSet};

@@ -1,0 +1,159 @@
+//! What became of one recipient of one delivery. Only a positive answer is final; anything unknown means "not delivered".
+
+use std::fmt;
+
+/// The outcome for one recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The target took responsibility for this recipient (a 2xx after the final dot, or a durable file).
+    Delivered(Reply),
+    /// Not now; the copy at the source stays, and it is tried again.
+    Deferred(Diagnosis),
+    /// Never, says the target (a 5xx).
+    Rejected(Diagnosis),
+    /// No answer to the final dot: it may have been delivered (RFC 1047). Counted, tried again, never guessed.
+    Unknown(Diagnosis),
+}
+
+impl Outcome {
+    /// True if nothing more is to be done for this recipient.
+    pub fn is_delivered(&self) -> bool {
+        matches!(self, Outcome::Delivered(_))
+    }
+}
+
+/// A reply of an SMTP or LMTP server, with control characters replaced and cut to a length fit for logs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The three digits (RFC 5321 §4.2); 0 where the target has no codes (Maildir).
+    pub code: u16,
+    /// The enhanced status code (RFC 3463), e.g. (5, 1, 1).
+    pub enhanced: Option<(u8, u16, u16)>,
+    /// The text, lines joined by a blank.
+    pub text: String,
+}
+
+impl Reply {
+    /// Longest text that is kept, in octets.
+    pub const TEXT_OCTETS_MAX: usize = 500;
+
+    /// A reply with its text made harmless: control characters become `?`, what is too long is cut.
+    pub fn new(code: u16, enhanced: Option<(u8, u16, u16)>, text: &str) -> Self {
+        Reply { code, enhanced, text: harmless(text, Self::TEXT_OCTETS_MAX) }
+    }
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut gap = "";
+        if self.code != 0 {
+            write!(f, "{}", self.code)?;
+            gap = " ";
+        }
+        if let Some((class, subject, detail)) = self.enhanced {
+            write!(f, "{gap}{class}.{subject}.{detail}")?;
+            gap = " ";
+        }
+        if !self.text.is_empty() {
+            write!(f, "{gap}{}", self.text)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Text from outside, fit for a log line: control characters replaced by `?`, cut at `octets_max` on a character's border.
+pub fn harmless(text: &str, octets_max: usize) -> String {
+    let mut out = String::with_capacity(text.len().min(octets_max));
+    for c in text.chars() {
+        let c = if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') { '?' } else { c };
+        if out.len() + c.len_utf8() > octets_max {
+            out.push('…');
+            break;
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Why a delivery did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// The step that failed.
+    pub stage: Stage,
+    /// Who is to blame, which decides what stands still because of it.
+    pub blame: Blame,
+    /// The target's reply, if it gave one.
+    pub reply: Option<Reply>,
+    /// What happened, in words, when there was no reply: "connection refused", "timed out after 30 s".
+    pub text: String,
+}
+
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.stage)?;
+        match &self.reply {
+            Some(reply) if self.text.is_empty() => write!(f, "{reply}"),
+            Some(reply) => write!(f, "{} ({reply})", self.text),
+            None => f.write_str(&self.text),
+        }
+    }
+}
+
+/// Who a failure is about (resolution rules, section 7: replies).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The target as a whole: unreachable, refuses to serve, misconfigured. No message is to blame; the pass stops.
+    Target,
+    /// This message: its content, size or sender.
+    Message,
+    /// This recipient only: unknown, full, greylisted.
+    Recipient,
+}
+
+/// The step of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Finding and reaching the target.
+    Connect,
+    /// The greeting.
+    Greeting,
+    /// EHLO or LHLO.
+    Hello,
+    /// STARTTLS and the handshake.
+    Tls,
+    /// AUTH.
+    Auth,
+    /// MAIL FROM.
+    MailFrom,
+    /// RCPT TO.
+    RcptTo,
+    /// DATA.
+    Data,
+    /// The content, up to the answer to the final dot.
+    Content,
+    /// Writing a file of a Maildir.
+    File,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stage::Connect => "connect",
+            Stage::Greeting => "greeting",
+            Stage::Hello => "hello",
+            Stage::Tls => "tls",
+            Stage::Auth => "auth",
+            Stage::MailFrom => "mail from",
+            Stage::RcptTo => "rcpt to",
+            Stage::Data => "data",
+            Stage::Content => "content",
+            Stage::File => "file",
+        })
+    }
+}

@@ -1,0 +1,1 @@
+//! Layer 3: connections: TCP and unix sockets, TLS, time limits.

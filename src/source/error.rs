@@ -1,0 +1,97 @@
+//! What can go wrong at a source: what happened, where, what the server said, and what to do next.
+
+use crate::mail::outcome::harmless;
+use std::fmt;
+use std::time::Duration;
+
+/// An error of a source. `Display` is one line for logs.
+#[derive(Clone, Debug)]
+pub struct SourceError {
+    /// What kind of failure.
+    pub kind: SourceErrorKind,
+    /// The step, in the field's words: "connect", "greeting", "starttls", "login", "select", "list", "fetch", "dispose", "quit".
+    pub stage: &'static str,
+    /// `host:port`.
+    pub peer: String,
+    /// What happened, in words.
+    pub text: String,
+    /// What the server said, made harmless; never a secret.
+    pub server: Option<String>,
+    /// What the operator can do.
+    pub hint: Option<String>,
+}
+
+/// The kinds of failure, each with another consequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceErrorKind {
+    /// The name does not resolve.
+    Dns,
+    /// No connection.
+    Connect,
+    /// The channel cannot be secured: certificate, missing STARTTLS, handshake.
+    Tls,
+    /// The server refuses these credentials.
+    Auth,
+    /// The server has no time for us now (throttled, in use, unavailable); try later, as told.
+    Throttled,
+    /// No answer within the limit.
+    Timeout,
+    /// The connection ended.
+    Closed,
+    /// The server said something that the protocol does not allow, or more than our limits.
+    Protocol,
+    /// The folder cannot be opened, or an operation on it was refused.
+    Mailbox,
+    /// Our side: no space or an I/O error for the spool.
+    Disk,
+}
+
+/// When to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// With growing delays and jitter.
+    Backoff,
+    /// The credentials are refused: slowly, so that no account gets locked; at once when the secret changes or an operator asks.
+    Credentials,
+    /// Not before this time.
+    After(Duration),
+}
+
+impl SourceError {
+    /// An error without an answer of the server.
+    pub fn new(kind: SourceErrorKind, stage: &'static str, peer: &str, text: impl Into<String>) -> Self {
+        SourceError { kind, stage, peer: peer.to_owned(), text: text.into(), server: None, hint: None }
+    }
+
+    /// Adds what the server said.
+    pub fn said(mut self, server: &str) -> Self {
+        self.server = Some(harmless(server.trim(), 300));
+        self
+    }
+
+    /// Adds what to do.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// When to try again.
+    pub fn retry(&self) -> Retry {
+        match self.kind {
+            SourceErrorKind::Auth => Retry::Credentials,
+            _ => Retry::Backoff,
+        }
+    }
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.peer, self.stage, self.text)?;
+        if let Some(server) = &self.server {
+            write!(f, " (server said: {server})")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for SourceError {}

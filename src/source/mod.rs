@@ -1,0 +1,158 @@
+//! Layer 4: where mail comes from. A [`Source`] opens a [`Session`] with one mailbox; a session lists, fetches and disposes by UID.
+//!
+//! The rules that every implementation keeps:
+//!
+//! - A command is done only at its own positive answer. End of stream, NO, BAD, -ERR and BYE are errors, and an empty listing after an error is an error.
+//! - Only a complete message is yielded.
+//! - Nothing is marked, moved or deleted but by [`Session::dispose`].
+//! - Time limits live inside: a call ends by itself, so that nobody has to drop its future.
+
+pub mod error;
+pub mod imap;
+pub mod pop3;
+
+pub use error::{Retry, SourceError, SourceErrorKind};
+
+use crate::mail::{Epoch, FolderName, KnownUids, Message, Present, RemoteUid};
+use async_trait::async_trait;
+
+/// A mailbox that can be connected to.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// Connects, secures the channel, logs in.
+    async fn open(&self) -> Result<Box<dyn Session>, SourceError>;
+}
+
+/// A session with one mailbox. After any error the session is used no more, but for [`Session::abandon`].
+#[async_trait]
+pub trait Session: Send {
+    /// Opens a folder for collecting.
+    async fn select(&mut self, folder: &FolderName) -> Result<Selected, SourceError>;
+
+    /// Lists the messages that `want` asks for, in the order in which they should be collected.
+    async fn list(&mut self, want: Want) -> Result<Listing, SourceError>;
+
+    /// Asks for these messages, whole; they then come by [`Session::next_message`]. Called again only when the former request is used up.
+    /// `generation` of each key is 0 unless the ledger says otherwise.
+    async fn fetch(&mut self, batch: Vec<Wanted>) -> Result<(), SourceError>;
+
+    /// The next of the messages that were asked for, or `None` when all have been answered for.
+    async fn next_message(&mut self) -> Result<Option<Fetched>, SourceError>;
+
+    /// Asks the server to do `how` with these messages. Only ever called with what the ledger says is final.
+    async fn dispose(&mut self, uids: &[RemoteUid], how: Disposal) -> Result<Disposed, SourceError>;
+
+    /// Ends the session in order. Tells which of the disposals that were only requested are now confirmed (POP3: those before QUIT's +OK).
+    async fn close(self: Box<Self>) -> Result<Vec<RemoteUid>, SourceError>;
+
+    /// Ends the session at once, without LOGOUT or QUIT: after an error, or with answers outstanding.
+    async fn abandon(self: Box<Self>);
+}
+
+/// A folder as SELECT (or STAT) described it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selected {
+    /// UIDVALIDITY; never 0 for IMAP, always 0 for POP3.
+    pub epoch: Epoch,
+    /// How many messages the folder holds.
+    pub exists: u64,
+    /// The UID that the next arriving message will get at least, if the server said so (RFC 9051 §2.3.1.1).
+    pub uid_next: Option<u32>,
+    /// False if the server can only expunge everything that anybody flagged (no UIDPLUS): deleting then means flagging.
+    pub can_delete: bool,
+}
+
+/// What to list.
+#[derive(Clone, Debug)]
+pub struct Want {
+    /// Messages above this UID (IMAP; 0 for all). A POP3 listing is always complete.
+    pub above: u32,
+    /// These as well, whatever their number: exceptions of earlier passes that are due again.
+    pub also: Vec<RemoteUid>,
+    /// Only messages without \Seen (IMAP); does not touch `also`.
+    pub unseen: bool,
+    /// Whether sizes are wanted: they cost a bridge a download of each message, so only if a limit is set.
+    pub sizes: bool,
+    /// Whether every message of the folder must be looked at, so that what has vanished can be pruned (IMAP).
+    pub complete: bool,
+    /// Messages that are not to be yielded (but for those in `also`).
+    pub known: KnownUids,
+    /// Most messages to yield; more wait for the next listing.
+    pub limit: usize,
+}
+
+/// The messages of a folder that the caller has to know of.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// What was listed and is not known, in collecting order (oldest first), at most `limit`.
+    pub messages: Vec<Listed>,
+    /// True if the limit cut the listing.
+    pub more: bool,
+    /// Those of `also` that are no longer there.
+    pub vanished: Vec<RemoteUid>,
+    /// Everything that is present, if every message was looked at.
+    pub present: Option<Present>,
+}
+
+/// One listed message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its UID.
+    pub uid: RemoteUid,
+    /// Its size as the server says, if it was asked for; a hint that is never trusted.
+    pub size: Option<u64>,
+}
+
+/// A message to fetch.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Its UID.
+    pub uid: RemoteUid,
+    /// The ledger's generation for it.
+    pub generation: u32,
+    /// The size that the listing gave.
+    pub size: Option<u64>,
+}
+
+/// What came of one requested message.
+#[derive(Debug)]
+pub enum Fetched {
+    /// It is here, complete.
+    Message(Box<Message>),
+    /// The server did not deliver this one (vanished, an error for it alone); the others go on.
+    Missing {
+        /// Which.
+        uid: RemoteUid,
+        /// What the server said.
+        reason: String,
+    },
+    /// It turned out larger than the limit, and its octets were thrown away.
+    TooLarge {
+        /// Which.
+        uid: RemoteUid,
+        /// Octets that the server announced or sent.
+        octets: u64,
+    },
+}
+
+/// What to do with a source copy whose recipients are all final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Disposal {
+    /// Nothing.
+    Keep,
+    /// Set \Seen.
+    MarkSeen,
+    /// Delete it for good.
+    Delete,
+}
+
+/// How far a disposal got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposed {
+    /// Done.
+    Confirmed,
+    /// Asked for; done when the session ends in order (POP3).
+    Requested,
+    /// Flagged \Deleted and left: the server has no UIDPLUS, and a plain EXPUNGE would take mail that others flagged.
+    FlaggedOnly,
+}

@@ -1,0 +1,4 @@
+//! To come.
+pub struct Intake;
+pub struct Spool;
+pub struct SpoolError;
