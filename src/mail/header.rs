@@ -47,7 +47,13 @@ pub struct Edit {
 impl HeaderBlock {
     /// Reads the fields at the start of a message in canonical form (see [`super::canonical`]). `start` may hold more than the header.
     pub fn parse(start: Bytes) -> Self {
+        Self::parse_start(start, false)
+    }
+
+    /// The same, where the message goes on behind `start` if `more` is set: a field that the cut may have gone through is not read.
+    pub fn parse_start(start: Bytes, more: bool) -> Self {
         let limit = start.len().min(HEADER_OCTETS_MAX);
+        let more = more || start.len() > limit;
         let text = &start[..limit];
         let mut at = if text.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
         let mut fields: Vec<Field> = Vec::new();
@@ -55,9 +61,12 @@ impl HeaderBlock {
         let mut truncated = false;
         let body_start = loop {
             let Some(len) = memchr::memmem::find(&text[at..], b"\r\n").map(|n| n + 2) else {
-                // No line end before the limit: the rest is not a header, or more than we read.
-                truncated = at < text.len();
-                break at;
+                // The end of the message, or of what we read of it: then the last field may go on behind the cut, and is left alone.
+                truncated = more || at < text.len();
+                break match fields.last() {
+                    Some(last) if truncated && last.whole.end == at => fields.pop().map_or(at, |last| last.whole.start),
+                    _ => at,
+                };
             };
             let line = &text[at..at + len];
             let continues = matches!(line[0], b' ' | b'\t');
