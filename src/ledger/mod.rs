@@ -1,1 +1,157 @@
-//! Layer 3: the ledger.
+//! Layer 3: the ledger: what was delivered to whom, durable before anything happens at the source.
+//!
+//! State belongs to the mailbox (protocol, host, login), its folder and its epoch. A mailbox that is kept on the server stays cheap: a pass
+//! reads and writes a watermark and the exceptions. Only the *domain* is in the trait; SQL and transactions are not.
+//!
+//! What is kept about a message, by its state:
+//!
+//! | state | where | until |
+//! |---|---|---|
+//! | being delivered | the batch, one row a folder | the batch is finished; after a crash its messages are *in doubt* |
+//! | [`State::Pending`], [`State::Left`], [`State::Skipped`] | an exception | it is settled, or gone from the server |
+//! | [`State::Owed`]: every recipient is final, the copy still stands | an exception | the disposal is confirmed |
+//! | [`State::Flagged`]: \Deleted is set and nobody expunged | an exception | it is gone from the server |
+//! | [`State::Kept`] | its UID and fingerprint, written once | it is gone from the server |
+
+mod schema;
+pub mod sqlite;
+pub mod state;
+#[cfg(test)]
+pub(crate) mod suite;
+
+pub use state::{Pending, State, due};
+
+use crate::mail::{Epoch, Fingerprint, FolderName, KnownUids, MailboxId, Present, RemoteUid};
+use async_trait::async_trait;
+use std::collections::BTreeMap;
+
+/// A store of what was delivered. Every write is durable when its future resolves; a write under a stale claim changes nothing.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// This installation's id and key, made once.
+    async fn instance(&self) -> Result<Instance, LedgerError>;
+
+    /// Takes the mailbox for one pass. Every earlier claim on it is stale from now on.
+    async fn claim(&self, mailbox: &MailboxId) -> Result<Claim, LedgerError>;
+
+    /// Where an earlier pass got to in this folder. A batch that no pass finished (a crash) becomes exceptions that are in doubt.
+    async fn progress(&self, claim: &Claim, folder: &FolderName, epoch: Epoch, history: History) -> Result<Progress, LedgerError>;
+
+    /// Notes, before the first DATA, which messages are about to be delivered.
+    async fn begin(&self, place: &Place, batch: &[RemoteUid]) -> Result<(), LedgerError>;
+
+    /// Records what became of one message.
+    async fn record(&self, place: &Place, entry: Entry) -> Result<(), LedgerError>;
+
+    /// Ends a batch: notes what was disposed of and how far everything is settled.
+    async fn finish(&self, place: &Place, finished: Finished) -> Result<(), LedgerError>;
+
+    /// Forgets what is gone from the server; returns how many. Only ever called with a complete listing.
+    async fn prune(&self, place: &Place, present: &Present) -> Result<u64, LedgerError>;
+
+    /// True if a message of this identity was collected from this folder in an earlier epoch.
+    async fn seen_before(&self, place: &Place, fingerprint: &Fingerprint) -> Result<bool, LedgerError>;
+}
+
+/// Who this installation is: for loop markers that outsiders cannot forge.
+#[derive(Clone)]
+pub struct Instance {
+    /// Public.
+    pub id: [u8; 16],
+    /// Secret.
+    pub key: [u8; 32],
+}
+
+/// The right to write for a mailbox, until somebody else claims it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    pub(crate) mailbox: i64,
+    pub(crate) token: i64,
+}
+
+/// One folder in one epoch, under a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub(crate) claim: Claim,
+    pub(crate) folder: i64,
+}
+
+/// Which of the kept messages a pass has to know of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum History {
+    /// None: `collect: all`.
+    None,
+    /// Those above the watermark (IMAP), or all (POP3).
+    AboveWatermark,
+    /// All: `collect: unseen`.
+    Full,
+}
+
+/// Where earlier passes got to.
+#[derive(Debug)]
+pub struct Progress {
+    /// What writes go to.
+    pub place: Place,
+    /// Every message up to this UID is settled or an exception (IMAP; 0 at first).
+    pub watermark: u32,
+    /// Messages that are not settled, and those whose copy is owed a disposal.
+    pub exceptions: BTreeMap<RemoteUid, State>,
+    /// Kept messages, as far as they were asked for.
+    pub kept: KnownUids,
+    /// How many messages are kept in all.
+    pub kept_count: u64,
+    /// True if an earlier epoch of this folder has identities: then each new message is compared before it is delivered.
+    pub rematch: bool,
+}
+
+/// What became of one message.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Which.
+    pub uid: RemoteUid,
+    /// Its state from now on.
+    pub state: State,
+    /// Its identity, if it was fetched.
+    pub fingerprint: Option<Fingerprint>,
+}
+
+/// The end of a batch, or of disposals that were owed.
+#[derive(Clone, Debug, Default)]
+pub struct Finished {
+    /// Deleted at the source, confirmed: forgotten.
+    pub deleted: Vec<RemoteUid>,
+    /// Flagged \Deleted, and left by a server without UIDPLUS.
+    pub flagged: Vec<RemoteUid>,
+    /// Disposed of and still there (marked, or kept after all): history from now on.
+    pub kept: Vec<RemoteUid>,
+    /// Vanished from the server without us: forgotten.
+    pub vanished: Vec<RemoteUid>,
+    /// Every message up to this UID is settled or an exception.
+    pub watermark: Option<u32>,
+}
+
+/// Why the ledger did not do what it was asked. Nothing was recorded then, and nothing may be disposed of.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// Another pass claimed the mailbox since.
+    #[error("another pass has claimed this mailbox; this one records nothing more")]
+    Fenced,
+    /// The store failed: disk full, I/O error, locked, corrupt.
+    #[error("ledger {path}: {text}")]
+    Store {
+        /// The file.
+        path: String,
+        /// What it said.
+        text: String,
+    },
+    /// The file was written by a newer version.
+    #[error("ledger {path} has schema version {found}, this program knows up to {known}: it was written by a newer mailgather")]
+    Newer {
+        /// The file.
+        path: String,
+        /// Its version.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+}

@@ -1,0 +1,499 @@
+//! The ledger in a SQLite file: one thread writes, what arrives while it waits for the disk is its next transaction (group commit).
+//!
+//! WAL with `synchronous=FULL`: a commit that returned survives a power cut (<https://sqlite.org/pragma.html#pragma_synchronous>). An fsync a
+//! row would manage some hundred rows a second; a group manages tens of thousands.
+
+use super::{Claim, Entry, Finished, History, Instance, Ledger, LedgerError, Pending, Place, Progress, State, schema};
+use crate::mail::{Epoch, Fingerprint, FolderName, KnownUids, MailboxId, Present, RemoteUid, UidSet};
+use async_trait::async_trait;
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
+use std::collections::BTreeMap;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// Writes that may wait for the writer; more wait in their callers.
+const QUEUE_MAX: usize = 4096;
+/// Most writes of one transaction.
+const GROUP_MAX: usize = 4096;
+/// How long another process may hold the file (a backup, the `sqlite3` shell).
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The embedded ledger. Dropping it ends its thread once all writes are done.
+pub struct SqliteLedger {
+    path: PathBuf,
+    jobs: mpsc::Sender<Job>,
+}
+
+/// One write: applied inside the group's transaction, and told after the commit how that went.
+type Job = Box<dyn FnOnce(&Connection) -> Told + Send>;
+type Told = Box<dyn FnOnce(Result<(), LedgerError>) + Send>;
+
+impl SqliteLedger {
+    /// Opens or makes the file, readable by its owner only. Blocks on the disk.
+    pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        let failed = |error: &dyn std::fmt::Display| store_error(path, error);
+        // Made by us first, so that it never is readable by others, not even for a moment; SQLite gives -wal and -shm the same mode.
+        std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(|error| failed(&error))?;
+        let mut connection = Connection::open(path).map_err(|error| failed(&error))?;
+        let set_up = |connection: &mut Connection| {
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            connection.pragma_update(None, "foreign_keys", false)?;
+            connection.set_prepared_statement_cache_capacity(64);
+            schema::migrate(connection)
+        };
+        if let Err(found) = set_up(&mut connection).map_err(|error| failed(&error))? {
+            return Err(LedgerError::Newer { path: path.display().to_string(), found, known: schema::STEPS.len() as i64 });
+        }
+        let (jobs, queue) = mpsc::channel(QUEUE_MAX);
+        let writer_path = path.to_owned();
+        std::thread::Builder::new()
+            .name("ledger".into())
+            .spawn(move || write_all(&writer_path, &connection, queue))
+            .map_err(|error| failed(&error))?;
+        Ok(SqliteLedger { path: path.into(), jobs })
+    }
+
+    /// Runs `apply` in the next group; resolves when the group is durable.
+    async fn write<T: Send + 'static>(&self, apply: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static) -> Result<T, LedgerError> {
+        let (answer, answered) = oneshot::channel();
+        let path = self.path.clone();
+        let job: Job = Box::new(move |connection| {
+            let result = in_savepoint(connection, apply).map_err(|failure| failure.named(&path));
+            Box::new(move |committed| {
+                let _ = answer.send(committed.and(result));
+            })
+        });
+        let gone = || store_error(&self.path, &"the write was not done (the file is locked or cannot be written; see the log)");
+        self.jobs.send(job).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+}
+
+/// The writer's life: a group of jobs, one transaction, then the answers.
+fn write_all(path: &Path, connection: &Connection, mut queue: mpsc::Receiver<Job>) {
+    while let Some(first) = queue.blocking_recv() {
+        let mut told = Vec::new();
+        let apply = || -> rusqlite::Result<()> {
+            connection.execute_batch("BEGIN IMMEDIATE")?;
+            told.push(first(connection));
+            while told.len() < GROUP_MAX
+                && let Ok(job) = queue.try_recv()
+            {
+                told.push(job(connection));
+            }
+            connection.execute_batch("COMMIT")
+        };
+        let committed = apply().map_err(|error| {
+            if !connection.is_autocommit() {
+                let _ = connection.execute_batch("ROLLBACK");
+            }
+            tracing::error!(event = "ledger_failed", path = %path.display(), error = %error);
+            store_error(path, &error)
+        });
+        told.into_iter().for_each(|tell| tell(committed.clone()));
+    }
+}
+
+/// A job that fails half-way leaves nothing in the group's transaction.
+fn in_savepoint<T>(connection: &Connection, apply: impl FnOnce(&Connection) -> Result<T, Failure>) -> Result<T, Failure> {
+    connection.execute_batch("SAVEPOINT job")?;
+    let result = apply(connection);
+    connection.execute_batch(if result.is_ok() { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" })?;
+    result
+}
+
+/// A failure inside a job, before it knows the file's name.
+enum Failure {
+    Fenced,
+    Sql(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Failure::Sql(error)
+    }
+}
+
+impl Failure {
+    fn named(self, path: &Path) -> LedgerError {
+        match self {
+            Failure::Fenced => LedgerError::Fenced,
+            Failure::Sql(error) => store_error(path, &error),
+        }
+    }
+}
+
+fn store_error(path: &Path, error: &dyn std::fmt::Display) -> LedgerError {
+    LedgerError::Store { path: path.display().to_string(), text: error.to_string() }
+}
+
+/// Every write checks that no later pass claimed the mailbox.
+fn fence(connection: &Connection, claim: Claim) -> Result<(), Failure> {
+    let token: Option<i64> =
+        connection.prepare_cached("SELECT token FROM mailbox WHERE id = ?1")?.query_row([claim.mailbox], |row| row.get(0)).optional()?;
+    if token == Some(claim.token) { Ok(()) } else { Err(Failure::Fenced) }
+}
+
+#[async_trait]
+impl Ledger for SqliteLedger {
+    async fn instance(&self) -> Result<Instance, LedgerError> {
+        self.write(|connection| {
+            // SQLite's randomblob comes from a generator seeded by the system's.
+            connection.execute("INSERT INTO instance (one, id, key) VALUES (1, randomblob(16), randomblob(32)) ON CONFLICT DO NOTHING", [])?;
+            Ok(connection.query_row("SELECT id, key FROM instance", [], |row| Ok(Instance { id: row.get(0)?, key: row.get(1)? }))?)
+        })
+        .await
+    }
+
+    async fn claim(&self, mailbox: &MailboxId) -> Result<Claim, LedgerError> {
+        let MailboxId { protocol, host, login } = mailbox.clone();
+        self.write(move |connection| {
+            let sql = "INSERT INTO mailbox (protocol, host, login, token, claimed_at) VALUES (?1, ?2, ?3, 1, unixepoch())
+                       ON CONFLICT (protocol, host, login) DO UPDATE SET token = token + 1, claimed_at = unixepoch() RETURNING id, token";
+            Ok(connection.query_row(sql, params![protocol, host, login], |row| Ok(Claim { mailbox: row.get(0)?, token: row.get(1)? }))?)
+        })
+        .await
+    }
+
+    async fn progress(&self, claim: &Claim, folder: &FolderName, epoch: Epoch, history: History) -> Result<Progress, LedgerError> {
+        let (claim, folder) = (*claim, folder.clone());
+        self.write(move |connection| {
+            fence(connection, claim)?;
+            let sql = "INSERT INTO folder (mailbox, name, epoch) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET name = name RETURNING id, watermark";
+            let (id, watermark): (i64, u32) = connection.query_row(sql, params![claim.mailbox, folder.as_str(), epoch.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            doubt_unfinished_batch(connection, id)?;
+            let exceptions = exceptions(connection, id)?;
+            let (kept, kept_count) = kept(connection, id, watermark, history)?;
+            let others = "SELECT EXISTS (SELECT 1 FROM folder f JOIN kept k ON k.folder = f.id WHERE f.mailbox = ?1 AND f.name = ?2 AND f.id <> ?3)
+                              OR EXISTS (SELECT 1 FROM folder f JOIN exception e ON e.folder = f.id WHERE f.mailbox = ?1 AND f.name = ?2 AND f.id <> ?3 AND e.state = 'owed')";
+            let rematch = connection.query_row(others, params![claim.mailbox, folder.as_str(), id], |row| row.get(0))?;
+            Ok(Progress { place: Place { claim, folder: id }, watermark, exceptions, kept, kept_count, rematch })
+        })
+        .await
+    }
+
+    async fn begin(&self, place: &Place, batch: &[RemoteUid]) -> Result<(), LedgerError> {
+        let (place, uids) = (*place, encode_batch(batch));
+        self.write(move |connection| {
+            fence(connection, place.claim)?;
+            connection.prepare_cached("INSERT OR REPLACE INTO batch (folder, uids) VALUES (?1, ?2)")?.execute(params![place.folder, uids])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn record(&self, place: &Place, entry: Entry) -> Result<(), LedgerError> {
+        let place = *place;
+        self.write(move |connection| {
+            fence(connection, place.claim)?;
+            match &entry.state {
+                State::Kept => keep(connection, place.folder, &entry.uid, entry.fingerprint.as_ref()),
+                state => except(connection, place.folder, &entry.uid, state, entry.fingerprint.as_ref()),
+            }
+        })
+        .await
+    }
+
+    async fn finish(&self, place: &Place, finished: Finished) -> Result<(), LedgerError> {
+        let place = *place;
+        self.write(move |connection| {
+            fence(connection, place.claim)?;
+            for uid in finished.deleted.iter().chain(&finished.vanished) {
+                connection.prepare_cached("DELETE FROM exception WHERE folder = ?1 AND uid = ?2")?.execute(params![place.folder, Uid(uid)])?;
+                connection.prepare_cached("DELETE FROM kept WHERE folder = ?1 AND uid = ?2")?.execute(params![place.folder, Uid(uid)])?;
+            }
+            for uid in &finished.flagged {
+                connection.prepare_cached("UPDATE exception SET state = 'flagged' WHERE folder = ?1 AND uid = ?2")?.execute(params![place.folder, Uid(uid)])?;
+            }
+            for uid in &finished.kept {
+                let sql = "INSERT OR REPLACE INTO kept (folder, uid, fingerprint) SELECT folder, uid, fingerprint FROM exception WHERE folder = ?1 AND uid = ?2";
+                connection.prepare_cached(sql)?.execute(params![place.folder, Uid(uid)])?;
+                connection.prepare_cached("DELETE FROM exception WHERE folder = ?1 AND uid = ?2")?.execute(params![place.folder, Uid(uid)])?;
+            }
+            if let Some(watermark) = finished.watermark {
+                connection.prepare_cached("UPDATE folder SET watermark = max(watermark, ?2) WHERE id = ?1")?.execute(params![place.folder, watermark])?;
+            }
+            connection.prepare_cached("DELETE FROM batch WHERE folder = ?1")?.execute([place.folder])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn prune(&self, place: &Place, present: &Present) -> Result<u64, LedgerError> {
+        let (place, present) = (*place, present.clone());
+        self.write(move |connection| {
+            fence(connection, place.claim)?;
+            let mut pruned = 0;
+            for table in ["kept", "exception"] {
+                let mut gone = Vec::new();
+                let mut select = connection.prepare(&format!("SELECT uid FROM {table} WHERE folder = ?1"))?;
+                let mut rows = select.query([place.folder])?;
+                while let Some(row) = rows.next()? {
+                    let uid = uid_of(row, 0)?;
+                    if !present.contains(&uid) {
+                        gone.push(uid);
+                    }
+                }
+                let mut delete = connection.prepare(&format!("DELETE FROM {table} WHERE folder = ?1 AND uid = ?2"))?;
+                for uid in &gone {
+                    delete.execute(params![place.folder, Uid(uid)])?;
+                }
+                pruned += gone.len() as u64;
+            }
+            Ok(pruned)
+        })
+        .await
+    }
+
+    async fn seen_before(&self, place: &Place, fingerprint: &Fingerprint) -> Result<bool, LedgerError> {
+        let (place, fingerprint) = (*place, *fingerprint);
+        self.write(move |connection| {
+            // Rare (only after UIDVALIDITY changed), so that a scan of the older epochs is good enough.
+            let sql = "SELECT EXISTS (SELECT 1 FROM folder now JOIN folder f ON f.mailbox = now.mailbox AND f.name = now.name AND f.id <> now.id
+                       WHERE now.id = ?1 AND (EXISTS (SELECT 1 FROM kept k WHERE k.folder = f.id AND k.fingerprint = ?2)
+                       OR EXISTS (SELECT 1 FROM exception e WHERE e.folder = f.id AND e.state IN ('owed', 'flagged') AND e.fingerprint = ?2)))";
+            Ok(connection.prepare_cached(sql)?.query_row(params![place.folder, fingerprint.0.as_slice()], |row| row.get(0))?)
+        })
+        .await
+    }
+}
+
+/// Messages of a batch that nobody finished and that have no outcome may have been delivered: they become exceptions in doubt.
+fn doubt_unfinished_batch(connection: &Connection, folder: i64) -> Result<(), Failure> {
+    let batch: Option<Vec<u8>> = connection.query_row("SELECT uids FROM batch WHERE folder = ?1", [folder], |row| row.get(0)).optional()?;
+    for uid in batch.map(|octets| decode_batch(&octets)).unwrap_or_default() {
+        let settled = "SELECT EXISTS (SELECT 1 FROM kept WHERE folder = ?1 AND uid = ?2)";
+        if connection.prepare_cached(settled)?.query_row(params![folder, Uid(&uid)], |row| row.get(0))? {
+            continue;
+        }
+        let sql =
+            "INSERT INTO exception (folder, uid, state, in_doubt, reason) VALUES (?1, ?2, 'pending', 1, 'the program ended during its delivery')
+                   ON CONFLICT DO UPDATE SET in_doubt = in_doubt + 1, state = 'pending', next_try = 0 WHERE state NOT IN ('owed', 'flagged')";
+        connection.prepare_cached(sql)?.execute(params![folder, Uid(&uid)])?;
+    }
+    connection.execute("DELETE FROM batch WHERE folder = ?1", [folder])?;
+    Ok(())
+}
+
+fn keep(connection: &Connection, folder: i64, uid: &RemoteUid, fingerprint: Option<&Fingerprint>) -> Result<(), Failure> {
+    let fingerprint = fingerprint.map(|f| f.0.as_slice());
+    connection.prepare_cached("INSERT OR REPLACE INTO kept (folder, uid, fingerprint) VALUES (?1, ?2, ?3)")?.execute(params![
+        folder,
+        Uid(uid),
+        fingerprint
+    ])?;
+    connection.prepare_cached("DELETE FROM exception WHERE folder = ?1 AND uid = ?2")?.execute(params![folder, Uid(uid)])?;
+    Ok(())
+}
+
+fn except(connection: &Connection, folder: i64, uid: &RemoteUid, state: &State, fingerprint: Option<&Fingerprint>) -> Result<(), Failure> {
+    let none = Pending::default();
+    let (word, pending, number) = match state {
+        State::Pending(pending) => ("pending", pending, 0),
+        State::Owed => ("owed", &none, 0),
+        State::Flagged => ("flagged", &none, 0),
+        State::Left { rules, .. } => ("left", &none, rules.cast_signed()),
+        State::Skipped { octets } => ("skipped", &none, octets.cast_signed()),
+        State::Kept => ("kept", &none, 0),
+    };
+    let (reason, next_try) = match state {
+        State::Left { reason, next_try, .. } => (reason.as_str(), *next_try),
+        _ => (pending.reason.as_str(), pending.next_try),
+    };
+    let sql = "INSERT OR REPLACE INTO exception (folder, uid, state, tries, first, next_try, in_doubt, done, reason, number, fingerprint)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+    connection.prepare_cached(sql)?.execute(params![
+        folder,
+        Uid(uid),
+        word,
+        pending.tries,
+        pending.first,
+        next_try,
+        pending.in_doubt,
+        pending.done.join("\n"),
+        reason,
+        number,
+        fingerprint.map(|f| f.0.as_slice()),
+    ])?;
+    Ok(())
+}
+
+fn exceptions(connection: &Connection, folder: i64) -> Result<BTreeMap<RemoteUid, State>, Failure> {
+    let mut select =
+        connection.prepare("SELECT uid, state, tries, first, next_try, in_doubt, done, reason, number FROM exception WHERE folder = ?1")?;
+    let mut rows = select.query([folder])?;
+    let mut found = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let word: String = row.get(1)?;
+        let number: i64 = row.get(8)?;
+        let done: String = row.get(6)?;
+        let pending = Pending {
+            tries: row.get(2)?,
+            first: row.get(3)?,
+            next_try: row.get(4)?,
+            in_doubt: row.get(5)?,
+            done: done.lines().map(str::to_owned).collect(),
+            reason: row.get(7)?,
+        };
+        let state = match word.as_str() {
+            "owed" => State::Owed,
+            "flagged" => State::Flagged,
+            "left" => State::Left { reason: pending.reason, rules: number.cast_unsigned(), next_try: pending.next_try },
+            "skipped" => State::Skipped { octets: number.cast_unsigned() },
+            // Anything else is not final: unknown means not delivered.
+            _ => State::Pending(pending),
+        };
+        found.insert(uid_of(row, 0)?, state);
+    }
+    Ok(found)
+}
+
+fn kept(connection: &Connection, folder: i64, watermark: u32, history: History) -> Result<(KnownUids, u64), Failure> {
+    let count: u64 = connection.query_row("SELECT count(*) FROM kept WHERE folder = ?1", [folder], |row| row.get::<_, i64>(0))?.cast_unsigned();
+    let mut known = KnownUids::new();
+    let above = match history {
+        History::None => return Ok((known, count)),
+        History::AboveWatermark => watermark,
+        History::Full => 0,
+    };
+    let mut select = connection.prepare("SELECT uid FROM kept WHERE folder = ?1 AND uid > ?2 ORDER BY uid")?;
+    let mut rows = select.query(params![folder, above])?;
+    while let Some(row) = rows.next()? {
+        known.insert(&uid_of(row, 0)?);
+    }
+    Ok((known, count))
+}
+
+/// A UID as a SQL value.
+struct Uid<'a>(&'a RemoteUid);
+
+impl ToSql for Uid<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self.0 {
+            RemoteUid::Number(uid) => ToSqlOutput::Owned(Value::Integer(i64::from(*uid))),
+            RemoteUid::Opaque(uidl) => ToSqlOutput::Borrowed(ValueRef::Blob(uidl)),
+        })
+    }
+}
+
+fn uid_of(row: &Row<'_>, column: usize) -> rusqlite::Result<RemoteUid> {
+    match row.get_ref(column)? {
+        ValueRef::Integer(uid) => u32::try_from(uid).map(RemoteUid::Number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, uid)),
+        value => Ok(RemoteUid::Opaque(value.as_blob()?.into())),
+    }
+}
+
+/// `n` and a sequence set for IMAP; for POP3 `o`, then each UIDL behind its length.
+fn encode_batch(batch: &[RemoteUid]) -> Vec<u8> {
+    let numbers: Option<UidSet> = batch.iter().map(RemoteUid::number).collect::<Option<Vec<u32>>>().map(|uids| uids.into_iter().collect());
+    if let Some(set) = numbers {
+        return format!("n{set}").into_bytes();
+    }
+    let mut octets = vec![b'o'];
+    for uid in batch {
+        if let RemoteUid::Opaque(uidl) = uid {
+            octets.extend_from_slice(&(uidl.len() as u32).to_be_bytes());
+            octets.extend_from_slice(uidl);
+        }
+    }
+    octets
+}
+
+fn decode_batch(octets: &[u8]) -> Vec<RemoteUid> {
+    match octets.split_first() {
+        Some((b'n', set)) => {
+            let number = |text: &str| text.parse::<u32>().unwrap_or(0);
+            let ranges = std::str::from_utf8(set).unwrap_or("").split(',').filter(|text| !text.is_empty());
+            ranges
+                .flat_map(|text| text.split_once(':').map_or(number(text)..=number(text), |(low, high)| number(low)..=number(high)))
+                .map(RemoteUid::Number)
+                .collect()
+        }
+        Some((b'o', mut rest)) => {
+            let mut uids = Vec::new();
+            while let Some((len, more)) = rest.split_first_chunk::<4>()
+                && let Some((uidl, more)) = more.split_at_checked(u32::from_be_bytes(*len) as usize)
+            {
+                uids.push(RemoteUid::Opaque(uidl.into()));
+                rest = more;
+            }
+            uids
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::suite::ledger_suite;
+    use proptest::prelude::*;
+
+    fn fresh() -> (tempfile::TempDir, SqliteLedger) {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = SqliteLedger::open(&dir.path().join("ledger.db")).unwrap();
+        (dir, ledger)
+    }
+
+    ledger_suite!(fresh());
+
+    #[tokio::test]
+    async fn the_file_is_ours_alone_and_survives() {
+        use std::os::unix::fs::PermissionsExt;
+        let (dir, ledger) = fresh();
+        let id = ledger.instance().await.unwrap().id;
+        for name in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
+            let mode = std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{name} has mode {mode:o}");
+        }
+        drop(ledger);
+        let again = SqliteLedger::open(&dir.path().join("ledger.db")).unwrap();
+        assert_eq!(again.instance().await.unwrap().id, id);
+    }
+
+    #[test]
+    fn a_newer_file_is_refused() {
+        let (dir, ledger) = fresh();
+        drop(ledger);
+        let path = dir.path().join("ledger.db");
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        assert!(matches!(SqliteLedger::open(&path), Err(LedgerError::Newer { found: 99, .. })));
+    }
+
+    #[tokio::test]
+    async fn a_failed_write_is_not_its_neighbours() {
+        let (dir, ledger) = fresh();
+        let claim = ledger.claim(&crate::ledger::suite::mailbox("u")).await.unwrap();
+        let other = Connection::open(dir.path().join("ledger.db")).unwrap();
+        other.execute_batch("DROP TABLE batch").unwrap();
+        let place = ledger.progress(&claim, &FolderName::inbox(), Epoch(1), History::None).await;
+        assert!(matches!(place, Err(LedgerError::Store { .. })));
+        // One job's failure is not its neighbour's: the claim still writes.
+        assert!(ledger.claim(&crate::ledger::suite::mailbox("u")).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn many_writers_share_commits() {
+        let (_dir, ledger) = fresh();
+        let claim = ledger.claim(&crate::ledger::suite::mailbox("u")).await.unwrap();
+        let place = ledger.progress(&claim, &FolderName::inbox(), Epoch(1), History::None).await.unwrap().place;
+        let writes = (1..=500).map(|n| ledger.record(&place, Entry { uid: RemoteUid::Number(n), state: State::Kept, fingerprint: None }));
+        futures_util::future::join_all(writes).await.into_iter().for_each(|written| written.unwrap());
+        assert_eq!(ledger.progress(&claim, &FolderName::inbox(), Epoch(1), History::Full).await.unwrap().kept.len(), 500);
+    }
+
+    proptest! {
+        #[test]
+        fn a_batch_is_read_as_written(numbers in proptest::collection::btree_set(1u32..1000, 0..20), uidls in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..9), 1..9)) {
+            let batch: Vec<_> = numbers.into_iter().map(RemoteUid::Number).collect();
+            prop_assert_eq!(decode_batch(&encode_batch(&batch)), batch);
+            let batch: Vec<_> = uidls.into_iter().map(|u| RemoteUid::Opaque(u.into())).collect();
+            prop_assert_eq!(decode_batch(&encode_batch(&batch)), batch);
+        }
+    }
+}
