@@ -1,1 +1,7 @@
-//! To come.
+//! Layer 3: what the operator sees: the log, one function per mail event, and the counters behind progress and status.
+
+pub mod counters;
+pub mod logging;
+pub mod maillog;
+
+pub use counters::Counters;

@@ -1,0 +1,88 @@
+//! The mail log: one function per thing that happens to mail, each with fixed fields. `grep` for a message's key follows it from its server
+//! to its mailbox; `id` is in the message itself (X-Mailgather-Id).
+
+use crate::mail::{CollectorId, MessageKey, Recipient, RemoteUid, Reply};
+use std::time::Duration;
+use tracing::{error, info, warn};
+
+/// One recipient has it.
+pub fn delivered(key: &MessageKey, recipient: &Recipient, by: &str, to: &str, reply: &Reply, octets: u64) {
+    let original = recipient.original.as_ref().map(|address| address.to_string()).unwrap_or_default();
+    info!(event = "message_delivered", collector = %key.collector, key = %key, id = %key.trace_id(), rcpt = %recipient.address, original, by, to, reply = %reply, octets);
+}
+
+/// One recipient does not have it now.
+pub fn deferred(key: &MessageKey, recipient: &Recipient, to: &str, reason: &str) {
+    warn!(event = "message_deferred", collector = %key.collector, key = %key, id = %key.trace_id(), rcpt = %recipient.address, to, reason);
+}
+
+/// The target refused it for good.
+pub fn refused(key: &MessageKey, recipient: &Recipient, to: &str, reason: &str, next: &str) {
+    warn!(event = "message_refused", collector = %key.collector, key = %key, id = %key.trace_id(), rcpt = %recipient.address, to, reason, next);
+}
+
+/// No answer to the final dot: it may be there, and is tried again.
+pub fn in_doubt(key: &MessageKey, recipient: &Recipient, to: &str, reason: &str) {
+    warn!(event = "message_in_doubt", collector = %key.collector, key = %key, id = %key.trace_id(), rcpt = %recipient.address, to, reason, next = "tried again: a possible duplicate");
+}
+
+/// It stays on the server: no recipient here, or a loop.
+pub fn left(key: &MessageKey, event: &'static str, reason: &str) {
+    warn!(event, collector = %key.collector, key = %key, id = %key.trace_id(), reason, next = "stays on the server");
+}
+
+/// It was collected before the server renumbered the folder.
+pub fn known_by_fingerprint(key: &MessageKey) {
+    info!(event = "message_duplicate", collector = %key.collector, key = %key, id = %key.trace_id(), reason = "collected before UIDVALIDITY changed; not delivered again");
+}
+
+/// It was not fetched.
+pub fn skipped(collector: &CollectorId, uid: &RemoteUid, reason: &str) {
+    warn!(event = "message_skipped", collector = %collector, uid = %uid, reason);
+}
+
+/// It could not be fetched now.
+pub fn unfetched(collector: &CollectorId, uid: &RemoteUid, reason: &str) {
+    warn!(event = "message_not_fetched", collector = %collector, uid = %uid, reason, next = "tried again later");
+}
+
+/// Copies at the source were disposed of.
+pub fn disposed(collector: &CollectorId, how: &str, messages: usize, state: &str) {
+    info!(event = "remote_disposed", collector = %collector, how, messages, state);
+}
+
+/// A session begins.
+pub fn session_started(collector: &CollectorId, server: &str, session: u64) {
+    info!(event = "session_started", collector = %collector, session, server);
+}
+
+/// The figures of a finished session.
+#[derive(Debug)]
+pub struct SessionFigures {
+    /// Messages handed over, all recipients final.
+    pub delivered: u64,
+    /// Messages to be tried again.
+    pub deferred: u64,
+    /// Messages left on the server.
+    pub left: u64,
+    /// Octets of all of them.
+    pub octets: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A session ended in order.
+pub fn session_finished(collector: &CollectorId, session: u64, figures: &SessionFigures, stop_reason: &str) {
+    let SessionFigures { delivered, deferred, left, octets, took } = figures;
+    info!(event = "session_finished", collector = %collector, session, delivered, deferred, left, octets, ms = took.as_millis() as u64, stop_reason);
+}
+
+/// A session failed.
+pub fn session_failed(collector: &CollectorId, session: u64, failures: u32, reason: &str, hint: &str, next_try: Option<Duration>) {
+    let next = next_try.map(|wait| format!("in {} s", wait.as_secs())).unwrap_or_else(|| "none".into());
+    if failures < 3 {
+        warn!(event = "session_failed", collector = %collector, session, failures, reason, hint, next_try = %next);
+    } else {
+        error!(event = "session_failed", collector = %collector, session, failures, reason, hint, next_try = %next);
+    }
+}
