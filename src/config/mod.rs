@@ -3,8 +3,22 @@
 //! ```text
 //! bytes ─yaml (spans kept)─▶ Node ─build (pure, collects every error)─▶ Config ─diff (pure)─▶ what a reload changes
 //! ```
+//!
+//! In reading order: [`model`] is the result, `yaml` the tree with its places, `build` the rules, `error` what is said when one is broken,
+//! and `mask` keeps secrets out of that. [`secret`] reads a password at login, not here.
 
+mod build;
+mod diff;
+mod error;
+mod load;
+mod mask;
 pub mod model;
 pub mod secret;
+mod text;
+mod words;
+mod yaml;
 
+pub use diff::{Diff, diff};
+pub use error::{Code, Place, Problem, Report, Severity};
+pub use load::{Environment, Loaded, check_secrets, load, parse};
 pub use model::*;

@@ -1,1 +1,291 @@
-//! Reads a secret from where the configuration says it is.
+//! Reads a secret from where the configuration says it is, at each login: a changed secret needs no reload.
+//!
+//! A file that others may read, or that anybody but its owner may write, is refused: so is a secret that is empty or too long. No error
+//! holds anything of the secret; of a command's standard error, one harmless line is shown, because it says why.
+
+use super::SecretSource;
+use super::error::harmless;
+use crate::mail::Secret;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// Longest secret, in octets.
+pub const SECRET_OCTETS_MAX: usize = 64 * 1024;
+/// How much of a command's standard error is shown, in characters.
+const STDERR_CHARS_MAX: usize = 200;
+
+/// Why there is no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The file cannot be read.
+    #[error("{path}: {error}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file is open to others.
+    #[error("{path} has mode {mode:04o}: {why}; chmod 0600 it (0640 at most)")]
+    Mode {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+        /// What is wrong with them.
+        why: &'static str,
+    },
+    /// The variable is not set, or not UTF-8.
+    #[error("the environment variable {0} is not set")]
+    Env(String),
+    /// systemd gave no credentials.
+    #[error("credential {0}: $CREDENTIALS_DIRECTORY is not set; `LoadCredential=` of the unit sets it")]
+    NoCredentials(String),
+    /// The name is a path.
+    #[error("a credential's name is one word, not a path")]
+    CredentialName,
+    /// The command could not be started or waited for.
+    #[error("{program}: {error}")]
+    Command {
+        /// The program.
+        program: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The command failed.
+    #[error("{program} ended with {status}{stderr}")]
+    Status {
+        /// The program.
+        program: String,
+        /// Its exit status.
+        status: String,
+        /// The last line it wrote to its standard error, made harmless.
+        stderr: String,
+    },
+    /// The command took too long.
+    #[error("{program} did not end within {limit:?}")]
+    Timeout {
+        /// The program.
+        program: String,
+        /// The limit.
+        limit: Duration,
+    },
+    /// Nothing in it.
+    #[error("the secret is empty")]
+    Empty,
+    /// Too much in it.
+    #[error("the secret is longer than 64 KiB")]
+    TooLong,
+    /// It cannot be sent.
+    #[error("the secret is not UTF-8 text")]
+    NotText,
+}
+
+/// Reads a secret.
+pub async fn read(source: &SecretSource) -> Result<Secret, SecretError> {
+    match source {
+        SecretSource::Command { argv, timeout } => run(argv, *timeout).await.and_then(secret_of),
+        SecretSource::Plain(secret) if secret.expose().is_empty() => Err(SecretError::Empty),
+        SecretSource::Plain(secret) => Ok(secret.clone()),
+        SecretSource::Env(name) => std::env::var(name).map_err(|_| SecretError::Env(name.clone())).and_then(|value| secret_of(value.into_bytes())),
+        SecretSource::File(_) | SecretSource::Credential(_) => {
+            let source = source.clone();
+            let read = tokio::task::spawn_blocking(move || read_path(&path_of(&source)?, &source));
+            // A task that was cancelled or panicked has read nothing.
+            read.await.unwrap_or(Err(SecretError::Empty)).and_then(secret_of)
+        }
+    }
+}
+
+/// Looks whether a secret could be read; runs no command. Blocks on the disk.
+pub fn check(source: &SecretSource) -> Result<(), SecretError> {
+    match source {
+        SecretSource::Command { .. } => Ok(()),
+        SecretSource::Plain(secret) if secret.expose().is_empty() => Err(SecretError::Empty),
+        SecretSource::Plain(_) => Ok(()),
+        SecretSource::Env(name) => {
+            std::env::var(name).map_err(|_| SecretError::Env(name.clone())).and_then(|value| secret_of(value.into_bytes())).map(|_| ())
+        }
+        SecretSource::File(_) | SecretSource::Credential(_) => read_path(&path_of(source)?, source).and_then(secret_of).map(|_| ()),
+    }
+}
+
+/// True for a name that stays inside its folder.
+pub fn is_credential_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 255 && name != "." && name != ".." && !name.contains(['/', '\0'])
+}
+
+fn path_of(source: &SecretSource) -> Result<PathBuf, SecretError> {
+    match source {
+        SecretSource::File(path) => Ok(path.clone()),
+        SecretSource::Credential(name) if !is_credential_name(name) => Err(SecretError::CredentialName),
+        SecretSource::Credential(name) => match std::env::var_os("CREDENTIALS_DIRECTORY") {
+            Some(folder) => Ok(Path::new(&folder).join(name)),
+            None => Err(SecretError::NoCredentials(name.clone())),
+        },
+        _ => Err(SecretError::Empty),
+    }
+}
+
+fn read_path(path: &Path, source: &SecretSource) -> Result<Vec<u8>, SecretError> {
+    let fail = |error| SecretError::File { path: path.to_owned(), error };
+    // A FIFO would block here for ever, a device never end: only a file is opened.
+    let meta = std::fs::metadata(path).map_err(fail)?;
+    if !meta.is_file() {
+        return Err(fail(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file")));
+    }
+    let file = std::fs::File::open(path).map_err(fail)?;
+    let mode = file.metadata().map_err(fail)?.permissions().mode() & 0o777;
+    // What systemd put into a credential's folder has the mode systemd gives it.
+    if matches!(source, SecretSource::File(_)) {
+        let why = match mode {
+            mode if mode & 0o007 != 0 => Some("everybody may use it"),
+            mode if mode & 0o020 != 0 => Some("its group may change it"),
+            _ => None,
+        };
+        if let Some(why) = why {
+            return Err(SecretError::Mode { path: path.to_owned(), mode, why });
+        }
+    }
+    let mut octets = Vec::new();
+    file.take(SECRET_OCTETS_MAX as u64 + 1).read_to_end(&mut octets).map_err(fail)?;
+    Ok(octets)
+}
+
+/// One line end at the end is the editor's, not the secret's.
+fn secret_of(mut octets: Vec<u8>) -> Result<Secret, SecretError> {
+    if octets.len() > SECRET_OCTETS_MAX {
+        return Err(SecretError::TooLong);
+    }
+    if octets.last() == Some(&b'\n') {
+        octets.pop();
+        if octets.last() == Some(&b'\r') {
+            octets.pop();
+        }
+    }
+    if octets.is_empty() {
+        return Err(SecretError::Empty);
+    }
+    String::from_utf8(octets).map(Secret::new).map_err(|_| SecretError::NotText)
+}
+
+async fn run(argv: &[String], limit: Duration) -> Result<Vec<u8>, SecretError> {
+    let Some((program, arguments)) = argv.split_first() else { return Err(SecretError::Empty) };
+    let fail = |error| SecretError::Command { program: program.clone(), error };
+    let mut command = tokio::process::Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().map_err(fail)?;
+    let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
+    let all = async {
+        let (output, complaint) = tokio::join!(read_up_to(&mut stdout, SECRET_OCTETS_MAX + 1), read_up_to(&mut stderr, SECRET_OCTETS_MAX));
+        let output = output.map_err(fail)?;
+        if output.len() > SECRET_OCTETS_MAX {
+            return Err(SecretError::TooLong);
+        }
+        // With its pipes shut a command that writes on ends by SIGPIPE.
+        drop((stdout.take(), stderr.take()));
+        Ok((output, complaint.unwrap_or_default(), child.wait().await.map_err(fail)?))
+    };
+    // When the time is over the future is dropped, and the child killed with it.
+    let Ok(done) = tokio::time::timeout(limit, all).await else { return Err(SecretError::Timeout { program: program.clone(), limit }) };
+    let (output, complaint, status) = done?;
+    if !status.success() {
+        return Err(SecretError::Status { program: program.clone(), status: status.to_string(), stderr: last_line(&complaint, &output) });
+    }
+    Ok(output)
+}
+
+async fn read_up_to(from: &mut Option<impl AsyncRead + Unpin>, limit: usize) -> std::io::Result<Vec<u8>> {
+    let mut octets = Vec::new();
+    if let Some(from) = from {
+        from.take(limit as u64).read_to_end(&mut octets).await?;
+    }
+    Ok(octets)
+}
+
+/// The last line of a complaint, unless it repeats what may be the secret.
+fn last_line(complaint: &[u8], output: &[u8]) -> String {
+    let complaint = String::from_utf8_lossy(complaint);
+    let line: String = complaint.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("").trim().chars().take(STDERR_CHARS_MAX).collect();
+    let output = String::from_utf8_lossy(output);
+    if line.is_empty() || output.split_whitespace().any(|word| line.contains(word)) {
+        return String::new();
+    }
+    format!(": {}", harmless(&line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(argv: &[&str], timeout_ms: u64) -> SecretSource {
+        SecretSource::Command { argv: argv.iter().map(|s| (*s).to_owned()).collect(), timeout: Duration::from_millis(timeout_ms) }
+    }
+
+    async fn outcome(source: &SecretSource) -> Result<String, String> {
+        read(source).await.map(|secret| secret.expose().to_owned()).map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn files_lose_one_line_end_and_must_be_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let source = SecretSource::File(path.clone());
+        assert!(outcome(&source).await.unwrap_err().contains("No such file"));
+        for (octets, expected) in [
+            (&b"hunter2\n"[..], Some("hunter2")),
+            (b"a\r\n", Some("a")),
+            (b"a\n\n", Some("a\n")),
+            (b" a ", Some(" a ")),
+            (b"\n", None),
+            (b"", None),
+            (b"\xff", None),
+        ] {
+            std::fs::write(&path, octets).unwrap();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+            assert_eq!(outcome(&source).await.ok().as_deref(), expected, "{octets:?}");
+            assert_eq!(check(&source).is_ok(), expected.is_some());
+        }
+        std::fs::write(&path, "hunter2").unwrap();
+        for (mode, fine) in [(0o640, true), (0o400, true), (0o644, false), (0o660, false), (0o602, false), (0o601, false)] {
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+            let got = outcome(&source).await;
+            assert_eq!(got.is_ok(), fine, "{mode:o}");
+            assert!(fine || got.unwrap_err().contains(&format!("{mode:04o}")));
+        }
+        std::fs::write(&path, vec![b'a'; SECRET_OCTETS_MAX + 2]).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+        assert!(outcome(&source).await.unwrap_err().contains("64 KiB"));
+        assert!(outcome(&SecretSource::File(folder.path().to_owned())).await.unwrap_err().contains("not a regular file"));
+    }
+
+    #[tokio::test]
+    async fn commands_have_limits_and_their_failures_say_why() {
+        assert_eq!(outcome(&command(&["printf", "a b\n"], 5_000)).await.unwrap(), "a b");
+        assert!(outcome(&command(&["sleep", "30"], 50)).await.unwrap_err().contains("did not end within"));
+        assert!(outcome(&command(&["/no/such/program"], 5_000)).await.is_err());
+        assert!(outcome(&command(&["true"], 5_000)).await.unwrap_err().contains("empty"));
+        assert!(outcome(&command(&["yes"], 5_000)).await.unwrap_err().contains("64 KiB"));
+        let failed = outcome(&command(&["sh", "-c", "echo hunter2; printf 'locked\\033[1m\\n' >&2; exit 3"], 5_000)).await.unwrap_err();
+        assert!(
+            failed.contains("exit status: 3") && failed.contains("locked") && !failed.contains('\u{1b}') && !failed.contains("hunter2"),
+            "{failed}"
+        );
+        let leaky = outcome(&command(&["sh", "-c", "echo hunter2; echo bad hunter2 >&2; exit 1"], 5_000)).await.unwrap_err();
+        assert!(!leaky.contains("hunter2"), "{leaky}");
+    }
+
+    #[tokio::test]
+    async fn other_sources() {
+        assert_eq!(outcome(&SecretSource::Plain(Secret::new("x".into()))).await.unwrap(), "x");
+        assert!(outcome(&SecretSource::Env("MAILGATHER_NO_SUCH_VARIABLE".into())).await.unwrap_err().contains("not set"));
+        assert!(outcome(&SecretSource::Credential("../etc/passwd".into())).await.unwrap_err().contains("one word"));
+        for (name, fine) in [("office", true), ("a.b", true), ("..", false), ("a/b", false), ("", false)] {
+            assert_eq!(is_credential_name(name), fine, "{name}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The tree of a file to a [`Config`]: pure, and every error is collected, so that one look at the report is enough.
+//!
+//! A reader of a value returns `None` after it reported what is wrong; its caller goes on with the default, so that what follows is still
+//! checked. Whether there was an error decides at the end.
+
+mod address;
+mod block;
+mod collector;
+mod delivery;
+mod password;
+mod recipient;
+mod server;
+mod service;
+mod values;
+
+use super::error::{Code, Problem, Report, Severity};
+use super::load::Environment;
+use super::text::{Span, Text};
+use super::yaml::{self, Entry, Value};
+use super::{Config, LogLevel};
+use block::{Block, Keys};
+use std::collections::{BTreeMap, HashSet};
+
+const TOP: Keys = Keys {
+    known: &["version", "service", "limits", "log", "defaults", "delivery", "collectors"],
+    not_yet: &["include", "ledger", "metrics", "control", "web", "notify", "providers", "templates", "min_free_space"],
+};
+const LOG: Keys = Keys { known: &["level"], not_yet: &["format", "redact"] };
+
+/// Builds the configuration from a text. Warnings come with it, or with the errors.
+pub(super) fn build(text: &Text<'_>, env: &Environment) -> Result<(Config, Vec<Problem>), Report> {
+    let mut ctx = Ctx { text, env, report: Report::default(), seen: HashSet::new() };
+    let mut problems = Vec::new();
+    let root = yaml::parse(text, &mut problems);
+    problems.into_iter().for_each(|problem| ctx.add(problem));
+    let config = root.and_then(|root| top(&mut ctx, &root));
+    match config {
+        Some(config) if ctx.report.errors.is_empty() => Ok((config, ctx.report.warnings)),
+        _ => Err(ctx.report),
+    }
+}
+
+fn top(ctx: &mut Ctx<'_>, root: &yaml::Node) -> Option<Config> {
+    let block = Block::open(ctx, root, "the file", &TOP)?;
+    if let Some(entry) = block.get("version") {
+        values::number(ctx, entry, 1..=1);
+    }
+    let service = service::service(ctx, &block);
+    let limits = service::limits(ctx, &block);
+    let log = block.child(ctx, "log", &LOG);
+    let levels = [("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info), ("debug", LogLevel::Debug)];
+    let log_level = log.get("level").and_then(|entry| values::choice(ctx, entry, &levels, &[])).unwrap_or(LogLevel::Info);
+    let collectors = collector::collectors(ctx, &block, &limits);
+    Some(Config { service, log_level, collectors: collectors.unwrap_or(BTreeMap::new()) })
+}
+
+/// What all readers share.
+struct Ctx<'a> {
+    text: &'a Text<'a>,
+    env: &'a Environment,
+    report: Report,
+    seen: HashSet<(Code, Span)>,
+}
+
+impl Ctx<'_> {
+    /// Takes a problem, once for each place: a default that is wrong is met again in each collector.
+    fn add(&mut self, problem: Problem) {
+        if let Some(place) = &problem.place {
+            let start = super::text::Pos { line: place.line, column: place.column };
+            if !self.seen.insert((problem.code, Span { start, end: start })) {
+                return;
+            }
+        }
+        match problem.severity {
+            Severity::Error => self.report.errors.push(problem),
+            Severity::Warning => self.report.warnings.push(problem),
+        }
+    }
+
+    fn error(&self, code: Code, span: Span, message: impl Into<String>) -> Problem {
+        self.text.error(code, span, message)
+    }
+
+    fn warning(&self, code: Code, span: Span, message: impl Into<String>) -> Problem {
+        self.text.warning(code, span, message)
+    }
+
+    /// A key or a word of the whole product that has no effect in this version.
+    fn not_yet(&mut self, span: Span, what: &str) {
+        self.add(self.error(Code::NotYet, span, format!("`{what}` does not work yet in this version; remove it")));
+    }
+}
+
+/// A value for a message: as it stands if it is harmless, else a description.
+fn quoted(text: &str) -> String {
+    if super::mask::may_be_quoted(text) { format!("`{text}`") } else { "this value".to_owned() }
+}
+
+fn kind_of(entry: &Entry) -> &'static str {
+    match entry.value.value {
+        Value::Empty => "nothing",
+        Value::Scalar { .. } => "one value",
+        Value::List(_) => "a list",
+        Value::Map(_) => "a block of keys",
+    }
+}

@@ -1,0 +1,120 @@
+//! Addresses, domains and host names.
+
+use super::values::{one_or_more, text};
+use super::{Ctx, quoted};
+use crate::config::error::{Code, Problem};
+use crate::config::text::Span;
+use crate::config::yaml::Entry;
+use crate::mail::{Address, Domain};
+use std::net::IpAddr;
+
+/// One address.
+pub(super) fn address(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<Address> {
+    let text = text(ctx, entry)?;
+    match text.parse() {
+        Ok(address) => Some(address),
+        Err(error) => {
+            ctx.add(ctx.error(Code::Value, entry.value.span, format!("`{}`: {} is no address: {error}", entry.key, quoted(text))));
+            None
+        }
+    }
+}
+
+/// An address or a list of addresses, each once.
+pub(super) fn addresses(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<Vec<Address>> {
+    let mut addresses = Vec::new();
+    for item in one_or_more(ctx, entry)? {
+        let address = address(ctx, &item)?;
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    Some(addresses)
+}
+
+/// A domain name that stands at a place.
+pub(super) fn domain(ctx: &mut Ctx<'_>, what: &str, text: &str, span: Span) -> Option<Domain> {
+    match text.parse() {
+        Ok(domain) => Some(domain),
+        Err(_) => {
+            let problem = ctx.error(Code::Value, span, format!("`{what}`: {} is no domain name", quoted(text)));
+            ctx.add(if text.contains('@') { problem.hint("addresses go to `aliases`, domains without `@` to `map` and `domains`") } else { problem });
+            None
+        }
+    }
+}
+
+/// The name or address of a host, in A-labels; `Err` says what is wrong with it.
+pub(super) fn host(text: &str) -> Result<String, &'static str> {
+    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    if let Ok(ip) = bare.parse::<IpAddr>() {
+        return Ok(ip.to_string());
+    }
+    if bare.len() != text.len() {
+        return Err("in `[ ]` stands an IPv6 address only");
+    }
+    text.parse::<Domain>().map(|domain| domain.as_ascii().to_owned()).map_err(|_| "it is neither a host name nor an IP address")
+}
+
+/// The host that a collector connects to: no scheme, no `@`, no port.
+pub(super) fn server(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<String> {
+    let text = text(ctx, entry)?.trim();
+    let problem = |message: String| -> Problem { ctx.error(Code::Server, entry.value.span, message) };
+    let problem = if let Some((scheme, rest)) = text.split_once("://") {
+        let host = rest.split(['/', ':']).next().unwrap_or(rest);
+        let host = host.rsplit('@').next().unwrap_or(host);
+        if scheme.starts_with("http") {
+            let message = format!("server {} is a web address, not a mail server", quoted(text));
+            problem(message).hint("Exchange Web Services (`url:`) do not work yet in this version; `protocol: imap` takes a host name")
+        } else {
+            let problem = problem(format!("server {} has a scheme", quoted(text)));
+            problem.hint(format!("did you mean {}? (the scheme is `protocol:` and `tls:`)", quoted(host)))
+        }
+    } else if text.contains('@') {
+        let problem = problem(format!("server {} is an address, not a host", quoted(text)));
+        problem.hint(format!("did you mean {}? (no scheme, no @)", quoted(&text.replace('@', "."))))
+    } else if let Some((host, port)) = host_and_port(text) {
+        problem(format!("server {} has a port", quoted(text))).hint(format!("write `server: {}` and `port: {port}`", host.trim_matches(['[', ']'])))
+    } else {
+        match host(text) {
+            Ok(host) => return Some(host),
+            Err(error) => problem(format!("server {}: {error}", quoted(text))),
+        }
+    };
+    ctx.add(problem);
+    None
+}
+
+/// `host:25`, `[::1]:25`; a bare IPv6 address has no port.
+pub(super) fn host_and_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
+        return None;
+    }
+    Some((host, port.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts() {
+        for (text, expected) in [
+            ("imap.example.org", Some("imap.example.org")),
+            ("почта.рф", Some("xn--80a1acny.xn--p1ai")),
+            ("192.0.2.1", Some("192.0.2.1")),
+            ("[::1]", Some("::1")),
+            ("::1", Some("::1")),
+            ("localhost", Some("localhost")),
+            ("a b", None),
+            ("[a]", None),
+            ("", None),
+        ] {
+            assert_eq!(host(text).ok().as_deref(), expected, "{text}");
+        }
+        assert_eq!(host_and_port("[::1]:25"), Some(("[::1]", 25)));
+        assert_eq!(host_and_port("::1"), None);
+        assert_eq!(host_and_port("a:99999"), None);
+    }
+}

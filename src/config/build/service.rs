@@ -1,0 +1,67 @@
+//! `service:` and `limits:`.
+
+use super::Ctx;
+use super::block::{Block, Keys};
+use super::values::{boolean, duration, number, path, show_duration, size};
+use crate::config::Service;
+use crate::config::error::Code;
+use std::time::Duration;
+
+const SERVICE: Keys = Keys {
+    known: &["state_dir", "enabled", "max_sessions", "max_sessions_per_host", "start_jitter", "shutdown_grace", "memory", "spool_above"],
+    not_yet: &["min_free_space", "business_hours", "max_idle", "history"],
+};
+const LIMITS: Keys = Keys { known: &["interval_min", "interval_max"], not_yet: &[] };
+
+/// Shortest interval that an operator may allow: MailArchiva's journal advice.
+const INTERVAL_FLOOR: Duration = Duration::from_millis(50);
+
+/// The process.
+pub(super) fn service(ctx: &mut Ctx<'_>, top: &Block<'_>) -> Service {
+    let block = top.child(ctx, "service", &SERVICE);
+    let configured = block.get("state_dir").and_then(|entry| path(ctx, entry));
+    let state_dir = ctx.env.state_dir.clone().or(configured).unwrap_or_else(|| ctx.env.default_state_dir());
+    let memory = block.get("memory").and_then(|entry| size(ctx, entry)).unwrap_or(64 << 20);
+    let spool_above = block.get("spool_above").and_then(|entry| size(ctx, entry)).unwrap_or(1 << 20);
+    let at = |key: &str| block.get(key).map_or(block.span, |entry| entry.value.span);
+    if memory < 1 << 20 {
+        ctx.add(ctx.error(Code::Range, at("memory"), "`memory` must be 1MiB at least"));
+    }
+    if spool_above > memory {
+        let problem = ctx.error(Code::Contradiction, at("spool_above"), "`spool_above` is more than `memory`: such a message would wait for ever");
+        ctx.add(problem.hint("messages up to `spool_above` stay in memory, so `memory` must hold at least one"));
+    }
+    Service {
+        state_dir,
+        enabled: block.get("enabled").and_then(|entry| boolean(ctx, entry)).unwrap_or(true),
+        max_sessions: block.get("max_sessions").and_then(|entry| number(ctx, entry, 1..=10_000)).unwrap_or(64),
+        max_sessions_per_host: block.get("max_sessions_per_host").and_then(|entry| number(ctx, entry, 1..=10_000)).unwrap_or(8),
+        start_jitter: block.get("start_jitter").and_then(|entry| duration(ctx, entry)).unwrap_or(Duration::from_secs(30)),
+        shutdown_grace: block.get("shutdown_grace").and_then(|entry| duration(ctx, entry)).unwrap_or(Duration::from_secs(30)),
+        memory,
+        spool_above,
+    }
+}
+
+/// The interval's bounds.
+pub(super) struct Limits {
+    pub min: Duration,
+    pub max: Duration,
+}
+
+/// What intervals the operator allows.
+pub(super) fn limits(ctx: &mut Ctx<'_>, top: &Block<'_>) -> Limits {
+    let block = top.child(ctx, "limits", &LIMITS);
+    let min = block.get("interval_min").and_then(|entry| duration(ctx, entry)).unwrap_or(Duration::from_secs(5));
+    let max = block.get("interval_max").and_then(|entry| duration(ctx, entry)).unwrap_or(Duration::from_secs(86_400));
+    let at = |key: &str| block.get(key).map_or(block.span, |entry| entry.value.span);
+    if min < INTERVAL_FLOOR {
+        ctx.add(ctx.error(Code::Range, at("interval_min"), format!("`interval_min` must be {} at least", show_duration(INTERVAL_FLOOR))));
+        return Limits { min: INTERVAL_FLOOR, max: max.max(INTERVAL_FLOOR) };
+    }
+    if max < min {
+        ctx.add(ctx.error(Code::Contradiction, at("interval_max"), "`interval_max` is below `interval_min`"));
+        return Limits { min, max: min };
+    }
+    Limits { min, max }
+}

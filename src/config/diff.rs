@@ -1,0 +1,50 @@
+//! What a reload changes: pure.
+
+use super::{Config, Service};
+use crate::mail::CollectorId;
+
+/// The way from one configuration to the next, by collector.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diff {
+    /// To be started.
+    pub added: Vec<CollectorId>,
+    /// To be stopped.
+    pub removed: Vec<CollectorId>,
+    /// To be replaced, after their pass has ended.
+    pub changed: Vec<CollectorId>,
+    /// Not to be touched.
+    pub unchanged: Vec<CollectorId>,
+    /// Settings that take effect after a restart only.
+    pub needs_restart: Vec<&'static str>,
+}
+
+/// Compares two configurations. A disabled collector, and every collector of a disabled service, counts as absent; starting up is a
+/// change from nothing.
+pub fn diff(old: Option<&Config>, new: &Config) -> Diff {
+    let mut diff = Diff { needs_restart: old.map_or_else(Vec::new, |old| fixed(&old.service, &new.service)), ..Diff::default() };
+    let running = |config: &Config, id: &CollectorId| config.collectors.get(id).filter(|c| c.enabled && config.service.enabled).cloned();
+    for id in new.collectors.keys() {
+        let Some(after) = running(new, id) else { continue };
+        match old.and_then(|old| running(old, id)) {
+            None => diff.added.push(id.clone()),
+            Some(before) if before == after => diff.unchanged.push(id.clone()),
+            Some(_) => diff.changed.push(id.clone()),
+        }
+    }
+    if let Some(old) = old {
+        diff.removed.extend(old.collectors.keys().filter(|id| running(old, id).is_some() && running(new, id).is_none()).cloned());
+    }
+    diff
+}
+
+/// What the running process holds open or has handed out.
+fn fixed(old: &Service, new: &Service) -> Vec<&'static str> {
+    let settings = [
+        ("service.state_dir", old.state_dir != new.state_dir),
+        ("service.memory", old.memory != new.memory),
+        ("service.spool_above", old.spool_above != new.spool_above),
+        ("service.max_sessions", old.max_sessions != new.max_sessions),
+        ("service.max_sessions_per_host", old.max_sessions_per_host != new.max_sessions_per_host),
+    ];
+    settings.iter().filter(|(_, changed)| *changed).map(|(name, _)| *name).collect()
+}

@@ -1,0 +1,312 @@
+//! Takes secrets out of source lines before they are printed, without a tree: a file with a broken syntax has none.
+//!
+//! The rule is deny by default. A line is shown up to the value of its first key that is not known to be harmless: so a secret under a
+//! misspelt key stays hidden too. Lines without a key belong to the last key above them. What may be told of a secret is where it comes
+//! from: `{file: …}`, `{env: …}`, `{credential: …}`.
+
+use super::words::distance;
+
+/// What stands for a secret.
+pub const MASK: &str = "***";
+
+/// Keys whose values may be shown. Addresses and domains as keys (`map`, `aliases`) and blocks need no entry: see [`shows_value`].
+const HARMLESS: &[&str] = &[
+    "version",
+    "service",
+    "state_dir",
+    "enabled",
+    "max_sessions",
+    "max_sessions_per_host",
+    "start_jitter",
+    "shutdown_grace",
+    "memory",
+    "spool_above",
+    "limits",
+    "interval_min",
+    "interval_max",
+    "log",
+    "level",
+    "defaults",
+    "delivery",
+    "collectors",
+    "title",
+    "description",
+    "protocol",
+    "email",
+    "server",
+    "port",
+    "tls",
+    "mode",
+    "ca_file",
+    "auth",
+    "method",
+    "allow_plaintext",
+    "username",
+    "interval",
+    "collect",
+    "after",
+    "max_messages_per_session",
+    "max_message_size",
+    "limit",
+    "action",
+    "timeouts",
+    "connect",
+    "idle_data",
+    "recipient",
+    "forward_to",
+    "auto",
+    "headers",
+    "header",
+    "index",
+    "skip",
+    "strip_prefix",
+    "take",
+    "trust",
+    "domains",
+    "map",
+    "aliases",
+    "trusted_hosts",
+    "trusted_hops",
+    "envelope_below_received",
+    "max_recipients",
+    "default_box",
+    "unresolved",
+    "sender_fallback",
+    "fixed",
+    "lmtp",
+    "smtp",
+    "maildir",
+    "hello",
+    "smtputf8",
+    "max_connections",
+    "max_messages_per_connection",
+    "maildir_create",
+    "trace_headers",
+    "received",
+    "id",
+    "max_hops",
+    "idle",
+    "schedule",
+    "folders",
+    "provider",
+    "use",
+    "include",
+    "guess",
+    "verify",
+    "first_run",
+    "expunge",
+    "<<",
+];
+
+/// Words that name a secret, or come near one.
+const SECRET: &[&str] = &["password", "passwd", "passphrase", "secret", "client_secret", "token", "client_key", "pass", "pwd"];
+
+/// True if a key of this name holds a secret: by its name, or by a slip of the finger.
+pub fn names_a_secret(key: &str) -> bool {
+    let key = key.to_lowercase();
+    let part = ["pass", "secret", "token", "pwd"].iter().any(|word| key.contains(word));
+    part || (key.chars().count() >= 5 && SECRET.iter().any(|word| word.len() >= 6 && distance(&key, word) <= 2))
+}
+
+/// True if a word may be quoted in a message: short, in one piece, and nothing like a secret's name in it.
+pub fn may_be_quoted(text: &str) -> bool {
+    let chars = text.chars().count();
+    chars <= 80 && !text.contains(char::is_whitespace) && !names_a_secret(text) && split_after_secret_word(text).is_none()
+}
+
+/// The lines of a text as they may be printed.
+pub fn masked_lines(text: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut state = State { hide_next: true, hide_above: None };
+    for line in text.lines() {
+        lines.push(state.line(line));
+    }
+    lines
+}
+
+struct State {
+    /// Lines without a key are hidden: the last key was no harmless one.
+    hide_next: bool,
+    /// Inside the block of a secret key of this indentation, everything is hidden.
+    hide_above: Option<usize>,
+}
+
+impl State {
+    fn line(&mut self, line: &str) -> String {
+        let indent = line.chars().take_while(|c| c.is_whitespace()).count();
+        let content = line.trim();
+        if content.is_empty() {
+            return String::new();
+        }
+        let whole = || line.chars().take(indent).collect::<String>() + MASK;
+        match self.hide_above {
+            Some(above) if indent > above => return whole(),
+            _ => self.hide_above = None,
+        }
+        let keys = keys_of(line);
+        let Some(first) = keys.first() else {
+            // A comment or a continued value. A list item or a lone word under a harmless key may be shown, if nothing in it looks bad.
+            let shown = !self.hide_next && !content.starts_with('#') && split_after_secret_word(line).is_none();
+            return if shown { without_comment(line) } else { whole() };
+        };
+        if content.starts_with('#') || line[..first.start].contains('"') || line[..first.start].contains('\'') {
+            return whole();
+        }
+        self.hide_next = false;
+        let mut shown_to = 0;
+        for key in &keys {
+            // The keys inside a shown source are shown with it.
+            if key.end <= shown_to {
+                continue;
+            }
+            if names_a_secret(&key.name) {
+                let value = &line[key.end..];
+                if let Some(len) = tells_only_where(value) {
+                    shown_to = key.end + len;
+                    continue;
+                }
+                self.hide_next = true;
+                self.hide_above = Some(indent);
+                return if value.trim().is_empty() { line[..key.end].to_owned() } else { format!("{} {MASK}", &line[..key.end]) };
+            }
+            if !shows_value(&key.name) && !opens_a_block(&line[key.end..]) {
+                self.hide_next = true;
+                return format!("{} {MASK}", &line[..key.end]);
+            }
+        }
+        let shown = without_comment(line);
+        match split_after_secret_word(&shown[shown_to.min(shown.len())..]) {
+            // `password` as a value, as in `method: password`, is no secret; what follows it may be.
+            Some(at) => format!("{} {MASK}", &shown[..shown_to + at]),
+            None => shown,
+        }
+    }
+}
+
+struct Key {
+    name: String,
+    /// Where its name starts.
+    start: usize,
+    /// Behind the colon.
+    end: usize,
+}
+
+/// Everything in a line that could be a key: a run of characters before a colon. Wrong guesses only hide more.
+fn keys_of(line: &str) -> Vec<Key> {
+    let mut keys = Vec::new();
+    let mut from = 0;
+    for (at, c) in line.char_indices() {
+        if c != ':' {
+            if "{}[],".contains(c) {
+                from = at + 1;
+            }
+            continue;
+        }
+        let rest = &line[at + 1..];
+        let name = line[from..at].trim();
+        let word = name.rsplit(char::is_whitespace).next().unwrap_or(name);
+        // `unix:/run/x` and `[::1]:25` are values; `password:x` is a slip that must not show.
+        let ends_key = rest.is_empty() || rest.starts_with([' ', '\t', '"', '\'', '{', '[']) || names_a_secret(word);
+        if ends_key {
+            let unquoted = name.trim_matches(['"', '\'']);
+            // `- key:` and `server: x password:` (a lost line end): the last word is the key, the words before belong to a value.
+            let name = if unquoted.contains(char::is_whitespace) { word } else { unquoted };
+            keys.push(Key { name: name.to_owned(), start: at - line[..at].len() + line[..at].rfind(name).unwrap_or(from), end: at + 1 });
+            from = at + 1;
+        }
+    }
+    keys
+}
+
+fn shows_value(key: &str) -> bool {
+    HARMLESS.contains(&key) || key.contains(['@', '.'])
+}
+
+/// The key of a block, or of a flow map whose own keys are looked at next: a collector's name, for one.
+fn opens_a_block(value: &str) -> bool {
+    let value = value.trim();
+    value.is_empty() || value.starts_with('#') || value.starts_with('{') || value.starts_with('&') && !value.contains(' ')
+}
+
+/// If a secret's value is a map with one entry that tells where the secret is: how long that is.
+fn tells_only_where(value: &str) -> Option<usize> {
+    let start = value.len() - value.trim_start().len();
+    let inner = value[start..].strip_prefix('{')?;
+    let close = inner.find('}')?;
+    let (kind, place) = inner[..close].split_once(':')?;
+    let plain = |c: char| !c.is_whitespace() && !"{}[],:\"'#&*!|>%@`".contains(c);
+    let fine = matches!(kind.trim(), "file" | "env" | "credential") && place.trim().chars().all(plain);
+    fine.then_some(start + 1 + close + 1)
+}
+
+/// Behind the first word that names a secret, if anything follows it: `password hunter2`, `passwordhunter2`.
+fn split_after_secret_word(line: &str) -> Option<usize> {
+    let word_char = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    let mut at = 0;
+    while at < line.len() {
+        let rest = &line[at..];
+        let len = rest.find(|c| !word_char(c)).unwrap_or(rest.len());
+        if len == 0 {
+            at += rest.chars().next().map_or(1, char::len_utf8);
+            continue;
+        }
+        let word = &rest[..len];
+        if names_a_secret(word) {
+            let exact = SECRET.iter().any(|secret| distance(&word.to_lowercase(), secret) <= 2);
+            if !exact {
+                return Some(at);
+            }
+            // A closing bracket or a comma shows no secret; a word does.
+            return (!line[at + len..].trim_matches(|c: char| c.is_whitespace() || "}],".contains(c)).is_empty()).then_some(at + len);
+        }
+        at += len;
+    }
+    None
+}
+
+/// Comments may hold anything, so they are not shown.
+fn without_comment(line: &str) -> String {
+    let cut = line.find(" #").or_else(|| line.find("\t#")).unwrap_or(line.len());
+    line[..cut].trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &str) {
+        assert_eq!(masked_lines(text).join("\n"), expected.trim_end_matches('\n'), "{text}");
+    }
+
+    #[test]
+    fn hides_the_values_of_secret_keys_and_of_strangers() {
+        check("password: hunter2", "password: ***");
+        check("  pasword: 'hunter2' # mine", "  pasword: ***");
+        check("  \"password\": hunter2", "  ***");
+        check("password:hunter2", "password: ***");
+        check("password hunter2", "***");
+        check("strange: hunter2", "strange: ***");
+        check("a: {email: x@y.example, password: hunter2, server: z}", "a: {email: x@y.example, password: ***");
+        check("server: a.example password: hunter2", "server: a.example password: ***");
+        check("email: a@b.example # hunter2", "email: a@b.example");
+        check("# password was hunter2", "***");
+    }
+
+    #[test]
+    fn hides_what_continues_a_secret() {
+        check("a:\n  password: |\n    hunter2\n    port: hunter2\n  port: 25", "a:\n  password: ***\n    ***\n    ***\n  port: 25");
+        check("password: \"one\ntwo\n\nthree\"\nport: 1", "password: ***\n***\n\n***\nport: 1");
+        check("password:\nhunter2", "password:\n***");
+        check("foo: bar\n  hunter2", "foo: ***\n  ***");
+    }
+
+    #[test]
+    fn shows_what_helps() {
+        check("    password: {file: /etc/mailgather/secrets/a}", "    password: {file: /etc/mailgather/secrets/a}");
+        check("    pasword: {env: MAIL}  # x", "    pasword: {env: MAIL}");
+        check("auth: {method: password}", "auth: {method: password}");
+        check("office:\n  email: пример@почта.рф", "office:\n  email: пример@почта.рф");
+        check("lmtp: unix:/run/dovecot/lmtp", "lmtp: unix:/run/dovecot/lmtp");
+        check("map: {почта.рф: икс.рф}\nforward_to:\n  - a@b.example", "map: {почта.рф: икс.рф}\nforward_to:\n  - a@b.example");
+    }
+}
