@@ -2,6 +2,7 @@
 
 use crate::mail::{Address, CollectorId, MailboxId, Secret};
 use crate::resolve::Rules;
+pub use crate::resolve::SenderFallback;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -210,19 +211,6 @@ pub enum RecipientMode {
     ForwardTo(Vec<Address>, SenderFallback),
     /// The resolver decides.
     Auto(Arc<Rules>, SenderFallback),
-}
-
-/// `recipient.sender_fallback`: the reverse-path of mail whose own is not known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SenderFallback {
-    /// Null for default-box mail, else From.
-    Default,
-    /// The null reverse-path.
-    Null,
-    /// Resent-Sender, Sender, Resent-From, From: the first valid address.
-    From,
-    /// Always this.
-    Fixed(Address),
 }
 
 /// `delivery:`

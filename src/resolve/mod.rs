@@ -1,5 +1,34 @@
 //! Layer 1, pure: who gets a message, and why. The rules come from the envelope traces that mail systems leave in a header.
+//!
+//! ```text
+//! header ─TrustedBlock::find─▶ block ─resolve (or forward)─▶ Resolution + Trail     Evidence or Reason, what `explain` prints
+//!                                └────sender──────────────▶ ReversePath
+//! Resolution ─LoopGuard::check─▶ None ─edits─▶ Vec<Edit>, Stamp::to_header ─▶ Envelope { edits, prefix, … }
+//! ```
+//!
+//! Nothing in here fails and nothing waits: whatever octets a header holds, there is an answer, and the work is linear in the header, whose
+//! size [`crate::mail::header`] limits.
 
+mod accept;
+pub mod addresses;
+pub mod edits;
+pub mod loops;
+pub mod probe;
+pub mod received;
+pub mod resolver;
 pub mod rules;
+pub mod sender;
+pub mod stamp;
+pub mod trail;
+pub mod trusted;
 
+pub use addresses::addresses;
+pub use edits::edits;
+pub use loops::{Loop, LoopGuard, is_internal_message};
+pub use received::Received;
+pub use resolver::{Evidence, Reason, Resolution, forward, resolve};
 pub use rules::{Alias, HeaderRule, Headers, Rules, Take, Unresolved};
+pub use sender::{SenderEvidence, SenderFallback, sender};
+pub use stamp::Stamp;
+pub use trail::{Decision, Step, Trail};
+pub use trusted::{Trust, TrustedBlock};

@@ -1,0 +1,282 @@
+//! Which fields of a header the provider wrote.
+//!
+//! Mail systems put their fields on top, so the trusted block is the top of the header down to the lowest Received field that the provider
+//! wrote. A sender can forge any Received field below that one, with the provider's own names in it; so a field counts only if each field
+//! above it counts, its `by` names a trusted host, and the field above says that the message came from inside: the peer that the server
+//! verified (never the HELO word) is a trusted host, loopback or private, or it was a hand-over (LMTP, or no `from`). The first field that
+//! took the message from outside is the last of the block. A submission (an authenticated client, a local process) is outside.
+//!
+//! Which hosts are trusted:
+//!
+//! - `trusted_hops: N`: nobody asks for names; exactly the N topmost Received fields count.
+//! - `trusted_hosts`: these, and their sub-domains.
+//! - else automatic, from the host that is collected from: the host itself, its parent domain if it has three labels or more (there is no list
+//!   of public suffixes here; the common shapes `co.uk`, `com.ru` are not taken for a parent), and the sister domains of a few large providers.
+//! - automatic, and the host is an IP address, `localhost` or a name without a dot: the operator's own server, whose mail names it does not
+//!   tell. The topmost Received field was written by the server that holds the mailbox, so it counts, and its `by` is then the one trusted
+//!   host for those below.
+//!
+//! With no Received field at all, or with a topmost one that is not the provider's, nothing tells the provider's fields from the sender's:
+//! nothing is trusted, and the trail says so.
+//!
+//! A server behind a proxy that hides its peers (all mail seems to come from a private address) takes everything from inside: there, set
+//! `trusted_hops`.
+
+use crate::mail::{Domain, HeaderBlock};
+use crate::resolve::Rules;
+use crate::resolve::received::Received;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Most Received fields that are looked at for trust.
+pub const TRUSTED_HOPS_MAX: usize = 100;
+
+/// What decides about trust; the words are those of [`Rules`].
+#[derive(Clone, Copy, Debug)]
+pub struct Trust<'a> {
+    /// Hosts whose Received fields are believed; empty means automatic.
+    pub trusted_hosts: &'a [String],
+    /// Exactly this many topmost Received fields are believed.
+    pub trusted_hops: Option<usize>,
+    /// The fields under the last trusted Received are believed as well.
+    pub envelope_below_received: bool,
+    /// The host that is collected from.
+    pub server_host: &'a str,
+}
+
+impl<'a> Trust<'a> {
+    /// Nothing is configured: automatic. What `forward_to` uses.
+    pub fn automatic(server_host: &'a str) -> Self {
+        Trust { trusted_hosts: &[], trusted_hops: None, envelope_below_received: false, server_host }
+    }
+}
+
+impl<'a> From<&'a Rules> for Trust<'a> {
+    fn from(rules: &'a Rules) -> Self {
+        Trust {
+            trusted_hosts: &rules.trusted_hosts,
+            trusted_hops: rules.trusted_hops,
+            envelope_below_received: rules.envelope_below_received,
+            server_host: &rules.server_host,
+        }
+    }
+}
+
+/// The trusted top of a header.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustedBlock {
+    fields: usize,
+    hops: Vec<Hop>,
+    received: usize,
+    why: String,
+}
+
+/// A trusted Received field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// Which of the header's fields it is, from 0.
+    pub field: usize,
+    /// What it says.
+    pub received: Received,
+}
+
+impl TrustedBlock {
+    /// Finds the block.
+    pub fn find(header: &HeaderBlock, trust: &Trust) -> Self {
+        let received: Vec<usize> =
+            header.fields().iter().enumerate().filter(|(_, field)| header.is(field, "Received")).map(|(index, _)| index).collect();
+        let mut block = TrustedBlock { received: received.len(), ..TrustedBlock::default() };
+        let limit = trust.trusted_hops.unwrap_or(usize::MAX).min(TRUSTED_HOPS_MAX);
+        let mut hosts = Hosts::new(trust);
+        let mut pending = Vec::new();
+        block.why = if received.is_empty() {
+            "the header has no Received field, so nothing tells the provider's fields from the sender's".into()
+        } else {
+            hosts.basis.clone()
+        };
+        for &field in received.iter().take(limit) {
+            let hop = Hop { field, received: Received::parse(&header.text(&header.fields()[field])) };
+            if trust.trusted_hops.is_some() {
+                block.hops.push(hop);
+                continue;
+            }
+            if hop.received.note {
+                // qmail's note about its processes names no host: it counts if the next real field does.
+                pending.push(hop);
+                continue;
+            }
+            if !hosts.wrote(&hop.received, block.hops.is_empty()) {
+                let by = hop.received.by.as_deref().map_or("no host".to_owned(), shown);
+                block.why = format!("{}; Received {} was written by {by}, which is not among them", block.why, block.hops.len() + pending.len() + 1);
+                break;
+            }
+            let inside = hosts.took_from_inside(&hop.received);
+            block.hops.append(&mut pending);
+            block.hops.push(hop);
+            if !inside {
+                block.why = format!("{}; Received {} took the message from outside", block.why, block.hops.len());
+                break;
+            }
+        }
+        let Some(last) = block.hops.last() else { return block };
+        block.fields = last.field + 1;
+        if trust.envelope_below_received {
+            block.fields = received.iter().copied().find(|&field| field > last.field).unwrap_or(header.fields().len());
+        }
+        block
+    }
+
+    /// True if the field with this index (from 0, of [`HeaderBlock::fields`]) is inside.
+    pub fn contains(&self, field: usize) -> bool {
+        field < self.fields
+    }
+
+    /// How many of the header's fields are inside.
+    pub fn len(&self) -> usize {
+        self.fields
+    }
+
+    /// True if nothing is trusted.
+    pub fn is_empty(&self) -> bool {
+        self.fields == 0
+    }
+
+    /// The trusted Received fields, from the top.
+    pub fn hops(&self) -> &[Hop] {
+        &self.hops
+    }
+
+    /// The block in words, for the trail.
+    pub fn describe(&self) -> String {
+        format!("{} of {} Received fields trusted ({})", self.hops.len(), self.received, self.why)
+    }
+}
+
+/// Domains under which large providers write Received fields for mailboxes of another one.
+const SISTERS: &[(&str, &[&str])] = &[
+    ("gmail.com", &["google.com", "googlemail.com"]),
+    ("googlemail.com", &["google.com", "gmail.com"]),
+    ("yandex.ru", &["yandex.net", "yandex.com"]),
+    ("yandex.com", &["yandex.net", "yandex.ru"]),
+    ("mail.me.com", &["apple.com", "icloud.com", "me.com"]),
+    ("office365.com", &["outlook.com", "protection.outlook.com"]),
+    ("outlook.com", &["office365.com"]),
+    ("mail.yahoo.com", &["yahoo.com", "yahoodns.net"]),
+];
+
+/// Second labels that make a public suffix with a country's label, in the common cases.
+const SECOND_LEVEL: &[&str] = &["ac", "co", "com", "edu", "gob", "gov", "go", "in", "msk", "ne", "net", "nov", "or", "org", "spb"];
+
+/// Longest host name that is shown.
+const SHOWN_MAX: usize = 120;
+
+struct Hosts {
+    names: Vec<Host>,
+    /// The names are learnt from the topmost field.
+    learns: bool,
+    basis: String,
+}
+
+enum Host {
+    /// The domain and those under it.
+    Under(Domain),
+    /// Those under it only.
+    Below(Domain),
+    Literal(IpAddr),
+}
+
+impl Hosts {
+    fn new(trust: &Trust) -> Self {
+        if let Some(hops) = trust.trusted_hops {
+            return Hosts { names: Vec::new(), learns: false, basis: format!("trusted_hops: {hops}") };
+        }
+        if !trust.trusted_hosts.is_empty() {
+            let names = trust.trusted_hosts.iter().filter_map(|host| match (host.strip_prefix('.'), literal(host)) {
+                (_, Some(ip)) => Some(Host::Literal(ip)),
+                (Some(parent), None) => parent.parse().ok().map(Host::Below),
+                (None, None) => host.parse().ok().map(Host::Under),
+            });
+            return Hosts { names: names.collect(), learns: false, basis: format!("trusted_hosts: {}", shown(&trust.trusted_hosts.join(", "))) };
+        }
+        let host = trust.server_host.trim_end_matches('.').to_ascii_lowercase();
+        let domain = host.parse::<Domain>().ok().filter(|_| literal(&host).is_none() && host.contains('.') && !host.ends_with(".localhost"));
+        let Some(domain) = domain else {
+            return Hosts {
+                names: Vec::new(),
+                learns: true,
+                basis: format!("automatic: {} does not tell its mail name, so the topmost does", shown(&host)),
+            };
+        };
+        let parent = parent(&domain);
+        let mut basis = format!("automatic: {}", parent.as_ref().unwrap_or(&domain));
+        let family = SISTERS.iter().filter(|(name, _)| name.parse::<Domain>().is_ok_and(|name| domain.is_within(&name)));
+        let mut names: Vec<Host> = Vec::new();
+        for sister in family.flat_map(|(_, sisters)| sisters.iter()) {
+            basis = format!("{basis}, {sister}");
+            names.extend(sister.parse().ok().map(Host::Under));
+        }
+        names.extend([Some(domain), parent].into_iter().flatten().map(Host::Under));
+        Hosts { names, learns: false, basis }
+    }
+
+    /// True if a trusted host wrote the field.
+    fn wrote(&mut self, received: &Received, topmost: bool) -> bool {
+        let Some(by) = &received.by else { return false };
+        if self.learns && topmost {
+            match literal(by) {
+                Some(ip) => self.names.push(Host::Literal(ip)),
+                None => self.names.extend(by.parse().ok().map(Host::Under)),
+            }
+            return true;
+        }
+        // A hand-over inside a provider's network may name the host by its private address only (Gmail does).
+        self.contains(by) || (received.from.is_none() && !received.submitted && literal(by).is_some_and(is_private))
+    }
+
+    fn took_from_inside(&self, received: &Received) -> bool {
+        if received.submitted {
+            return false;
+        }
+        let inside = |peer: &crate::resolve::received::Peer| is_private(peer.ip) || peer.name.as_deref().is_some_and(|name| self.contains(name));
+        received.is_lmtp() || received.from.is_none() || (!received.peers.is_empty() && received.peers.iter().all(inside))
+    }
+
+    fn contains(&self, host: &str) -> bool {
+        let (ip, domain) = (literal(host), host.parse::<Domain>().ok());
+        self.names.iter().any(|name| match name {
+            Host::Under(parent) => ip.is_none() && domain.as_ref().is_some_and(|domain| domain.is_within(parent)),
+            Host::Below(parent) => ip.is_none() && domain.as_ref().is_some_and(|domain| domain != parent && domain.is_within(parent)),
+            Host::Literal(known) => ip == Some(*known),
+        })
+    }
+}
+
+fn parent(domain: &Domain) -> Option<Domain> {
+    let (_, parent) = domain.as_ascii().split_once('.')?;
+    let (second, top) = parent.split_once('.')?;
+    let suffix = top.len() == 2 && SECOND_LEVEL.contains(&second);
+    (!suffix).then(|| parent.parse().ok()).flatten()
+}
+
+fn literal(host: &str) -> Option<IpAddr> {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.strip_prefix("IPv6:").unwrap_or(host).parse().ok()
+}
+
+/// Loopback, private (RFC 1918), unique local (RFC 4193) and link-local addresses, also inside an IPv4-mapped or 6to4 one (RFC 3056).
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => {
+            let s = ip.segments();
+            let embedded = match s[0] {
+                0x2002 => Some(Ipv4Addr::from((u32::from(s[1]) << 16) | u32::from(s[2]))),
+                _ => ip.to_ipv4_mapped(),
+            };
+            ip.is_loopback() || (s[0] & 0xfe00) == 0xfc00 || (s[0] & 0xffc0) == 0xfe80 || embedded.is_some_and(|ip| is_private(IpAddr::V4(ip)))
+        }
+    }
+}
+
+fn shown(host: &str) -> String {
+    crate::resolve::trail::shown(&host.parse::<Domain>().map_or_else(|_| host.to_owned(), |domain| domain.to_string()), SHOWN_MAX)
+}
