@@ -1,1 +1,1 @@
-//! Layer 8: the command line.
+//! x

@@ -1,1 +1,16 @@
-//! To come.
+//! Layer 5: collecting. A [`task`] waits and runs passes; a [`pass`] walks one mailbox: list, plan, batches of fetch, resolve, deliver,
+//! record, dispose. [`plan`], [`schedule`] and [`settle`] decide and do no I/O.
+
+pub mod deliver_one;
+pub mod limits;
+pub mod pass;
+pub mod plan;
+pub mod route;
+pub mod schedule;
+pub mod settle;
+pub mod stop;
+pub mod task;
+
+pub use limits::Limits;
+pub use pass::{Pass, PassError, PassReport};
+pub use stop::Stop;

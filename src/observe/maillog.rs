@@ -3,7 +3,7 @@
 
 use crate::mail::{CollectorId, MessageKey, Recipient, RemoteUid, Reply};
 use std::time::Duration;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 /// One recipient has it.
 pub fn delivered(key: &MessageKey, recipient: &Recipient, by: &str, to: &str, reply: &Reply, octets: u64) {
@@ -53,7 +53,7 @@ pub fn disposed(collector: &CollectorId, how: &str, messages: usize, state: &str
 
 /// A session begins.
 pub fn session_started(collector: &CollectorId, server: &str, session: u64) {
-    info!(event = "session_started", collector = %collector, session, server);
+    debug!(event = "session_started", collector = %collector, session, server);
 }
 
 /// The figures of a finished session.
@@ -74,7 +74,13 @@ pub struct SessionFigures {
 /// A session ended in order.
 pub fn session_finished(collector: &CollectorId, session: u64, figures: &SessionFigures, stop_reason: &str) {
     let SessionFigures { delivered, deferred, left, octets, took } = figures;
-    info!(event = "session_finished", collector = %collector, session, delivered, deferred, left, octets, ms = took.as_millis() as u64, stop_reason);
+    let ms = took.as_millis() as u64;
+    if *delivered + *deferred + *left > 0 {
+        info!(event = "session_finished", collector = %collector, session, delivered, deferred, left, octets, ms, stop_reason);
+    } else {
+        // A poll that found nothing is no news.
+        debug!(event = "session_finished", collector = %collector, session, delivered, deferred, left, octets, ms, stop_reason);
+    }
 }
 
 /// A session failed.

@@ -9,9 +9,11 @@
 
 pub mod error;
 pub mod imap;
+pub mod password;
 pub mod pop3;
 
 pub use error::{Retry, SourceError, SourceErrorKind};
+pub use password::Password;
 
 use crate::mail::{Epoch, FolderName, KnownUids, Message, Present, RemoteUid};
 use async_trait::async_trait;
@@ -104,7 +106,7 @@ pub struct Listed {
 }
 
 /// A message to fetch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// Its UID.
     pub uid: RemoteUid,

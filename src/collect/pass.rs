@@ -1,0 +1,469 @@
+//! A pass: one walk over one mailbox.
+//!
+//! ```text
+//! claim ─▶ open ─▶ select ─▶ progress ─▶ plan ─▶ list ─▶ batches ─▶ close
+//!            a batch:  begin ─▶ fetch ══▶ deliver ══▶ record ─▶ dispose ─▶ finish
+//! ```
+//!
+//! The order of effects is what keeps mail safe: *begin* is durable before the first DATA, *record* is durable before *dispose*. A pass is asked
+//! to stop and never dropped: what was handed over is finished and recorded; with answers outstanding it ends without LOGOUT or QUIT, and the
+//! disposal stays owed.
+
+use super::deliver_one::{Deliverer, Done};
+use super::plan::{self, BATCH_MESSAGES_MAX, Plan, Step, Watermark};
+use super::route::Router;
+use super::stop::Stop;
+use crate::config::{After, Collector};
+use crate::deliver::Destination;
+use crate::ledger::state::Due;
+use crate::ledger::{Entry, Finished, Ledger, LedgerError, Pending, Progress, State};
+use crate::mail::{FolderName, Present, RemoteUid};
+use crate::observe::{Counters, maillog};
+use crate::source::{Disposed, Fetched, Listed, Listing, Retry, Selected, Session, Source, SourceError, Wanted};
+use futures_util::{StreamExt, stream};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Deliveries in flight for each connection that the destination may have: one being sent, one ready to follow.
+const IN_FLIGHT_PER_CONNECTION: usize = 2;
+/// Most deliveries in flight in one pass, each holding at most the spool's threshold in memory.
+const IN_FLIGHT_MAX: usize = 32;
+/// Most outcomes of one pass that wait for the ledger's next commit.
+const RECORDS_MAX: usize = 256;
+
+/// Everything that one pass needs.
+pub struct Pass<'a> {
+    /// Whose pass it is.
+    pub collector: &'a Collector,
+    /// The mailbox.
+    pub source: &'a dyn Source,
+    /// Who gets the mail.
+    pub router: &'a Router,
+    /// Where it goes.
+    pub destination: &'a dyn Destination,
+    /// What was delivered before.
+    pub ledger: &'a dyn Ledger,
+    /// Asks the pass to end.
+    pub stop: &'a Stop,
+    /// Progress.
+    pub counters: &'a Counters,
+    /// The operator asked for this pass: back-off of single messages does not count.
+    pub forced: bool,
+}
+
+/// What a pass did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PassReport {
+    /// Messages all of whose recipients are final.
+    pub delivered: u64,
+    /// Messages to be tried again.
+    pub deferred: u64,
+    /// Messages that stay on the server: no recipient, a loop, too large.
+    pub left: u64,
+    /// Octets of the messages handled.
+    pub octets: u64,
+    /// Copies disposed of at the source.
+    pub disposed: u64,
+    /// The session's limit left new mail on the server.
+    pub more: bool,
+    /// The pass was asked to stop.
+    pub stopped: bool,
+}
+
+/// Why a pass ended early. What it had recorded by then is recorded; nothing else was disposed of.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum PassError {
+    /// The mailbox.
+    #[error("{0}")]
+    Source(#[from] SourceError),
+    /// The ledger.
+    #[error("{0}")]
+    Ledger(#[from] LedgerError),
+    /// The destination takes nothing now.
+    #[error("delivery: {0}")]
+    Target(String),
+}
+
+impl PassError {
+    /// What allows the next try.
+    pub fn retry(&self) -> Retry {
+        match self {
+            PassError::Source(error) => error.retry(),
+            PassError::Ledger(_) | PassError::Target(_) => Retry::Backoff,
+        }
+    }
+
+    /// What the operator can do.
+    pub fn hint(&self) -> &str {
+        match self {
+            PassError::Source(error) => error.hint.as_deref().unwrap_or(""),
+            PassError::Ledger(LedgerError::Store { .. }) => "nothing is deleted or marked at the source until the ledger can be written again",
+            PassError::Ledger(_) => "",
+            PassError::Target(_) => "mail stays at its source until the destination answers again",
+        }
+    }
+}
+
+impl Pass<'_> {
+    /// Runs the pass. The report counts what was done, also when it ended early.
+    pub async fn run(&self) -> (PassReport, Result<(), PassError>) {
+        let mut report = PassReport::default();
+        let result = self.walk(&mut report).await;
+        report.stopped = self.stop.is_requested();
+        (report, result)
+    }
+
+    async fn walk(&self, report: &mut PassReport) -> Result<(), PassError> {
+        let claim = self.ledger.claim(&self.collector.server.mailbox()).await?;
+        let mut session = self.source.open().await?;
+        let folder = FolderName::inbox();
+        let selected = match session.select(&folder).await {
+            Ok(selected) => selected,
+            Err(error) => return abandon(session, error.into()).await,
+        };
+        let history = plan::history(self.collector.collect);
+        let progress = match self.ledger.progress(&claim, &folder, selected.epoch, history).await {
+            Ok(progress) => progress,
+            Err(error) => return abandon(session, error.into()).await,
+        };
+        let mut walk = Walk::new(self, &progress, &selected);
+        match walk.all(&mut *session, report).await {
+            Ok(()) if walk.outstanding => {
+                session.abandon().await;
+                Ok(())
+            }
+            Ok(()) => {
+                let confirmed = session.close().await?;
+                report.disposed += confirmed.len() as u64;
+                if !confirmed.is_empty() {
+                    self.ledger.finish(&progress.place, Finished { deleted: confirmed, ..Finished::default() }).await?;
+                }
+                Ok(())
+            }
+            Err(error) => abandon(session, error).await,
+        }
+    }
+}
+
+async fn abandon<T>(session: Box<dyn Session>, error: PassError) -> Result<T, PassError> {
+    session.abandon().await;
+    Err(error)
+}
+
+/// The state of a pass inside its folder.
+struct Walk<'a> {
+    pass: &'a Pass<'a>,
+    progress: &'a Progress,
+    selected: &'a Selected,
+    watermark: Watermark,
+    /// Answers to FETCH or RETR are outstanding: the session can only be abandoned.
+    outstanding: bool,
+    target_down: Mutex<Option<String>>,
+    now: i64,
+}
+
+impl<'a> Walk<'a> {
+    fn new(pass: &'a Pass<'a>, progress: &'a Progress, selected: &'a Selected) -> Self {
+        let now = jiff::Timestamp::now().as_second();
+        Walk { pass, progress, selected, watermark: Watermark::new(pass.collector), outstanding: false, target_down: Mutex::new(None), now }
+    }
+
+    async fn all(&mut self, session: &mut dyn Session, report: &mut PassReport) -> Result<(), PassError> {
+        let collector = self.pass.collector;
+        let due = Due { now: self.now, rules: collector.recipient_hash, max_message_size: collector.max_message_size, forced: self.pass.forced };
+        let Plan { mut want, owed, keep_after_all } = plan::plan(collector, self.selected, self.progress, due);
+        if !keep_after_all.is_empty() {
+            self.pass.ledger.finish(&self.progress.place, Finished { kept: keep_after_all, ..Finished::default() }).await?;
+        }
+        let limit = collector.max_messages_per_session;
+        let mut room = if limit == 0 { usize::MAX } else { limit };
+        loop {
+            let listing = session.list(want.clone()).await?;
+            self.forget_vanished(&listing).await?;
+            let (owed_now, fresh): (Vec<Listed>, Vec<Listed>) = listing.messages.iter().cloned().partition(|message| owed.contains(&message.uid));
+            self.dispose_owed(session, owed_now, report).await?;
+            self.watermark.listed(&fresh, self.progress.watermark);
+            let exceptions = &self.progress.exceptions;
+            let (steps, taken, more) = plan::steps(collector, &fresh, |uid| exceptions.contains_key(uid), room);
+            room -= taken;
+            self.pass.counters.listed(steps.len() as u64);
+            for batch in steps.chunks(BATCH_MESSAGES_MAX) {
+                if self.is_over() {
+                    break;
+                }
+                self.batch(session, batch, report).await?;
+            }
+            self.check_target()?;
+            report.more = more || (listing.more && room == 0);
+            if self.is_over() || !listing.more || more || room == 0 {
+                return Ok(());
+            }
+            want = plan::next_want(&want, &listing.messages);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.outstanding || self.pass.stop.is_requested()
+    }
+
+    fn check_target(&self) -> Result<(), PassError> {
+        match self.target_down.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(reason) => Err(PassError::Target(reason)),
+            None => Ok(()),
+        }
+    }
+
+    async fn forget_vanished(&self, listing: &Listing) -> Result<(), PassError> {
+        let (ledger, place) = (self.pass.ledger, &self.progress.place);
+        if !listing.vanished.is_empty() {
+            ledger.finish(place, Finished { vanished: listing.vanished.clone(), ..Finished::default() }).await?;
+        }
+        // Pruning is for complete listings that were compared with the whole history; anything less would forget what is still there.
+        let Some(present) = listing.present.clone().filter(|_| !listing.more) else { return Ok(()) };
+        match present {
+            Present::Numbers(_) => {
+                ledger.prune(place, &present).await?;
+            }
+            Present::Met(mut known) => {
+                for message in &listing.messages {
+                    known.insert(&message.uid);
+                    known.meet(&message.uid);
+                }
+                let whole_history = known.len() >= self.progress.kept_count;
+                if whole_history && known.unmet() > 0 {
+                    ledger.prune(place, &Present::Met(known)).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies whose disposal an earlier pass could not finish.
+    async fn dispose_owed(&self, session: &mut dyn Session, owed: Vec<Listed>, report: &mut PassReport) -> Result<(), PassError> {
+        if owed.is_empty() {
+            return Ok(());
+        }
+        let uids: Vec<RemoteUid> = owed.into_iter().map(|message| message.uid).collect();
+        let finished = self.dispose(session, uids, report).await?;
+        self.pass.ledger.finish(&self.progress.place, finished).await?;
+        Ok(())
+    }
+
+    /// Disposes of copies that the ledger says are final.
+    async fn dispose(&self, session: &mut dyn Session, uids: Vec<RemoteUid>, report: &mut PassReport) -> Result<Finished, PassError> {
+        let after = self.pass.collector.after;
+        let mut finished = Finished::default();
+        if uids.is_empty() || after == After::Keep {
+            return Ok(finished);
+        }
+        let disposed = session.dispose(&uids, plan::disposal(after)).await?;
+        let word = if after == After::Delete { "delete" } else { "mark_seen" };
+        let state = match disposed {
+            Disposed::Confirmed => "confirmed",
+            Disposed::Requested => "requested; confirmed when the session ends",
+            Disposed::FlaggedOnly => "flagged \\Deleted only: the server has no UIDPLUS, and a plain EXPUNGE would take mail that others flagged",
+        };
+        maillog::disposed(&self.pass.collector.id, word, uids.len(), state);
+        match (disposed, after) {
+            (Disposed::Confirmed, After::Delete) => {
+                report.disposed += uids.len() as u64;
+                finished.deleted = uids;
+            }
+            (Disposed::Confirmed, _) => {
+                report.disposed += uids.len() as u64;
+                finished.kept = uids;
+            }
+            (Disposed::FlaggedOnly, _) => finished.flagged = uids,
+            (Disposed::Requested, _) => {}
+        }
+        Ok(finished)
+    }
+
+    /// One batch. An error of the source ends it early: what was handed over by then is delivered, recorded, and owed its disposal.
+    async fn batch(&mut self, session: &mut dyn Session, steps: &[Step], report: &mut PassReport) -> Result<(), PassError> {
+        let (ledger, place, collector) = (self.pass.ledger, &self.progress.place, self.pass.collector);
+        let mut entries = Vec::new();
+        let mut wanted = Vec::new();
+        for step in steps {
+            match step {
+                Step::Collect(message) => wanted.push(message.clone()),
+                Step::TooLarge { uid, octets } => entries.push(self.too_large(uid, *octets)),
+            }
+        }
+        let mut failed = None;
+        let mut disposable = Vec::new();
+        if !wanted.is_empty() {
+            let uids: Vec<RemoteUid> = wanted.iter().map(|message| message.uid.clone()).collect();
+            ledger.begin(place, &uids).await?;
+            session.fetch(wanted.clone()).await?;
+            let fetched = self.fetch_and_deliver(&mut *session).await;
+            failed = fetched.failed;
+            self.outstanding |= fetched.outstanding;
+            report.octets += fetched.octets;
+            for entry in fetched.recorded {
+                count(report, &entry.state);
+                self.watermark.settled(&entry.uid);
+                if entry.state == State::Owed {
+                    disposable.push(entry.uid);
+                }
+            }
+            let answered = fetched.answered;
+            if failed.is_none() && !self.outstanding {
+                entries.extend(wanted.iter().filter(|message| !answered.contains(&message.uid)).map(|message| self.unanswered(message)));
+            }
+        }
+        for entry in entries {
+            let (uid, state) = (entry.uid.clone(), entry.state.clone());
+            ledger.record(place, entry).await?;
+            count(report, &state);
+            self.watermark.settled(&uid);
+        }
+        if let Some(error) = failed {
+            // Owed disposals wait for the next pass; how far everything is settled is noted all the same.
+            ledger.finish(place, Finished { watermark: self.watermark.rise(), ..Finished::default() }).await?;
+            return Err(error);
+        }
+        let mut finished = if self.outstanding { Finished::default() } else { self.dispose(session, disposable, report).await? };
+        finished.watermark = self.watermark.rise();
+        ledger.finish(place, finished).await?;
+        tracing::debug!(event = "batch_finished", collector = %collector.id, messages = steps.len());
+        Ok(())
+    }
+
+    /// The heart: fetching, delivering and recording overlap, each within its own bound.
+    async fn fetch_and_deliver(&self, session: &mut dyn Session) -> Batch {
+        let pass = self.pass;
+        let deliverer = Deliverer {
+            collector: pass.collector,
+            router: pass.router,
+            destination: pass.destination,
+            ledger: pass.ledger,
+            place: self.progress.place,
+            exceptions: &self.progress.exceptions,
+            rematch: self.progress.rematch,
+            counters: pass.counters,
+            target_down: &self.target_down,
+            now: self.now,
+        };
+        let in_flight = (pass.collector.delivery.max_connections * IN_FLIGHT_PER_CONNECTION).clamp(1, IN_FLIGHT_MAX);
+        let place = self.progress.place;
+        let end: Arc<Mutex<End>> = Arc::default();
+        let target_down = &self.target_down;
+
+        let arriving = stream::unfold((session, Arc::clone(&end)), |(session, end)| async move {
+            let is_down = target_down.lock().is_ok_and(|down| down.is_some());
+            let next = if is_down || pass.stop.is_requested() {
+                None
+            } else {
+                tokio::select! {
+                    biased;
+                    () = pass.stop.requested() => None,
+                    next = session.next_message() => Some(next),
+                }
+            };
+            match next {
+                Some(Ok(Some(fetched))) => Some((fetched, (session, end))),
+                Some(Ok(None)) => None,
+                Some(Err(error)) => {
+                    end.lock().unwrap_or_else(PoisonError::into_inner).failed = Some(error);
+                    None
+                }
+                None => {
+                    end.lock().unwrap_or_else(PoisonError::into_inner).outstanding = true;
+                    None
+                }
+            }
+        });
+        let delivering = arriving.map(|fetched| async { self.take(&deliverer, fetched).await }).buffer_unordered(in_flight);
+        let recording = delivering.map(|(uid, done)| async move {
+            match done {
+                Err(error) => Handled { uid, octets: 0, entry: None, failed: Some(error) },
+                Ok(Done { entry: None, octets }) => Handled { uid, octets, entry: None, failed: None },
+                Ok(Done { entry: Some(entry), octets }) => {
+                    let failed = pass.ledger.record(&place, entry.clone()).await.err();
+                    // What is not recorded did not happen, as far as the source is concerned.
+                    Handled { uid, octets, entry: failed.is_none().then_some(entry), failed }
+                }
+            }
+        });
+        let mut recording = std::pin::pin!(recording.buffer_unordered(RECORDS_MAX));
+        let mut batch = Batch::default();
+        while let Some(handled) = recording.next().await {
+            batch.answered.insert(handled.uid);
+            batch.octets += handled.octets;
+            batch.recorded.extend(handled.entry);
+            batch.failed = batch.failed.or(handled.failed.map(PassError::from));
+        }
+        let end = std::mem::take(&mut *end.lock().unwrap_or_else(PoisonError::into_inner));
+        batch.outstanding = end.outstanding;
+        batch.failed = batch.failed.or(end.failed.map(PassError::from));
+        batch
+    }
+
+    async fn take(&self, deliverer: &Deliverer<'_>, fetched: Fetched) -> (RemoteUid, Result<Done, LedgerError>) {
+        match fetched {
+            Fetched::Message(message) => (message.key.uid.clone(), deliverer.deliver(*message).await),
+            Fetched::Missing { uid, reason } => {
+                let entry = self.unfetched(&uid, &reason);
+                (uid, Ok(Done { entry: Some(entry), octets: 0 }))
+            }
+            Fetched::TooLarge { uid, octets } => {
+                let entry = self.too_large(&uid, octets);
+                (uid, Ok(Done { entry: Some(entry), octets: 0 }))
+            }
+        }
+    }
+
+    fn too_large(&self, uid: &RemoteUid, octets: u64) -> Entry {
+        maillog::skipped(&self.pass.collector.id, uid, &format!("{octets} octets are more than max_message_size"));
+        Entry { uid: uid.clone(), state: State::Skipped { octets }, fingerprint: None }
+    }
+
+    fn unfetched(&self, uid: &RemoteUid, reason: &str) -> Entry {
+        maillog::unfetched(&self.pass.collector.id, uid, reason);
+        let before = match self.progress.exceptions.get(uid) {
+            Some(State::Pending(pending)) => pending.clone(),
+            _ => Pending::default(),
+        };
+        Entry { uid: uid.clone(), state: State::Pending(before.failed(self.now, reason.to_owned())), fingerprint: None }
+    }
+
+    /// The source answered for everything else and never for this one.
+    fn unanswered(&self, message: &Wanted) -> Entry {
+        self.unfetched(&message.uid, "the server did not answer for this message")
+    }
+}
+
+/// How the stream of arriving messages ended.
+#[derive(Default)]
+struct End {
+    failed: Option<SourceError>,
+    outstanding: bool,
+}
+
+/// One message on its way out of the stream.
+struct Handled {
+    uid: RemoteUid,
+    octets: u64,
+    /// What was recorded, durably.
+    entry: Option<Entry>,
+    failed: Option<LedgerError>,
+}
+
+/// What came of a batch's fetching.
+#[derive(Default)]
+struct Batch {
+    recorded: Vec<Entry>,
+    answered: BTreeSet<RemoteUid>,
+    octets: u64,
+    failed: Option<PassError>,
+    outstanding: bool,
+}
+
+fn count(report: &mut PassReport, state: &State) {
+    match state {
+        State::Kept | State::Owed | State::Flagged => report.delivered += 1,
+        State::Pending(_) => report.deferred += 1,
+        State::Left { .. } | State::Skipped { .. } => report.left += 1,
+    }
+}

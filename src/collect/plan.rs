@@ -1,0 +1,171 @@
+//! What a pass is going to do, decided without any I/O: which messages to ask for, which to take, which copies are owed a disposal, and how
+//! far the watermark may rise.
+
+use crate::config::{After, Collect, Collector, Protocol};
+use crate::ledger::state::Due;
+use crate::ledger::{History, Progress, State, due};
+use crate::mail::RemoteUid;
+use crate::source::{Disposal, Listed, Selected, Want, Wanted};
+use std::collections::{BTreeSet, HashSet, VecDeque};
+
+/// Most messages of one listing; the rest is listed when these are done, so that memory does not follow the mailbox.
+pub const LISTING_MAX: usize = 10_000;
+/// Most exceptions of earlier passes that one pass takes up.
+const DUE_MAX: usize = 2_000;
+/// Most messages of one batch: one FETCH behind another, one disposal, one line in the ledger that says "in flight".
+pub const BATCH_MESSAGES_MAX: usize = 500;
+
+/// What happens to a copy whose recipients are all final.
+pub fn disposal(after: After) -> Disposal {
+    match after {
+        After::Keep => Disposal::Keep,
+        After::MarkSeen => Disposal::MarkSeen,
+        After::Delete => Disposal::Delete,
+    }
+}
+
+/// The state of a message all of whose recipients are final.
+pub fn final_state(after: After) -> State {
+    match after {
+        After::Keep => State::Kept,
+        After::MarkSeen | After::Delete => State::Owed,
+    }
+}
+
+/// How much of the history a pass has to read.
+pub fn history(collect: Collect) -> History {
+    match collect {
+        Collect::New => History::AboveWatermark,
+        Collect::Unseen => History::Full,
+        Collect::All => History::None,
+    }
+}
+
+/// The first listing of a pass, and what earlier passes left to do.
+#[derive(Debug)]
+pub struct Plan {
+    /// What to list.
+    pub want: Want,
+    /// Copies that are owed a disposal.
+    pub owed: BTreeSet<RemoteUid>,
+    /// Copies that were owed one, but the configuration now says to keep them.
+    pub keep_after_all: Vec<RemoteUid>,
+}
+
+/// Plans a pass from what the ledger and the server say.
+pub fn plan(collector: &Collector, selected: &Selected, progress: &Progress, with: Due) -> Plan {
+    let owed: BTreeSet<RemoteUid> = progress.exceptions.iter().filter(|(_, state)| **state == State::Owed).map(|(uid, _)| uid.clone()).collect();
+    let (owed, keep_after_all) = if collector.after == After::Keep { (BTreeSet::new(), owed.into_iter().collect()) } else { (owed, Vec::new()) };
+    let due_now = progress.exceptions.iter().filter(|(_, state)| due(state, with)).map(|(uid, _)| uid.clone()).take(DUE_MAX);
+    let also: Vec<RemoteUid> = owed.iter().cloned().chain(due_now).collect();
+    let mut known = progress.kept.clone();
+    let listed_anyway: HashSet<&RemoteUid> = also.iter().collect();
+    for uid in progress.exceptions.keys().filter(|uid| !listed_anyway.contains(uid)) {
+        known.insert(uid);
+    }
+    let remembered = progress.kept_count + progress.exceptions.len() as u64;
+    let want = Want {
+        above: above(collector, progress),
+        also,
+        unseen: collector.collect == Collect::Unseen,
+        sizes: collector.max_message_size.is_some(),
+        // UIDs that we remember can only become fewer: when fewer messages are there than we remember, some of those are gone.
+        complete: selected.exists < remembered,
+        known,
+        limit: LISTING_MAX,
+    };
+    Plan { want, owed, keep_after_all }
+}
+
+fn above(collector: &Collector, progress: &Progress) -> u32 {
+    match (collector.collect, collector.server.protocol) {
+        (Collect::New, Protocol::Imap) => progress.watermark,
+        _ => 0,
+    }
+}
+
+/// The next listing, when the last one was cut: what comes behind it.
+pub fn next_want(want: &Want, listed: &[Listed]) -> Want {
+    let mut known = want.known.clone();
+    listed.iter().for_each(|message| known.insert(&message.uid));
+    let above = listed.iter().filter_map(|message| message.uid.number()).max().unwrap_or(want.above).max(want.above);
+    Want { above, also: Vec::new(), complete: false, known, ..want.clone() }
+}
+
+/// What to do with one listed message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Fetch and deliver it.
+    Collect(Wanted),
+    /// It is larger than the limit: note that, and leave it.
+    TooLarge {
+        /// Which.
+        uid: RemoteUid,
+        /// Its size, as the server says.
+        octets: u64,
+    },
+}
+
+/// Sorts a listing into steps. Takes at most `room` messages that no earlier pass has tried (`usize::MAX` for no limit); returns how many it
+/// took of those, and whether some were left for want of room.
+pub fn steps(collector: &Collector, listed: &[Listed], retried: impl Fn(&RemoteUid) -> bool, room: usize) -> (Vec<Step>, usize, bool) {
+    let (mut steps, mut taken, mut more) = (Vec::new(), 0, false);
+    for Listed { uid, size } in listed {
+        let too_large = size.filter(|octets| collector.max_message_size.is_some_and(|limit| *octets > limit));
+        if let Some(octets) = too_large {
+            steps.push(Step::TooLarge { uid: uid.clone(), octets });
+        } else if retried(uid) {
+            // Neither counted nor held up: a hundred stuck messages must not starve the box, nor the box them.
+            steps.push(Step::Collect(Wanted { uid: uid.clone(), generation: 0, size: *size }));
+        } else if taken < room {
+            taken += 1;
+            steps.push(Step::Collect(Wanted { uid: uid.clone(), generation: 0, size: *size }));
+        } else {
+            more = true;
+            break;
+        }
+    }
+    (steps, taken, more)
+}
+
+/// How far everything is settled: rises through the UIDs of the listings in ascending order, as long as each has a recorded state.
+#[derive(Debug)]
+pub struct Watermark {
+    ahead: VecDeque<u32>,
+    settled: HashSet<u32>,
+    applies: bool,
+}
+
+impl Watermark {
+    /// A watermark for this collector: IMAP's, and not while only unseen messages are looked at, as those that were not looked at are not settled.
+    pub fn new(collector: &Collector) -> Self {
+        let applies = collector.server.protocol == Protocol::Imap && collector.collect != Collect::Unseen;
+        Watermark { ahead: VecDeque::new(), settled: HashSet::new(), applies }
+    }
+
+    /// These messages were listed above the former watermark, in ascending order.
+    pub fn listed(&mut self, messages: &[Listed], above: u32) {
+        if self.applies {
+            self.ahead.extend(messages.iter().filter_map(|message| message.uid.number()).filter(|uid| *uid > above));
+        }
+    }
+
+    /// This message has a recorded state.
+    pub fn settled(&mut self, uid: &RemoteUid) {
+        if let (true, Some(uid)) = (self.applies, uid.number()) {
+            self.settled.insert(uid);
+        }
+    }
+
+    /// The highest UID up to which everything listed is settled, if that rose.
+    pub fn rise(&mut self) -> Option<u32> {
+        let mut risen = None;
+        while let Some(uid) = self.ahead.front().copied()
+            && self.settled.remove(&uid)
+        {
+            self.ahead.pop_front();
+            risen = Some(uid);
+        }
+        risen
+    }
+}

@@ -1,0 +1,146 @@
+//! One collector's life: wait, take a permit, run a pass, say how it went.
+
+use super::limits::Limits;
+use super::pass::{Pass, PassError, PassReport};
+use super::route::Router;
+use super::schedule::{self, Ended};
+use super::stop::Stop;
+use crate::config::Collector;
+use crate::deliver::Destination;
+use crate::ledger::Ledger;
+use crate::observe::Counters;
+use crate::observe::maillog::{self, SessionFigures};
+use crate::source::Source;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// One collector, complete: everything that its passes need.
+pub struct Worker {
+    /// Its configuration.
+    pub collector: Arc<Collector>,
+    /// Its mailbox.
+    pub source: Box<dyn Source>,
+    /// Its rules.
+    pub router: Router,
+    /// Where its mail goes; shared with others that name the same target.
+    pub destination: Arc<dyn Destination>,
+    /// What was delivered.
+    pub ledger: Arc<dyn Ledger>,
+    /// Permits.
+    pub limits: Arc<Limits>,
+    /// Progress.
+    pub counters: Arc<Counters>,
+}
+
+/// Numbers sessions, so that one can be found in the log.
+static SESSIONS: AtomicU64 = AtomicU64::new(1);
+
+/// How one pass of a worker ended.
+#[derive(Debug)]
+pub struct Session {
+    /// What it did.
+    pub report: PassReport,
+    /// Why it ended early, if it did.
+    pub error: Option<PassError>,
+    number: u64,
+}
+
+impl Worker {
+    /// Runs passes until asked to stop. `first` is the wait before the first one; `poke` asks for one more pass now.
+    pub async fn run(&self, stop: &Stop, poke: &Notify, first: Duration) {
+        let mut wait = first;
+        let mut failures = 0;
+        while !stop.is_requested() {
+            let poked = tokio::select! {
+                biased;
+                () = stop.requested() => return,
+                () = poke.notified() => true,
+                () = tokio::time::sleep(wait) => false,
+            };
+            let Some(session) = self.session(stop, poked, failures > 0).await else { return };
+            let ended = match &session.error {
+                None => {
+                    failures = 0;
+                    Ended::Fine { more: session.report.more }
+                }
+                Some(error) => {
+                    failures += 1;
+                    Ended::Failed { failures, retry: error.retry() }
+                }
+            };
+            wait = schedule::wait(self.collector.interval, ended, fastrand::f64());
+            self.log_failure(&session, failures, Some(wait));
+        }
+    }
+
+    /// Runs passes until the mailbox has no new mail or one fails.
+    pub async fn drain(&self, stop: &Stop) -> Session {
+        let mut total = PassReport::default();
+        let mut forced = true;
+        loop {
+            let session = self.session(stop, forced, false).await;
+            // What failed a moment ago is not tried again for the sake of the backlog.
+            forced = false;
+            let Some(session) = session else { return Session { report: total, error: None, number: 0 } };
+            self.log_failure(&session, 1, None);
+            let report = &session.report;
+            total.delivered += report.delivered;
+            total.deferred += report.deferred;
+            total.left += report.left;
+            total.octets += report.octets;
+            total.disposed += report.disposed;
+            total.stopped |= report.stopped;
+            if session.error.is_some() || !report.more || report.stopped {
+                return Session { report: total, ..session };
+            }
+        }
+    }
+
+    /// One pass under a permit; `None` if the stop came before the permit.
+    async fn session(&self, stop: &Stop, forced: bool, failing: bool) -> Option<Session> {
+        let server = &self.collector.server;
+        let _permit = tokio::select! {
+            biased;
+            () = stop.requested() => return None,
+            permit = self.limits.permit(&server.host, failing) => permit,
+        };
+        let number = SESSIONS.fetch_add(1, Ordering::Relaxed);
+        let started = Instant::now();
+        maillog::session_started(&self.collector.id, &format!("{}:{}", server.host, server.port), number);
+        let pass = Pass {
+            collector: &self.collector,
+            source: &*self.source,
+            router: &self.router,
+            destination: &*self.destination,
+            ledger: &*self.ledger,
+            stop,
+            counters: &self.counters,
+            forced,
+        };
+        let (report, result) = pass.run().await;
+        let error = result.err();
+        let stop_reason = match (&error, report.stopped, report.more) {
+            (Some(_), ..) => "failed",
+            (None, true, _) => "shutdown",
+            (None, _, true) => "limit",
+            (None, ..) => "done",
+        };
+        let figures = SessionFigures {
+            delivered: report.delivered,
+            deferred: report.deferred,
+            left: report.left,
+            octets: report.octets,
+            took: started.elapsed(),
+        };
+        maillog::session_finished(&self.collector.id, number, &figures, stop_reason);
+        Some(Session { report, error, number })
+    }
+
+    fn log_failure(&self, session: &Session, failures: u32, next_try: Option<Duration>) {
+        if let Some(error) = &session.error {
+            maillog::session_failed(&self.collector.id, session.number, failures, &error.to_string(), error.hint(), next_try);
+        }
+    }
+}
