@@ -19,7 +19,7 @@ use super::text::{Span, Text};
 use super::yaml::{self, Entry, Value};
 use super::{Config, LogLevel};
 use block::{Block, Keys};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 const TOP: Keys = Keys {
     known: &["version", "service", "limits", "log", "defaults", "delivery", "collectors"],
@@ -33,7 +33,10 @@ pub(super) fn build(text: &Text<'_>, env: &Environment) -> Result<(Config, Vec<P
     let mut problems = Vec::new();
     let root = yaml::parse(text, &mut problems);
     problems.into_iter().for_each(|problem| ctx.add(problem));
-    let config = root.and_then(|root| top(&mut ctx, &root));
+    let config = root.as_ref().and_then(|root| top(&mut ctx, root));
+    let place = |problem: &Problem| problem.place.as_ref().map(|place| (place.line, place.column));
+    ctx.report.errors.sort_by_key(place);
+    ctx.report.warnings.sort_by_key(place);
     match config {
         Some(config) if ctx.report.errors.is_empty() => Ok((config, ctx.report.warnings)),
         _ => Err(ctx.report),
@@ -51,7 +54,7 @@ fn top(ctx: &mut Ctx<'_>, root: &yaml::Node) -> Option<Config> {
     let levels = [("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info), ("debug", LogLevel::Debug)];
     let log_level = log.get("level").and_then(|entry| values::choice(ctx, entry, &levels, &[])).unwrap_or(LogLevel::Info);
     let collectors = collector::collectors(ctx, &block, &limits);
-    Some(Config { service, log_level, collectors: collectors.unwrap_or(BTreeMap::new()) })
+    Some(Config { service, log_level, collectors: collectors.unwrap_or_default() })
 }
 
 /// What all readers share.
@@ -59,7 +62,7 @@ struct Ctx<'a> {
     text: &'a Text<'a>,
     env: &'a Environment,
     report: Report,
-    seen: HashSet<(Code, Span)>,
+    seen: HashSet<(Code, Span, String)>,
 }
 
 impl Ctx<'_> {
@@ -67,7 +70,9 @@ impl Ctx<'_> {
     fn add(&mut self, problem: Problem) {
         if let Some(place) = &problem.place {
             let start = super::text::Pos { line: place.line, column: place.column };
-            if !self.seen.insert((problem.code, Span { start, end: start })) {
+            // Several things may be missing at one place.
+            let message = if problem.code == Code::Missing { problem.message.clone() } else { String::new() };
+            if !self.seen.insert((problem.code, Span { start, end: start }, message)) {
                 return;
             }
         }
@@ -85,15 +90,15 @@ impl Ctx<'_> {
         self.text.warning(code, span, message)
     }
 
+    /// A piece of the text for a message: as it stands, if its line may be shown with it.
+    fn quoted(&self, text: &str, span: Span) -> String {
+        if self.text.may_quote(text, span) { format!("`{text}`") } else { "`…`".to_owned() }
+    }
+
     /// A key or a word of the whole product that has no effect in this version.
     fn not_yet(&mut self, span: Span, what: &str) {
         self.add(self.error(Code::NotYet, span, format!("`{what}` does not work yet in this version; remove it")));
     }
-}
-
-/// A value for a message: as it stands if it is harmless, else a description.
-fn quoted(text: &str) -> String {
-    if super::mask::may_be_quoted(text) { format!("`{text}`") } else { "this value".to_owned() }
 }
 
 fn kind_of(entry: &Entry) -> &'static str {

@@ -205,7 +205,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = self.errors.iter().chain(&self.warnings);
         for (n, problem) in all.take(PRINTED_MAX).enumerate() {
-            write!(f, "{}{problem}\n", if n > 0 { "\n" } else { "" })?;
+            writeln!(f, "{}{problem}", if n > 0 { "\n" } else { "" })?;
         }
         match (self.errors.len() + self.warnings.len()).saturating_sub(PRINTED_MAX) {
             0 => Ok(()),

@@ -4,7 +4,8 @@
 //! misspelt key stays hidden too. Lines without a key belong to the last key above them. What may be told of a secret is where it comes
 //! from: `{file: …}`, `{env: …}`, `{credential: …}`.
 
-use super::words::distance;
+use super::words::{distance, nearest};
+use super::yaml::is_word;
 
 /// What stands for a secret.
 pub const MASK: &str = "***";
@@ -96,6 +97,10 @@ const HARMLESS: &[&str] = &[
     "first_run",
     "expunge",
     "<<",
+    "file",
+    "env",
+    "credential",
+    "timeout",
 ];
 
 /// Words that name a secret, or come near one.
@@ -108,16 +113,15 @@ pub fn names_a_secret(key: &str) -> bool {
     part || (key.chars().count() >= 5 && SECRET.iter().any(|word| word.len() >= 6 && distance(&key, word) <= 2))
 }
 
-/// True if a word may be quoted in a message: short, in one piece, and nothing like a secret's name in it.
+/// True if a word is fit for a message: short, and in one piece.
 pub fn may_be_quoted(text: &str) -> bool {
-    let chars = text.chars().count();
-    chars <= 80 && !text.contains(char::is_whitespace) && !names_a_secret(text) && split_after_secret_word(text).is_none()
+    text.chars().count() <= 80 && !text.contains(char::is_whitespace)
 }
 
 /// The lines of a text as they may be printed.
 pub fn masked_lines(text: &str) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut state = State { hide_next: true, hide_above: None };
+    let mut state = State { hide_next: true, hide_above: None, open: false };
     for line in text.lines() {
         lines.push(state.line(line));
     }
@@ -127,8 +131,10 @@ pub fn masked_lines(text: &str) -> Vec<String> {
 struct State {
     /// Lines without a key are hidden: the last key was no harmless one.
     hide_next: bool,
-    /// Inside the block of a secret key of this indentation, everything is hidden.
+    /// Below a line that names a secret, everything that stands further to the right is hidden.
     hide_above: Option<usize>,
+    /// A secret started that may go on over lines: until a harmless key, a strange one may be a piece of it.
+    open: bool,
 }
 
 impl State {
@@ -138,49 +144,95 @@ impl State {
         if content.is_empty() {
             return String::new();
         }
-        let whole = || line.chars().take(indent).collect::<String>() + MASK;
-        match self.hide_above {
-            Some(above) if indent > above => return whole(),
-            _ => self.hide_above = None,
-        }
+        let inside = self.hide_above.is_some_and(|above| indent > above);
+        let shown = if inside { Shown { text: hidden(line), continues: false } } else { self.alone(line) };
+        self.hide_next = !shown.continues;
+        self.open = !shown.continues && (self.open || may_go_on(line));
+        // A line that names a secret may be a comment or otherwise broken; what was written below it is a secret all the same.
+        self.hide_above = match self.hide_above {
+            Some(above) if inside => Some(above),
+            _ if !shown.continues && has_secret_word(line) => Some(indent),
+            _ => None,
+        };
+        shown.text
+    }
+
+    fn alone(&self, line: &str) -> Shown {
+        let content = line.trim();
         let keys = keys_of(line);
         let Some(first) = keys.first() else {
-            // A comment or a continued value. A list item or a lone word under a harmless key may be shown, if nothing in it looks bad.
-            let shown = !self.hide_next && !content.starts_with('#') && split_after_secret_word(line).is_none();
-            return if shown { without_comment(line) } else { whole() };
+            // A continued value: shown under a harmless key, if nothing in it looks bad.
+            let visible = !self.hide_next && !content.starts_with('#') && !has_secret_word(line);
+            return Shown { text: if visible { without_comment(line) } else { hidden(line) }, continues: visible };
         };
-        if content.starts_with('#') || line[..first.start].contains('"') || line[..first.start].contains('\'') {
-            return whole();
+        if content.starts_with('#') || line[..first.start].contains(['"', '\'', '#']) {
+            return Shown { text: hidden(line), continues: !has_secret_word(line) && !self.hide_next };
         }
-        self.hide_next = false;
+        if self.open && (!line[..first.start].trim_matches([' ', '-', '{', '[']).is_empty() || !is_near_ours(&first.name)) {
+            return Shown { text: hidden(line), continues: false };
+        }
         let mut shown_to = 0;
         for key in &keys {
             // The keys inside a shown source are shown with it.
             if key.end <= shown_to {
                 continue;
             }
+            let value = &line[key.end..];
             if names_a_secret(&key.name) {
-                let value = &line[key.end..];
                 if let Some(len) = tells_only_where(value) {
                     shown_to = key.end + len;
                     continue;
                 }
-                self.hide_next = true;
-                self.hide_above = Some(indent);
-                return if value.trim().is_empty() { line[..key.end].to_owned() } else { format!("{} {MASK}", &line[..key.end]) };
+            } else if shows_value(&key.name)
+                || opens_a_block(value)
+                    && (keys.last().is_some_and(|last| last.end > key.end) || matches!(value.trim(), "" | "{}") || !value.contains('{'))
+            {
+                continue;
             }
-            if !shows_value(&key.name) && !opens_a_block(&line[key.end..]) {
-                self.hide_next = true;
-                return format!("{} {MASK}", &line[..key.end]);
-            }
+            let known = names_a_secret(&key.name) || is_word(&key.name) || is_foreign_word(&key.name);
+            let before = if known { &line[..key.end] } else { &line[..key.start] };
+            // What stands between the last shown value and this key belongs to neither: a lost line end, a lost quote.
+            let mask = if value.trim().is_empty() && known { "" } else { " ***" };
+            return Shown { text: before.trim_end().to_owned() + mask, continues: false };
         }
         let shown = without_comment(line);
         match split_after_secret_word(&shown[shown_to.min(shown.len())..]) {
             // `password` as a value, as in `method: password`, is no secret; what follows it may be.
-            Some(at) => format!("{} {MASK}", &shown[..shown_to + at]),
-            None => shown,
+            Some(at) => Shown { text: format!("{} {MASK}", &shown[..shown_to + at]), continues: false },
+            // Below `name:` stand keys; a value without one does not belong there.
+            None => Shown { text: shown, continues: keys.last().is_some_and(|key| shows_value(&key.name)) },
         }
     }
+}
+
+/// A line as it may be printed, and whether what continues it may be, too.
+struct Shown {
+    text: String,
+    continues: bool,
+}
+
+fn is_foreign_word(name: &str) -> bool {
+    (1..=40).contains(&name.chars().count()) && name.chars().all(char::is_alphabetic)
+}
+
+/// A secret's line after which the value may go on: a block, an open quote, an open bracket, or nothing yet.
+fn may_go_on(line: &str) -> bool {
+    let value = line.rsplit(':').next().unwrap_or("").trim();
+    let quotes = |quote| line.matches(quote).count() % 2 == 1;
+    has_secret_word(line) && (value.is_empty() || line.contains(['|', '>', '{', '[']) || quotes('"') || quotes('\'') || !line.contains(": "))
+}
+
+fn is_near_ours(key: &str) -> bool {
+    shows_value(key) || nearest(key, HARMLESS.iter().chain(SECRET).copied()).is_some()
+}
+
+fn hidden(line: &str) -> String {
+    let indent = line.len() - line.trim_start().len();
+    line[..indent].to_owned() + MASK
+}
+
+fn has_secret_word(line: &str) -> bool {
+    line.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-')).any(names_a_secret)
 }
 
 struct Key {

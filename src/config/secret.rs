@@ -181,14 +181,14 @@ async fn run(argv: &[String], limit: Duration) -> Result<Vec<u8>, SecretError> {
     let mut child = command.spawn().map_err(fail)?;
     let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
     let all = async {
-        let (output, complaint) = tokio::join!(read_up_to(&mut stdout, SECRET_OCTETS_MAX + 1), read_up_to(&mut stderr, SECRET_OCTETS_MAX));
-        let output = output.map_err(fail)?;
-        if output.len() > SECRET_OCTETS_MAX {
-            return Err(SecretError::TooLong);
-        }
-        // With its pipes shut a command that writes on ends by SIGPIPE.
-        drop((stdout.take(), stderr.take()));
-        Ok((output, complaint.unwrap_or_default(), child.wait().await.map_err(fail)?))
+        // Too much output ends the wait at once: such a command may never close its standard error.
+        let output = async {
+            let output = read_up_to(&mut stdout, SECRET_OCTETS_MAX + 1).await.map_err(fail)?;
+            if output.len() > SECRET_OCTETS_MAX { Err(SecretError::TooLong) } else { Ok(output) }
+        };
+        let complaint = async { Ok(read_up_to(&mut stderr, SECRET_OCTETS_MAX).await.unwrap_or_default()) };
+        let (output, complaint) = tokio::try_join!(output, complaint)?;
+        Ok((output, complaint, child.wait().await.map_err(fail)?))
     };
     // When the time is over the future is dropped, and the child killed with it.
     let Ok(done) = tokio::time::timeout(limit, all).await else { return Err(SecretError::Timeout { program: program.clone(), limit }) };

@@ -1,7 +1,7 @@
 //! The text of a configuration file: its lines, for places in messages.
 
 use super::error::{Code, Place, Problem, Severity};
-use super::mask::{MASK, masked_lines};
+use super::mask::{MASK, masked_lines, may_be_quoted};
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
@@ -94,6 +94,11 @@ impl<'t> Text<'t> {
             _ => (column, width),
         };
         Place { path: self.path.clone(), line, column, width, text, caret, before: None, label: String::new() }
+    }
+
+    /// True if a piece of a line may stand in a message: the mask left it there.
+    pub fn may_quote(&self, text: &str, span: Span) -> bool {
+        may_be_quoted(text) && self.masked(span.start.line).contains(text)
     }
 
     /// A line as it may be printed.

@@ -194,11 +194,8 @@ impl<'t> Reader<'_, 't> {
             if key == "<<" {
                 merges.push(value);
             } else if let Some(first) = seen.get(&key) {
-                let message = if super::mask::may_be_quoted(&key) || super::mask::names_a_secret(&key) && is_word(&key) {
-                    format!("`{key}` is there twice")
-                } else {
-                    "this key is there twice".to_owned()
-                };
+                let shown = if self.text.may_quote(&key, key_span) { &key } else { "…" };
+                let message = format!("`{shown}` is there twice");
                 let first = self.text.name_of(*first);
                 self.problems.push(self.text.error(Code::Duplicate, key_span, message).note(format!("first at {first}")));
             } else {

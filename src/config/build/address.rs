@@ -1,7 +1,7 @@
 //! Addresses, domains and host names.
 
+use super::Ctx;
 use super::values::{one_or_more, text};
-use super::{Ctx, quoted};
 use crate::config::error::{Code, Problem};
 use crate::config::text::Span;
 use crate::config::yaml::Entry;
@@ -14,7 +14,11 @@ pub(super) fn address(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<Address> {
     match text.parse() {
         Ok(address) => Some(address),
         Err(error) => {
-            ctx.add(ctx.error(Code::Value, entry.value.span, format!("`{}`: {} is no address: {error}", entry.key, quoted(text))));
+            ctx.add(ctx.error(
+                Code::Value,
+                entry.value.span,
+                format!("`{}`: {} is no address: {error}", entry.key, ctx.quoted(text, entry.value.span)),
+            ));
             None
         }
     }
@@ -37,7 +41,7 @@ pub(super) fn domain(ctx: &mut Ctx<'_>, what: &str, text: &str, span: Span) -> O
     match text.parse() {
         Ok(domain) => Some(domain),
         Err(_) => {
-            let problem = ctx.error(Code::Value, span, format!("`{what}`: {} is no domain name", quoted(text)));
+            let problem = ctx.error(Code::Value, span, format!("`{what}`: {} is no domain name", ctx.quoted(text, span)));
             ctx.add(if text.contains('@') { problem.hint("addresses go to `aliases`, domains without `@` to `map` and `domains`") } else { problem });
             None
         }
@@ -64,21 +68,26 @@ pub(super) fn server(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<String> {
         let host = rest.split(['/', ':']).next().unwrap_or(rest);
         let host = host.rsplit('@').next().unwrap_or(host);
         if scheme.starts_with("http") {
-            let message = format!("server {} is a web address, not a mail server", quoted(text));
+            let message = format!("server {} is a web address, not a mail server", ctx.quoted(text, entry.value.span));
             problem(message).hint("Exchange Web Services (`url:`) do not work yet in this version; `protocol: imap` takes a host name")
         } else {
-            let problem = problem(format!("server {} has a scheme", quoted(text)));
-            problem.hint(format!("did you mean {}? (the scheme is `protocol:` and `tls:`)", quoted(host)))
+            let problem = problem(format!("server {} has a scheme", ctx.quoted(text, entry.value.span)));
+            problem.hint(format!("did you mean {}? (the scheme is `protocol:` and `tls:`)", ctx.quoted(host, entry.value.span)))
         }
     } else if text.contains('@') {
-        let problem = problem(format!("server {} is an address, not a host", quoted(text)));
-        problem.hint(format!("did you mean {}? (no scheme, no @)", quoted(&text.replace('@', "."))))
+        let problem = problem(format!("server {} is an address, not a host", ctx.quoted(text, entry.value.span)));
+        match ctx.text.may_quote(text, entry.value.span) {
+            true => problem.hint(format!("did you mean `{}`? (no scheme, no @)", text.replace('@', "."))),
+            false => problem,
+        }
     } else if let Some((host, port)) = host_and_port(text) {
-        problem(format!("server {} has a port", quoted(text))).hint(format!("write `server: {}` and `port: {port}`", host.trim_matches(['[', ']'])))
+        let host = ctx.quoted(host.trim_matches(['[', ']']), entry.value.span);
+        problem(format!("server {} has a port", ctx.quoted(text, entry.value.span)))
+            .hint(format!("the port has a key of its own: server {host} and `port: {port}`"))
     } else {
         match host(text) {
             Ok(host) => return Some(host),
-            Err(error) => problem(format!("server {}: {error}", quoted(text))),
+            Err(error) => problem(format!("server {}: {error}", ctx.quoted(text, entry.value.span))),
         }
     };
     ctx.add(problem);

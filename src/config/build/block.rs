@@ -1,11 +1,10 @@
 //! A block of keys: a map whose keys are known, perhaps with further layers under it that fill in what it does not say.
 
-use super::{Ctx, quoted};
+use super::Ctx;
 use crate::config::error::Code;
-use crate::config::mask::{may_be_quoted, names_a_secret};
 use crate::config::text::Span;
 use crate::config::words::nearest;
-use crate::config::yaml::{Entry, Node, Value, is_word};
+use crate::config::yaml::{Entry, Node, Value};
 
 /// The keys that a block takes.
 pub(super) struct Keys {
@@ -99,13 +98,12 @@ fn check_key(ctx: &mut Ctx<'_>, entry: &Entry, name: &str, keys: &Keys) {
     if keys.not_yet.contains(&key) {
         return ctx.not_yet(entry.span, key);
     }
-    // A key that is no word may be a value that slipped there: not repeated.
-    let shown = if may_be_quoted(key) || (is_word(key) && key.len() <= 20 && names_a_secret(key)) { format!(" `{key}`") } else { String::new() };
-    let problem = ctx.error(Code::UnknownKey, entry.span, format!("unknown key{shown} in {name}"));
+    // It may be a value that slipped there, and then it is not repeated.
+    let problem = ctx.error(Code::UnknownKey, entry.span, format!("unknown key {} in {name}", ctx.quoted(key, entry.span)));
     ctx.add(match nearest(key, keys.known.iter().copied()) {
         Some(near) => problem.label(format!("did you mean `{near}`?")),
         None => match nearest(key, keys.not_yet.iter().copied()) {
-            Some(near) => problem.label(format!("{} is near, and does not work yet", quoted(near))),
+            Some(near) => problem.label(format!("`{near}` is near, and does not work yet")),
             None => problem.hint(format!("its keys: {}", keys.known.join(", "))),
         },
     });

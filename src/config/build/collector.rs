@@ -7,7 +7,7 @@ use super::recipient::recipient;
 use super::server::{protocol, server};
 use super::service::Limits;
 use super::values::{boolean, choice, duration, number, show_duration, size, text};
-use super::{Ctx, kind_of, quoted};
+use super::{Ctx, kind_of};
 use crate::config::error::Code;
 use crate::config::text::Span;
 use crate::config::yaml::{Entry, Value};
@@ -140,15 +140,23 @@ fn one_mailbox(ctx: &mut Ctx<'_>, collector: &Collector, span: Span, mailboxes: 
 fn collector<'n>(ctx: &mut Ctx<'_>, entry: &'n Entry, defaults: &Block<'n>, shared: &Block<'n>, limits: &Limits) -> Option<Collector> {
     let id = CollectorId::new(&entry.key);
     if id.is_none() {
-        let problem = ctx.error(Code::Value, entry.span, format!("{} is no name for a collector", quoted(&entry.key)));
+        let problem = ctx.error(Code::Value, entry.span, format!("{} is no name for a collector", ctx.quoted(&entry.key, entry.span)));
         ctx.add(problem.hint("letters, digits, `_` and `-`, at most 64; any text goes to `title`"));
     }
-    let name = if id.is_some() { format!("collector `{}`", entry.key) } else { "this collector".to_owned() };
+    let name =
+        if id.is_some() && ctx.text.may_quote(&entry.key, entry.span) { format!("collector `{}`", entry.key) } else { "this collector".to_owned() };
+    if COLLECTOR.known.contains(&entry.key.as_str()) && matches!(entry.value.value, Value::Scalar { .. }) {
+        let problem = ctx.error(Code::WrongType, entry.span, format!("`{}` stands where the name of a collector is wanted", entry.key));
+        ctx.add(problem.label("indented too little?"));
+        return None;
+    }
     let own = open_entry(ctx, entry, &name, &COLLECTOR)?;
     // What is missing is missed at the collector's name.
     let block = own.at(entry.span).over(defaults);
     let email = block.get("email").and_then(|entry| address(ctx, entry));
     let common = common(ctx, &block, limits);
+    let protocol = protocol(ctx, &block);
+    what_contradicts(ctx, &block, protocol, common.collect, common.after);
     let server = server(ctx, &block, email.as_ref());
     let host = server.as_ref().map_or("", |server| server.host.as_str());
     let recipient = recipient(ctx, &block, email.as_ref(), host);
@@ -187,8 +195,8 @@ struct Common {
 }
 
 fn common(ctx: &mut Ctx<'_>, block: &Block<'_>, limits: &Limits) -> Common {
-    let protocol = protocol(ctx, block);
-    let (collect, after) = what_to_collect(ctx, block, protocol);
+    protocol(ctx, block);
+    let (collect, after) = what_to_collect(ctx, block);
     Common {
         enabled: block.get("enabled").and_then(|entry| boolean(ctx, entry)).unwrap_or(true),
         interval: interval(ctx, block, limits),
@@ -219,13 +227,18 @@ fn interval(ctx: &mut Ctx<'_>, block: &Block<'_>, limits: &Limits) -> Duration {
     default
 }
 
-fn what_to_collect(ctx: &mut Ctx<'_>, block: &Block<'_>, protocol: Protocol) -> (Collect, After) {
+fn what_to_collect(ctx: &mut Ctx<'_>, block: &Block<'_>) -> (Collect, After) {
     let collects = [("new", Collect::New), ("all", Collect::All), ("unseen", Collect::Unseen)];
     let collect = block.get("collect").and_then(|entry| choice(ctx, entry, &collects, &[])).unwrap_or(Collect::New);
     let after = match block.get("after") {
         Some(entry) => after(ctx, entry).unwrap_or(After::Delete),
         None => After::Keep,
     };
+    (collect, after)
+}
+
+/// Not of `defaults`: a collector may add what is missing there.
+fn what_contradicts(ctx: &mut Ctx<'_>, block: &Block<'_>, protocol: Protocol, collect: Collect, after: After) {
     let at = |key: &str| block.get(key).map_or(block.span, |entry| entry.span);
     if collect == Collect::All && after != After::Delete {
         let word = if after == After::Keep { "keep" } else { "mark_seen" };
@@ -243,7 +256,6 @@ fn what_to_collect(ctx: &mut Ctx<'_>, block: &Block<'_>, protocol: Protocol) -> 
             ctx.add(problem.hint("`after: keep` or `after: delete`"));
         }
     }
-    (collect, after)
 }
 
 fn after(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<After> {
@@ -288,7 +300,7 @@ fn warn_of_delivery(ctx: &mut Ctx<'_>, block: &Block<'_>, server: &Server, recip
     };
     let at = block.get("recipient").map_or(block.span, |entry| entry.span);
     if let Some(address) = known.iter().find(|address| address.needs_smtputf8()) {
-        let shown = quoted(&address.to_string());
+        let shown = format!("`{address}`");
         match &delivery.target {
             Target::Lmtp(_) => {
                 let problem = ctx.warning(Code::Doubtful, at, format!("{shown} needs SMTPUTF8, which Dovecot 2.3 does not offer for LMTP"));

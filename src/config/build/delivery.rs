@@ -1,11 +1,11 @@
 //! `delivery:`, global and of a collector.
 
+use super::Ctx;
 use super::address::{host, host_and_port};
 use super::block::{Block, Keys, open_entry};
 use super::password::password;
 use super::server::tls;
 use super::values::{boolean, choice, number, path, text};
-use super::{Ctx, quoted};
 use crate::config::error::Code;
 use crate::config::yaml::Entry;
 use crate::config::{Delivery, Endpoint, Relay, RelayAuth, Target, TlsMode};
@@ -156,19 +156,19 @@ fn endpoint(ctx: &mut Ctx<'_>, entry: &Entry, default_port: u16) -> Option<Endpo
         return Some(Endpoint::Unix(path.into()));
     }
     if text.starts_with('/') {
-        return fail(ctx, format!("`{}`: {} is a path", entry.key, quoted(text)), &format!("write `unix:{text}`"));
+        return fail(ctx, format!("`{}`: {} is a path", entry.key, ctx.quoted(text, entry.value.span)), "a unix socket has `unix:` in front");
     }
     let (name, port) = match host_and_port(text) {
         Some((name, port)) => (name, port),
         None if text.contains(':') && text.parse::<std::net::Ipv6Addr>().is_err() && !text.ends_with(']') => {
-            return fail(ctx, format!("`{}`: {} is no place to deliver to", entry.key, quoted(text)), forms);
+            return fail(ctx, format!("`{}`: {} is no place to deliver to", entry.key, ctx.quoted(text, entry.value.span)), forms);
         }
         None => (text, default_port),
     };
     match host(name) {
         Ok(_) if port == 0 => fail(ctx, format!("`{}`: port 0", entry.key), forms),
         Ok(host) => Some(Endpoint::Tcp { host, port }),
-        Err(error) => fail(ctx, format!("`{}`: {}: {error}", entry.key, quoted(text)), forms),
+        Err(error) => fail(ctx, format!("`{}`: {}: {error}", entry.key, ctx.quoted(text, entry.value.span)), forms),
     }
 }
 
@@ -183,7 +183,7 @@ fn hello(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<String> {
     match name.parse::<crate::mail::Domain>() {
         Ok(domain) => Some(domain.as_ascii().to_owned()),
         Err(_) => {
-            ctx.add(ctx.error(Code::Value, entry.value.span, format!("`hello`: {} is no host name", quoted(name))));
+            ctx.add(ctx.error(Code::Value, entry.value.span, format!("`hello`: {} is no host name", ctx.quoted(name, entry.value.span))));
             None
         }
     }

@@ -3,7 +3,7 @@
 use super::address::{address, addresses, domain};
 use super::block::{Block, Keys, open_entry};
 use super::values::{boolean, choice, number, one_or_more, text};
-use super::{Ctx, kind_of, quoted};
+use super::{Ctx, kind_of};
 use crate::config::error::Code;
 use crate::config::yaml::{Entry, Value};
 use crate::config::{RecipientMode, SenderFallback};
@@ -205,13 +205,17 @@ fn header_name(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<String> {
     let name = text(ctx, entry)?;
     let lower = name.to_ascii_lowercase();
     if GUESSES.contains(&lower.as_str()) || lower.starts_with("resent-") {
-        let problem = ctx.error(Code::NotYet, entry.value.span, format!("{} says who a message was meant for, not who got this copy", quoted(name)));
+        let problem = ctx.error(
+            Code::NotYet,
+            entry.value.span,
+            format!("{} says who a message was meant for, not who got this copy", ctx.quoted(name, entry.value.span)),
+        );
         ctx.add(problem.hint("taking recipients from it is `guess`, which does not work yet in this version; remove it"));
         return None;
     }
     let known = lower == "received:for";
     if !known && (name.is_empty() || !name.bytes().all(|b| (33..=126).contains(&b) && b != b':')) {
-        let problem = ctx.error(Code::Value, entry.value.span, format!("{} is no name of a header field", quoted(name)));
+        let problem = ctx.error(Code::Value, entry.value.span, format!("{} is no name of a header field", ctx.quoted(name, entry.value.span)));
         ctx.add(problem.hint("without the colon; `Received:for` stands for the for-clause of Received"));
         return None;
     }
@@ -221,12 +225,13 @@ fn header_name(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<String> {
 fn domain_map(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<BTreeMap<Domain, Domain>> {
     let mut map = BTreeMap::new();
     for item in entries_of(ctx, entry, "`map` takes `domain: domain`")? {
-        let to = text(ctx, item).map(str::to_owned);
+        let value = Entry { key: "map".to_owned(), ..item.clone() };
+        let to = text(ctx, &value).map(str::to_owned);
         let (from, to) = (domain(ctx, "map", &item.key, item.span), to.and_then(|to| domain(ctx, "map", &to, item.value.span)));
-        if let (Some(from), Some(to)) = (from, to) {
-            if map.insert(from, to).is_some() {
-                ctx.add(ctx.error(Code::Duplicate, item.span, format!("{} is mapped twice", quoted(&item.key))));
-            }
+        if let (Some(from), Some(to)) = (from, to)
+            && map.insert(from, to).is_some()
+        {
+            ctx.add(ctx.error(Code::Duplicate, item.span, format!("{} is mapped twice", ctx.quoted(&item.key, item.span))));
         }
     }
     Some(map)
@@ -241,16 +246,17 @@ fn aliases(ctx: &mut Ctx<'_>, entry: &Entry, email: Option<&Address>) -> Option<
             Err(_) => None,
         };
         let Some((local, domain, plain)) = pattern.filter(|(_, domain, _)| !domain.contains('*')) else {
-            let problem = ctx.error(Code::Value, item.span, format!("`aliases`: {} is no address", quoted(&item.key)));
+            let problem = ctx.error(Code::Value, item.span, format!("`aliases`: {} is no address", ctx.quoted(&item.key, item.span)));
             ctx.add(problem.hint("`*` may stand in the local part; a whole domain goes to `map`"));
             continue;
         };
         debug_assert!(!domain.is_empty());
-        let Some(to) = addresses(ctx, item) else { continue };
+        let value = Entry { key: "aliases".to_owned(), ..item.clone() };
+        let Some(to) = addresses(ctx, &value) else { continue };
         warn_of_loops(ctx, item, &to, email);
         let alias = Alias { local, domain: plain.domain().clone(), to };
         if aliases.iter().any(|other| other.local == alias.local && other.domain == alias.domain) {
-            ctx.add(ctx.error(Code::Duplicate, item.span, format!("the alias {} is there twice", quoted(&item.key))));
+            ctx.add(ctx.error(Code::Duplicate, item.span, format!("the alias {} is there twice", ctx.quoted(&item.key, item.span))));
             continue;
         }
         aliases.push(alias);
@@ -289,7 +295,7 @@ fn entries_of<'n>(ctx: &mut Ctx<'_>, entry: &'n Entry, wanted: &str) -> Option<&
 /// Mail that goes back into the mailbox it came from comes round again.
 fn warn_of_loops(ctx: &mut Ctx<'_>, entry: &Entry, to: &[Address], email: Option<&Address>) {
     if email.is_some_and(|email| to.contains(email)) {
-        let problem = ctx.warning(Code::Doubtful, entry.span, format!("{} goes to the collected mailbox itself", quoted(&entry.key)));
+        let problem = ctx.warning(Code::Doubtful, entry.span, format!("{} goes to the collected mailbox itself", ctx.quoted(&entry.key, entry.span)));
         ctx.add(problem.hint("if the local server sends it back there, it is collected again: a loop, until `max_hops` stops it"));
     }
 }

@@ -1,6 +1,6 @@
 //! Single values: text, numbers, durations, sizes, choices, paths.
 
-use super::{Ctx, kind_of, quoted};
+use super::{Ctx, kind_of};
 use crate::config::error::Code;
 use crate::config::words::nearest;
 use crate::config::yaml::{Entry, Node, Value};
@@ -17,8 +17,11 @@ pub(super) fn text<'n>(ctx: &mut Ctx<'_>, entry: &'n Entry) -> Option<&'n str> {
         Value::Scalar { text, .. } => {
             // `!!str` changes nothing; any other tag hides a part of what was meant.
             if let Some(tag) = entry.value.tag.as_deref().filter(|tag| !tag.starts_with("tag:yaml.org,2002:")) {
-                let problem =
-                    ctx.error(Code::YamlTrap, entry.value.span, format!("{} is a tag for YAML, not a part of `{}`", quoted(tag), entry.key));
+                let problem = ctx.error(
+                    Code::YamlTrap,
+                    entry.value.span,
+                    format!("{} is a tag for YAML, not a part of `{}`", ctx.quoted(tag, entry.value.span), entry.key),
+                );
                 ctx.add(problem.hint("a value that starts with `!` must stand in quotes"));
                 return None;
             }
@@ -52,7 +55,11 @@ pub(super) fn boolean(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<bool> {
                 "no" | "off" | "0" => "write `false`",
                 _ => "",
             };
-            let problem = ctx.error(Code::WrongType, entry.value.span, format!("`{}` is `true` or `false`, not {}", entry.key, quoted(other)));
+            let problem = ctx.error(
+                Code::WrongType,
+                entry.value.span,
+                format!("`{}` is `true` or `false`, not {}", entry.key, ctx.quoted(other, entry.value.span)),
+            );
             ctx.add(problem.label(meant));
             None
         }
@@ -63,7 +70,11 @@ pub(super) fn boolean(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<bool> {
 pub(super) fn number(ctx: &mut Ctx<'_>, entry: &Entry, range: RangeInclusive<usize>) -> Option<usize> {
     let text = text(ctx, entry)?;
     let Ok(number) = text.replace('_', "").parse::<usize>() else {
-        ctx.add(ctx.error(Code::WrongType, entry.value.span, format!("`{}` is a whole number, not {}", entry.key, quoted(text))));
+        ctx.add(ctx.error(
+            Code::WrongType,
+            entry.value.span,
+            format!("`{}` is a whole number, not {}", entry.key, ctx.quoted(text, entry.value.span)),
+        ));
         return None;
     };
     if !range.contains(&number) {
@@ -88,7 +99,7 @@ pub(super) fn choice<T: Copy>(ctx: &mut Ctx<'_>, entry: &Entry, words: &[(&str, 
         return None;
     }
     let list = words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", ");
-    let problem = ctx.error(Code::Value, entry.value.span, format!("`{}` is one of {list}, not {}", entry.key, quoted(text)));
+    let problem = ctx.error(Code::Value, entry.value.span, format!("`{}` is one of {list}, not {}", entry.key, ctx.quoted(text, entry.value.span)));
     ctx.add(match nearest(text, words.iter().map(|(word, _)| *word)) {
         Some(near) => problem.label(format!("did you mean `{near}`?")),
         None => problem,
@@ -106,8 +117,9 @@ pub(super) fn duration(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<Duration> {
             None
         }
         Err(bare) => {
-            let problem = ctx.error(Code::WrongType, entry.value.span, format!("`{}` is a duration, not {}", entry.key, quoted(text)));
-            ctx.add(if bare {
+            let problem =
+                ctx.error(Code::WrongType, entry.value.span, format!("`{}` is a duration, not {}", entry.key, ctx.quoted(text, entry.value.span)));
+            ctx.add(if bare && ctx.text.may_quote(text, entry.value.span) {
                 problem.label("no unit").hint(format!("write `{text}s` for seconds or `{text}m` for minutes"))
             } else {
                 problem.hint("durations look like 50ms, 5s, 5m, 1h30m, 1d")
@@ -173,7 +185,7 @@ pub(super) fn size(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<u64> {
     let text = text(ctx, entry)?;
     let size = parse_size(text);
     if size.is_none() {
-        let problem = ctx.error(Code::WrongType, entry.value.span, format!("`{}` is a size, not {}", entry.key, quoted(text)));
+        let problem = ctx.error(Code::WrongType, entry.value.span, format!("`{}` is a size, not {}", entry.key, ctx.quoted(text, entry.value.span)));
         ctx.add(problem.hint("sizes look like 25MiB, 25MB or 1000000 (octets)"));
     }
     size

@@ -1,0 +1,529 @@
+//! The configuration from the outside: broken files with the words they are answered with, the shipped samples, and secrets that never show.
+
+use mailgather::config::*;
+use proptest::prelude::*;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+fn env() -> Environment {
+    Environment { uid: 0, file_mode: Some(0o640), ..Environment::default() }
+}
+
+fn read(text: &str) -> Result<Loaded, Report> {
+    parse(text, Path::new("/etc/mailgather/mailgather.yaml"), &env())
+}
+
+/// A configuration with one collector, `a`, to which lines are added.
+fn with(lines: &str) -> String {
+    let lines: String = lines.lines().map(|line| format!("    {line}\n")).collect();
+    format!(
+        "delivery: {{lmtp: unix:/run/lmtp}}\ncollectors:\n  a:\n    email: a@почта.рф\n    server: imap.example.org\n    password: {{env: P}}\n{}{lines}",
+        if lines.contains("recipient:") { "" } else { "    recipient: {forward_to: b@икс.рф}\n" }
+    )
+}
+
+fn collector(text: &str) -> Collector {
+    let loaded = read(text).unwrap_or_else(|report| panic!("{text}\n{report}"));
+    let first = loaded.config.collectors.values().next().unwrap();
+    Collector::clone(first)
+}
+
+fn refused(text: &str, words: &str) {
+    match read(text) {
+        Ok(_) => panic!("taken:\n{text}"),
+        Err(report) => assert!(report.to_string().contains(words), "{words}\n--- in\n{report}"),
+    }
+}
+
+/// Every `tests/config/NAME.yaml` is answered with `NAME.expected`. `UPDATE_EXPECTED=1` writes them anew: read the difference.
+#[test]
+fn broken_files_are_answered_as_expected() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    files.sort();
+    assert!(files.len() >= 20, "{} files", files.len());
+    let mut wrong = Vec::new();
+    for path in files {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let said = match parse(&text, Path::new(name), &env()) {
+            Ok(loaded) => Report { errors: vec![], warnings: loaded.warnings }.to_string(),
+            Err(report) => report.to_string(),
+        };
+        let expected = path.with_extension("expected");
+        if std::env::var_os("UPDATE_EXPECTED").is_some() {
+            std::fs::write(&expected, &said).unwrap();
+        }
+        if std::fs::read_to_string(&expected).unwrap_or_default() != said {
+            wrong.push(format!("=== {name}\n{said}"));
+        }
+        assert!(!said.is_empty() && !said.contains("hunter2"), "{name}: {said}");
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn sample(name: &str) -> Loaded {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc").join(name);
+    load(&path, &env()).unwrap_or_else(|report| panic!("{report}"))
+}
+
+#[test]
+fn the_small_sample_loads_without_a_warning() {
+    let loaded = sample("mailgather.small.yaml");
+    assert_eq!(loaded.warnings, []);
+    let ids: Vec<_> = loaded.config.collectors.keys().map(|id| id.as_str()).collect();
+    assert_eq!(ids, ["boss", "office"]);
+    let office = loaded.config.collectors.values().last().unwrap();
+    assert_eq!(office.server.username, "example@почта.рф");
+    assert_eq!((office.server.host.as_str(), office.server.port), ("imap.xn--80a1acny.xn--p1ai", 993));
+    let RecipientMode::Auto(rules, SenderFallback::Default) = &office.recipient else { panic!("{:?}", office.recipient) };
+    let domains: Vec<_> = rules.domains.iter().map(ToString::to_string).collect();
+    assert_eq!(domains, ["почта.рф", "икс.рф"]);
+    assert_eq!(rules.default_box.as_ref().unwrap().to_string(), "postmaster@икс.рф");
+}
+
+#[test]
+fn the_full_sample_holds_the_defaults() {
+    let full = sample("mailgather.full.yaml");
+    assert_eq!(full.warnings, []);
+    // The same file, cut down to what has no default: the result must be the same.
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/mailgather.full.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let collectors = &text[text.find("\ncollectors:").unwrap()..];
+    let defaults = ["domains: [почта.рф", "headers: auto", "trusted_hosts: auto", "envelope_below", "max_recipients: 20", "unresolved:", "port: 993"];
+    let kept: Vec<_> = collectors.lines().filter(|line| !defaults.iter().any(|key| line.trim_start().starts_with(key))).collect();
+    assert_eq!(collectors.lines().count() - kept.len(), defaults.len());
+    let bare = format!("delivery: {{lmtp: unix:/run/dovecot/lmtp}}\n{}", kept.join("\n"));
+    let bare = parse(&bare, &path, &env()).unwrap_or_else(|report| panic!("{report}"));
+    assert_eq!(full.config.service, bare.config.service);
+    assert_eq!(full.config.log_level, bare.config.log_level);
+    let comparable = |config: &Config| -> Vec<Collector> {
+        let plain = |c: &std::sync::Arc<Collector>| {
+            let mut c = Collector::clone(c);
+            // `null` is written in the sample to show its place; the default knows one case more.
+            if let RecipientMode::Auto(_, sender) = &mut c.recipient {
+                *sender = SenderFallback::Default;
+            }
+            Collector { recipient_hash: 0, ..c }
+        };
+        config.collectors.values().map(plain).collect()
+    };
+    assert_eq!(comparable(&full.config), comparable(&bare.config));
+}
+
+#[test]
+fn the_full_sample_shows_every_key() {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/mailgather.full.yaml")).unwrap();
+    let docs = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md")).unwrap();
+    // The report of a wrong type lists the keys of a block.
+    for block in ["service: 1", "limits: 1", "log: 1", "defaults: 1", "delivery: 1", "collectors: {a: 1}"] {
+        let report = read(block).unwrap_err();
+        let keys = report.errors.iter().flat_map(|p| &p.hints).find_map(|hint| hint.strip_prefix("its keys: ")).unwrap();
+        for key in keys.split(", ") {
+            assert!(text.contains(&format!("{key}:")), "`{key}` of {block} is not in the full sample");
+            assert!(docs.contains(&format!("`{key}`")), "`{key}` of {block} is not in docs/configuration.md");
+        }
+    }
+}
+
+#[test]
+fn defaults_are_those_of_the_requirements() {
+    let c = collector(&with(""));
+    let s = &c.server;
+    assert_eq!((s.protocol, s.port, s.tls.mode, s.auth, s.allow_plaintext), (Protocol::Imap, 993, TlsMode::Implicit, AuthMethod::Auto, false));
+    assert_eq!((s.connect_timeout, s.idle_timeout), (Some(Duration::from_secs(30)), Some(Duration::from_secs(120))));
+    assert_eq!((c.interval, c.collect, c.after), (Duration::from_secs(300), Collect::New, After::Keep));
+    assert_eq!((c.max_messages_per_session, c.max_message_size, c.enabled), (100, None, true));
+    assert_eq!((c.title.as_str(), c.description.as_str()), ("a", ""));
+    let d = &c.delivery;
+    assert_eq!((d.max_connections, d.max_messages_per_connection, d.max_recipients, d.max_hops), (4, 100, 100, 50));
+    assert!(d.trace_received && d.trace_id);
+    let loaded = read(&with("")).unwrap();
+    let service = &loaded.config.service;
+    assert_eq!(service.state_dir, Path::new("/var/lib/mailgather"));
+    assert_eq!((service.max_sessions, service.max_sessions_per_host, service.memory, service.spool_above), (64, 8, 64 << 20, 1 << 20));
+    assert_eq!((service.start_jitter, service.shutdown_grace), (Duration::from_secs(30), Duration::from_secs(30)));
+    assert_eq!(loaded.config.log_level, LogLevel::Info);
+    let over = Environment { state_dir: Some("/other".into()), ..env() };
+    let text = format!("service: {{state_dir: /x}}\n{}", with(""));
+    assert_eq!(parse(&text, Path::new("x"), &over).unwrap().config.service.state_dir, Path::new("/other"));
+}
+
+#[test]
+fn ports_follow_protocol_and_tls() {
+    for (protocol, mode, port) in [
+        ("imap", "implicit", 993),
+        ("imap", "ssl/tls", 993),
+        ("imap", "starttls", 143),
+        ("imap", "none", 143),
+        ("pop3", "ssl", 995),
+        ("pop3", "starttls", 110),
+        ("pop3", "none", 110),
+    ] {
+        let text = with(&format!("protocol: {protocol}\ntls: {{mode: {mode}}}\nauth: {{allow_plaintext: true}}"));
+        assert_eq!(collector(&text).server.port, port, "{protocol} {mode}");
+    }
+    assert_eq!(collector(&with("port: 1993")).server.port, 1993);
+}
+
+#[test]
+fn recipients() {
+    let auto = |text: &str| match collector(&with(text)).recipient {
+        RecipientMode::Auto(rules, sender) => (mailgather::resolve::Rules::clone(&rules), sender),
+        other => panic!("{other:?}"),
+    };
+    let (by_word, _) = auto("recipient: {auto: true}");
+    let (by_block, _) = auto("recipient: {auto: {}}");
+    assert_eq!(by_word, by_block);
+    assert_eq!(by_word.unresolved, mailgather::resolve::Unresolved::Leave);
+    assert_eq!(by_word.own.unwrap().to_string(), "a@почта.рф");
+    assert_eq!((by_word.max_recipients, by_word.server_host.as_str()), (20, "imap.example.org"));
+    for (text, expected) in
+        [("null", SenderFallback::Null), ("from", SenderFallback::From), ("{fixed: x@икс.рф}", SenderFallback::Fixed("x@икс.рф".parse().unwrap()))]
+    {
+        assert_eq!(auto(&format!("recipient: {{auto: true, sender_fallback: {text}}}")).1, expected);
+    }
+    let (rules, _) = auto(
+        "recipient:\n  auto:\n    headers: [X-Original-To, {header: Delivered-To, skip: 1, strip_prefix: v-, take: last, trust: any}, 'received:FOR']\n    aliases: {\"sales+*@почта.рф\": [s@икс.рф, t@икс.рф]}\n    trusted_hosts: [.example.org]\n    map: {old.example: ИКС.рф}",
+    );
+    let mailgather::resolve::Headers::List(list) = &rules.headers else { panic!() };
+    assert_eq!((list[0].header.as_str(), list[0].index), ("X-Original-To", None));
+    assert_eq!(
+        (list[1].index, list[1].strip_prefix.as_deref(), list[1].take, list[1].trust_any),
+        (Some(2), Some("v-"), mailgather::resolve::Take::Last, true)
+    );
+    assert_eq!(list[2].header, "Received:for");
+    assert_eq!((rules.aliases[0].local.as_str(), rules.aliases[0].to.len()), ("sales+*", 2));
+    assert_eq!(rules.trusted_hosts, ["example.org"]);
+    assert_eq!(rules.domains.len(), 3);
+    let before = collector(&with("recipient: {auto: {domains: [a.example]}}")).recipient_hash;
+    let same = collector(&with("interval: 10s\nrecipient: {auto: {domains: [a.example]}}")).recipient_hash;
+    let other = collector(&with("recipient: {auto: {domains: [b.example]}}")).recipient_hash;
+    assert_eq!(before, same);
+    assert_ne!(before, other);
+}
+
+#[test]
+fn a_collector_extends_delivery_and_a_new_target_leaves_the_old_login_behind() {
+    let shared =
+        "delivery: {smtp: 'relay.example:587', hello: gate.икс.рф, max_hops: 7, tls: {mode: starttls}, auth: {username: u, password: {env: P}}}\n";
+    let rest = |lines: &str| format!("{shared}{}", with(lines).split_once('\n').unwrap().1);
+    let same = collector(&rest("delivery: {max_connections: 2}"));
+    let Target::Smtp(relay) = &same.delivery.target else { panic!() };
+    assert_eq!((relay.auth.is_some(), relay.tls.mode, same.delivery.max_connections, same.delivery.max_hops), (true, TlsMode::StartTls, 2, 7));
+    let moved = collector(&rest("delivery: {smtp: '[::1]:2525'}"));
+    let Target::Smtp(relay) = &moved.delivery.target else { panic!() };
+    assert_eq!(relay.endpoint, Endpoint::Tcp { host: "::1".into(), port: 2525 });
+    assert_eq!((relay.auth.as_ref(), relay.tls.mode, moved.delivery.max_hops), (None, TlsMode::None, 7));
+    assert_eq!(relay.hello.as_deref(), Some("gate.икс.рф".parse::<mailgather::mail::Domain>().unwrap().as_ascii()));
+    for (target, host, port) in [("lmtp: mail.example", "mail.example", 24), ("smtp: 127.0.0.1", "127.0.0.1", 25), ("lmtp: '::1'", "::1", 24)] {
+        match &collector(&rest(&format!("delivery: {{{target}}}"))).delivery.target {
+            Target::Smtp(relay) | Target::Lmtp(relay) => assert_eq!(relay.endpoint, Endpoint::Tcp { host: host.into(), port }),
+            other => panic!("{other:?}"),
+        }
+    }
+    let maildir = collector(&rest("delivery: {maildir: '/var/mail/{domain}/{local}', maildir_create: true}"));
+    assert_eq!(maildir.delivery.target, Target::Maildir { path: "/var/mail/{domain}/{local}".into(), create: true });
+}
+
+#[test]
+fn contradictions_are_refused() {
+    for (lines, words) in [
+        ("collect: all", "deliver the same mail for ever"),
+        ("collect: all\nafter: mark_seen", "deliver the same mail for ever"),
+        ("protocol: pop3\ncollect: unseen", "no flags"),
+        ("protocol: pop3\nafter: mark_seen", "no flags"),
+        ("tls: {mode: none}", "open channel"),
+        ("recipient: {forward_to: b@c.example, auto: true}", "both forwards"),
+        ("recipient: {forward_to: b@c.example, default_box: d@c.example}", "no effect with `forward_to`"),
+        ("recipient: {auto: true, unresolved: default_box}", "without a `default_box`"),
+        ("recipient: {auto: {headers: [To]}}", "`guess`, which does not work yet"),
+        ("recipient: {auto: {headers: [{header: Resent-Cc}]}}", "`guess`, which does not work yet"),
+        ("delivery: {smtp: localhost, maildir: /x}", "two targets"),
+        ("delivery: {smtp: localhost, auth: {username: u, password: {env: P}}}", "open channel"),
+        ("interval: 1s", "interval 1s is below limits.interval_min (5s)"),
+        ("interval: 2d", "interval 2d is above limits.interval_max (24h)"),
+        ("interval: 300", "`300s` for seconds or `300m` for minutes"),
+        ("server: imaps://imap.example.org/", "did you mean `imap.example.org`?"),
+        ("tls: {verify: off}", "`verify` does not work yet"),
+        ("after: {delete_after: 14d}", "`delete_after` does not work yet"),
+        ("password: {secret: x}", "`secret` does not work yet"),
+        ("auth: {method: oauth2}", "`method: oauth2` does not work yet"),
+    ] {
+        // A key that the base has too is replaced.
+        let key = lines.split(':').next().unwrap();
+        let base: String =
+            with("").lines().filter(|line| !line.trim_start().starts_with(&format!("{key}:"))).map(|line| format!("{line}\n")).collect();
+        let lines: String = lines.lines().map(|line| format!("    {line}\n")).collect();
+        let base = if key == "delivery" { format!("delivery: {{lmtp: unix:/x}}\n{base}") } else { base };
+        refused(&format!("{base}{lines}"), words);
+    }
+    refused(&with("").replace("delivery: {lmtp: unix:/run/lmtp}", "log: {level: warn}"), "nowhere to deliver to");
+}
+
+#[test]
+fn two_enabled_collectors_never_share_a_mailbox() {
+    let second = |more: &str| {
+        let block = format!(
+            "  b:\n    email: a@почта.рф\n    server: IMAP.example.org\n    password: {{env: P}}\n    recipient: {{forward_to: c@икс.рф}}\n{more}"
+        );
+        with("") + &block
+    };
+    refused(&second(""), "collectors `a` and `b` collect the same mailbox");
+    assert!(read(&second("    enabled: false\n")).is_ok());
+    assert!(read(&second("    protocol: pop3\n")).is_ok());
+    assert!(read(&second("    username: other\n")).is_ok());
+}
+
+#[test]
+fn keys_of_the_whole_product_are_never_silent() {
+    for key in ["include", "ledger", "metrics", "control", "web", "notify", "providers", "templates"] {
+        refused(&format!("{key}: {{x: 1}}\n{}", with("")), &format!("`{key}` does not work yet in this version; remove it"));
+    }
+    for key in
+        ["folders", "provider", "idle", "schedule", "use", "expunge", "first_run", "dedupe_window", "login", "url", "partial_fetch", "disabled_until"]
+    {
+        refused(&with(&format!("{key}: x")), &format!("`{key}` does not work yet in this version; remove it"));
+    }
+    for key in ["guess", "lists", "rewrite", "check_local", "exclude", "keep_tag", "stop_at_first"] {
+        refused(&with(&format!("recipient: {{auto: {{{key}: x}}}}")), &format!("`{key}` does not work yet in this version; remove it"));
+    }
+    for key in ["on_permanent_failure", "policy", "retry", "headers"] {
+        refused(&with(&format!("delivery: {{{key}: x}}")), &format!("`{key}` does not work yet in this version; remove it"));
+    }
+}
+
+#[test]
+fn defaults_are_inherited_and_overridden_key_by_key() {
+    let text = format!(
+        "defaults: {{interval: 10s, tls: {{mode: starttls, ca_file: ca.pem}}, timeouts: {{connect: 0}}, collect: unseen}}\n{}",
+        with("tls: {mode: implicit}\ncollect: new")
+    );
+    let c = collector(&text);
+    assert_eq!((c.interval, c.collect), (Duration::from_secs(10), Collect::New));
+    assert_eq!(c.server.tls, Tls { mode: TlsMode::Implicit, ca_file: Some("/etc/mailgather/ca.pem".into()) });
+    assert_eq!((c.server.connect_timeout, c.server.idle_timeout), (None, Some(Duration::from_secs(120))));
+    refused(&format!("defaults: {{server: x.example}}\n{}", with("")), "unknown key `server` in `defaults`");
+    // What is half a contradiction may be made whole by a collector.
+    let archive = format!("defaults: {{collect: all}}\n{}", with("after: delete"));
+    assert_eq!((collector(&archive).collect, collector(&archive).after), (Collect::All, After::Delete));
+    refused(&format!("defaults: {{collect: all}}\n{}", with("")), "collector `a` would deliver the same mail for ever");
+    // A wrong default is said once, however many collectors there are, and even if each has its own value.
+    let report = read(&format!("defaults: {{interval: soon}}\n{}", with("interval: 10s"))).unwrap_err();
+    assert_eq!(report.errors.len(), 1, "{report}");
+}
+
+#[test]
+fn a_plain_password_is_warned_of_and_refused_where_others_read() {
+    let text = with("").replace("{env: P}", "hunter2");
+    let loaded = read(&text).unwrap();
+    assert_eq!(loaded.warnings.len(), 1);
+    assert_eq!(loaded.warnings[0].code, Code::SecretSource);
+    assert_eq!(collector(&text).server.password, SecretSource::Plain(mailgather::mail::Secret::new("hunter2".into())));
+    let open = parse(&text, Path::new("x"), &Environment { file_mode: Some(0o644), ..env() }).unwrap_err();
+    assert!(open.to_string().contains("everybody may read"));
+    assert!(parse(&with(""), Path::new("x"), &Environment { file_mode: Some(0o644), ..env() }).is_ok());
+}
+
+#[test]
+fn loops_that_can_be_seen_are_warned_of() {
+    for (lines, words) in [
+        ("recipient: {forward_to: [x@b.example, a@почта.рф]}", "goes to the collected mailbox itself"),
+        ("recipient: {auto: true, default_box: a@почта.рф}", "goes to the collected mailbox itself"),
+        ("username: b\ndelivery: {smtp: IMAP.example.org}", "delivers to the server it collects from"),
+        ("recipient: {auto: {envelope_below_received: true}}", "believes fields that a sender may have written"),
+        ("timeouts: {connect: 0}", "waits for ever"),
+    ] {
+        let warnings = read(&with(lines)).unwrap_or_else(|report| panic!("{report}")).warnings;
+        assert_eq!(warnings.len(), 1, "{lines}: {warnings:?}");
+        assert!(warnings[0].to_string().contains(words), "{}", warnings[0]);
+    }
+}
+
+#[test]
+fn files_that_cannot_be_read_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = load(&folder.path().join("none.yaml"), &env()).unwrap_err();
+    assert!(report.is_missing_file());
+    assert!(!load(folder.path(), &env()).unwrap_err().is_missing_file());
+    let path = folder.path().join("a.yaml");
+    std::fs::write(&path, b"a: 1\nb: \xff\n").unwrap();
+    assert!(load(&path, &env()).unwrap_err().to_string().contains("line 2 is not UTF-8"));
+    std::fs::write(&path, vec![b'#'; 4 * 1024 * 1024 + 1]).unwrap();
+    assert!(load(&path, &env()).unwrap_err().to_string().contains("larger than 4 MiB"));
+    std::fs::write(&path, with("")).unwrap();
+    let loaded = load(&path, &env()).unwrap();
+    assert_eq!(loaded.files, [path]);
+    assert_eq!(loaded.digest, load(&loaded.files[0], &env()).unwrap().digest);
+}
+
+#[test]
+fn missing_secrets_are_found_by_a_check_of_their_own() {
+    let config = |password: &str| read(&with("").replace("{env: P}", password)).unwrap().config;
+    let problems = check_secrets(&config("{file: /no/such/secret}"));
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].to_string().contains("collector `a`: password: /no/such/secret: No such file"), "{}", problems[0]);
+    assert_eq!(check_secrets(&config("{env: PATH}")), []);
+    assert_eq!(check_secrets(&config("{command: [anything]}")), []);
+    assert!(check_secrets(&config("{credential: x}"))[0].to_string().contains("CREDENTIALS_DIRECTORY"));
+}
+
+#[test]
+fn a_reload_touches_only_what_changed() {
+    let block = |id: &str, more: &str| {
+        format!(
+            "  {id}:\n    email: {id}@a.example\n    server: s.example\n    password: {{env: P}}\n    recipient: {{forward_to: x@b.example}}\n{more}"
+        )
+    };
+    let config =
+        |head: &str, blocks: &[String]| read(&format!("{head}delivery: {{lmtp: unix:/l}}\ncollectors:\n{}", blocks.concat())).unwrap().config;
+    let old = config("", &[block("same", ""), block("gone", ""), block("edited", ""), block("off", ""), block("on", "    enabled: false\n")]);
+    let new = config(
+        "service: {state_dir: /s}\n",
+        &[block("same", ""), block("edited", "    interval: 10s\n"), block("off", "    enabled: false\n"), block("on", ""), block("fresh", "")],
+    );
+    let names = |ids: &[mailgather::mail::CollectorId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let d = diff(Some(&old), &new);
+    assert_eq!((names(&d.added), names(&d.removed)), (vec!["fresh".into(), "on".into()], vec!["gone".into(), "off".into()]));
+    assert_eq!((names(&d.changed), names(&d.unchanged)), (vec!["edited".to_string()], vec!["same".to_string()]));
+    assert_eq!(d.needs_restart, ["service.state_dir"]);
+    assert_eq!(names(&diff(None, &old).added), ["edited", "gone", "off", "same"]);
+    let stopped = config("service: {enabled: false}\n", &[block("same", "")]);
+    assert_eq!(diff(Some(&old), &stopped).removed.len(), 4);
+}
+
+#[test]
+fn thousands_of_collectors_load() {
+    let mut text = String::from("delivery: {lmtp: unix:/l}\ndefaults: &d {interval: 1m}\ncollectors:\n");
+    for n in 0..5_000 {
+        text += &format!("  c{n}: {{email: c{n}@a.example, server: s.example, password: {{env: P}}, recipient: {{forward_to: x@b.example}}}}\n");
+    }
+    assert_eq!(read(&text).unwrap().config.collectors.len(), 5_000);
+}
+
+/// Every way a secret may stand in a file, with the canary in each.
+const CANARY: &str = "Zq7canaryXw";
+
+fn files_with_a_canary() -> Vec<String> {
+    let secrets = [
+        "password: Zq7canaryXw",
+        "password: 'Zq7canaryXw'",
+        "password: \"Zq7canaryXw\" # comment",
+        "password: |\n      Zq7canaryXw",
+        "password: >-\n      some words\n      Zq7canaryXw: x",
+        "password:\n      Zq7canaryXw",
+        "password: a Zq7canaryXw #b",
+        "password: !Zq7canaryXw",
+        "password: [Zq7canaryXw]",
+        "password: {Zq7canaryXw}",
+        "password: {plain: Zq7canaryXw}",
+        "pasword: Zq7canaryXw",
+        "Password: Zq7canaryXw",
+        "passwort: 'Zq7canaryXw'",
+        "auth: {client_secret: Zq7canaryXw, method: nonsense}",
+        "auth: {token: Zq7canaryXw}",
+        "interval: x # password: Zq7canaryXw",
+        "delivery: {smtp: localhost, auth: {username: u, pasword: Zq7canaryXw}}",
+        "delivery: {auth: {username: u, password: 'Zq7canaryXw'}, smtp: [}",
+    ];
+    let block = |secret: &str| {
+        format!(
+            "version: 1\nlog: {{level: loud}}\ndelivery: {{lmtp: unix:/run/lmtp}}\ncollectors:\n  a:\n    email: a@почта.рф\n    {secret}\n    server: imap.example.org\n    interval: 1s\n    recipient: {{forward_to: b@икс.рф}}\n"
+        )
+    };
+    let mut files: Vec<String> = secrets.iter().map(|secret| block(secret)).collect();
+    for key in ["password", "pasword", "passwd"] {
+        files.push(format!(
+            "delivery: {{lmtp: unix:/l}}\ncollectors: {{a: {{email: x, {key}: {CANARY}, server: a@b, recipient: {{forward_to: b}}}}}}\n"
+        ));
+        files.push(format!("collectors:\n  a: {{email: x, \"{key}\": \"{CANARY}\",\n    server: a@b}}\n"));
+    }
+    files
+}
+
+fn never_prints_the_canary(text: &str) -> Result<(), String> {
+    let printed = match read(text) {
+        Ok(loaded) => format!("{:?}{}", loaded, Report { errors: vec![], warnings: loaded.warnings.clone() }),
+        Err(report) => format!("{report}{report:?}"),
+    };
+    if printed.contains(CANARY) { Err(format!("{text}\n--- printed\n{printed}")) } else { Ok(()) }
+}
+
+#[test]
+fn whole_files_never_print_a_secret() {
+    for text in files_with_a_canary() {
+        never_prints_the_canary(&text).unwrap();
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Break {
+    Delete,
+    Insert(char),
+    Cut,
+    Double,
+}
+
+/// Breaks a text at a character that is no part of the canary.
+fn broken(text: &str, at: usize, how: &Break) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    let at = at % chars.len();
+    let mut out: String = chars[..at].iter().collect();
+    let rest: String = chars[at..].iter().collect();
+    let behind: String = chars[at + 1..].iter().collect();
+    match how {
+        Break::Delete => out += &behind,
+        Break::Insert(c) => {
+            out.push(*c);
+            out += &rest;
+        }
+        Break::Cut => {}
+        Break::Double => {
+            out.push(chars[at]);
+            out += &rest;
+        }
+    }
+    out
+}
+
+/// Exhaustive: every file, one break at every place.
+#[test]
+fn files_broken_anywhere_never_print_a_secret() {
+    let mut leaks = Vec::new();
+    for text in files_with_a_canary() {
+        // Around the canary: breaks further away change nothing about it.
+        let canary = text[..text.find(CANARY).unwrap()].chars().count();
+        for at in canary.saturating_sub(40)..(canary + 20).min(text.chars().count()) {
+            for how in [Break::Delete, Break::Cut, Break::Double].into_iter().chain("\n :#'\"{[|".chars().map(Break::Insert)) {
+                if let Err(leak) = never_prints_the_canary(&broken(&text, at, &how)) {
+                    leaks.push(format!("{how:?} at {at}: {leak}"));
+                }
+            }
+        }
+    }
+    assert!(
+        leaks.is_empty(),
+        "{} leaks\n{}",
+        leaks.len(),
+        leaks.iter().step_by(leaks.len().div_ceil(8).max(1)).cloned().collect::<Vec<_>>().join("\n")
+    );
+}
+
+proptest! {
+    /// Several breaks at once.
+    #[test]
+    fn files_broken_often_never_print_a_secret(
+        file in 0usize..25,
+        breaks in prop::collection::vec((any::<usize>(), prop_oneof![
+            Just(Break::Delete), Just(Break::Double), prop::sample::select("\n :#'\"{}[],\t&*!|-".chars().collect::<Vec<_>>()).prop_map(Break::Insert)
+        ]), 2..4),
+    ) {
+        let mut text = files_with_a_canary()[file].clone();
+        for (at, how) in &breaks {
+            text = broken(&text, *at, how);
+        }
+        let leak = never_prints_the_canary(&text);
+        prop_assert!(leak.is_ok(), "{}", leak.unwrap_err());
+    }
+}
