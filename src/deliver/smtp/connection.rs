@@ -1,0 +1,346 @@
+//! One connection to an SMTP or LMTP server: dialled, greeted, secured, logged in; then commands out and replies in.
+
+use super::limits::Limits;
+use super::{Login, PasswordReader};
+use crate::config::{Endpoint, Relay, TlsMode};
+use crate::mail::outcome::harmless;
+use crate::mail::{Blame, Diagnosis, Reply, Stage};
+use crate::net::{self, Channel, TlsClient};
+use crate::proto::smtp::{Extensions, FullReply, Protocol, ReplyReader, Verdict, command, verdict};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, timeout};
+
+/// Octets read at once; replies are short.
+const READ_OCTETS: usize = 4096;
+
+/// Why a connection cannot be used any more.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum Broken {
+    /// The peer closed it.
+    #[error("the server closed the connection")]
+    Closed,
+    /// The time was up.
+    #[error("no answer in {} s", .0.as_secs_f32())]
+    TimedOut(Duration),
+    /// Reading or writing failed.
+    #[error("connection lost: {0}")]
+    Io(String),
+    /// What came is no reply.
+    #[error("the server's answer cannot be understood: {0}")]
+    Garbage(String),
+    /// Something came that nobody had asked for.
+    #[error("the server spoke out of turn: {0}")]
+    OutOfTurn(String),
+}
+
+/// How far a write of the message's end got.
+#[derive(Debug)]
+pub(super) enum Write {
+    /// All octets are with the system.
+    Done,
+    /// Not all of them: the server said something first.
+    Interrupted,
+    /// Not all of them.
+    Failed(Broken),
+    /// All of them, as far as can be told, and then it failed.
+    FailedAtEnd(Broken),
+}
+
+/// An open connection, ready for MAIL.
+pub(super) struct Connection {
+    channel: Channel,
+    /// What came and was not taken yet.
+    input: Vec<u8>,
+    reader: ReplyReader,
+    pub(super) limits: Limits,
+    pub(super) protocol: Protocol,
+    pub(super) extensions: Extensions,
+    /// The server holds nothing of a former transaction: no RSET is needed.
+    pub(super) clean: bool,
+    /// Set once replies can no longer be paired with commands.
+    pub(super) broken: bool,
+    /// Transactions so far.
+    pub(super) messages: usize,
+    /// When it was last used.
+    pub(super) rested: Instant,
+}
+
+impl Connection {
+    /// Reaches the relay and introduces us. A failure is never the fault of a message.
+    pub(super) async fn open(
+        relay: &Relay,
+        protocol: Protocol,
+        limits: Limits,
+        tls: Option<&TlsClient>,
+        password: &PasswordReader,
+    ) -> Result<Self, Diagnosis> {
+        let host = match &relay.endpoint {
+            Endpoint::Tcp { host, .. } => host.as_str(),
+            Endpoint::Unix(_) => "",
+        };
+        let mut channel = match &relay.endpoint {
+            Endpoint::Tcp { host, port } => net::tcp(host, *port, Some(limits.connect)).await.map_err(|e| failed(Stage::Connect, e.text))?,
+            Endpoint::Unix(path) => match timeout(limits.connect, net::unix(path)).await {
+                Ok(dialled) => dialled.map_err(|e| failed(Stage::Connect, e.text))?,
+                Err(_) => return Err(failed(Stage::Connect, format!("no connection in {} s", limits.connect.as_secs_f32()))),
+            },
+        };
+        if relay.tls.mode == TlsMode::Implicit {
+            channel = secure(tls, channel, host, limits).await?;
+        }
+        let mut connection = Connection {
+            channel,
+            input: Vec::new(),
+            reader: ReplyReader::new(),
+            limits,
+            protocol,
+            extensions: Extensions::default(),
+            clean: true,
+            broken: false,
+            messages: 0,
+            rested: Instant::now(),
+        };
+        let greeting = connection.reply(limits.greeting).await.map_err(|e| failed(Stage::Greeting, e))?.reply;
+        connection.expect(Stage::Greeting, greeting)?;
+        let name = relay.hello.clone().unwrap_or_else(host_name);
+        connection.hello(&name).await?;
+        if relay.tls.mode == TlsMode::StartTls {
+            connection = connection.start_tls(tls, host).await?;
+            connection.hello(&name).await?;
+        }
+        if let Some(login) = &relay.auth {
+            connection.login(&Login { username: &login.username, password }).await?;
+        }
+        Ok(connection)
+    }
+
+    /// EHLO or LHLO; HELO where EHLO is not known (RFC 5321 §3.2).
+    async fn hello(&mut self, name: &str) -> Result<(), Diagnosis> {
+        let line = command::hello(self.protocol, name);
+        let answer = self.ask(&line, self.limits.command).await.map_err(|e| failed(Stage::Hello, e))?;
+        let refused = answer.reply.code / 100 == 5;
+        if !refused {
+            self.expect(Stage::Hello, answer.reply)?;
+            self.extensions = Extensions::from_lines(&answer.lines);
+            return Ok(());
+        }
+        if self.protocol == Protocol::Lmtp {
+            let text = "the server refused LHLO: it does not speak LMTP; if this is an SMTP port, deliver by smtp";
+            return Err(Diagnosis { reply: Some(answer.reply), ..failed(Stage::Hello, text) });
+        }
+        let answer = self.ask(&command::helo(name), self.limits.command).await.map_err(|e| failed(Stage::Hello, e))?;
+        if answer.reply.code / 100 == 5 {
+            let text = "the server refused EHLO and HELO: it does not speak SMTP; if this is an LMTP port, deliver by lmtp";
+            return Err(Diagnosis { reply: Some(answer.reply), ..failed(Stage::Hello, text) });
+        }
+        self.extensions = Extensions::default();
+        self.expect(Stage::Hello, answer.reply)
+    }
+
+    /// STARTTLS (RFC 3207). What was learnt in the clear is forgotten, and octets sent ahead of the handshake are an attack, not a reply.
+    async fn start_tls(mut self, tls: Option<&TlsClient>, host: &str) -> Result<Self, Diagnosis> {
+        if !self.extensions.starttls {
+            return Err(failed(Stage::Tls, "the server does not offer STARTTLS, which the configuration requires"));
+        }
+        let answer = self.ask(command::STARTTLS, self.limits.command).await.map_err(|e| failed(Stage::Tls, e))?;
+        self.expect(Stage::Tls, answer.reply)?;
+        if self.has_spoken().await {
+            return Err(failed(Stage::Tls, "the server sent text in the clear behind its answer to STARTTLS; this may be an attack"));
+        }
+        self.channel = secure(tls, self.channel, host, self.limits).await?;
+        self.reader = ReplyReader::new();
+        self.extensions = Extensions::default();
+        Ok(self)
+    }
+
+    /// AUTH PLAIN (RFC 4954), over TLS only, tried once.
+    async fn login(&mut self, login: &Login<'_>) -> Result<(), Diagnosis> {
+        if !self.channel.is_tls() {
+            return Err(failed(Stage::Auth, "a password is not sent without TLS"));
+        }
+        if !self.extensions.has_auth("PLAIN") {
+            return Err(failed(Stage::Auth, "the server does not offer AUTH PLAIN"));
+        }
+        let password = (login.password)().await.map_err(|text| failed(Stage::Auth, text))?;
+        let line = command::auth_plain(login.username, &password).ok_or_else(|| failed(Stage::Auth, "user name or password holds a NUL"))?;
+        let answer = self.ask(line.expose().as_bytes(), self.limits.command).await.map_err(|e| failed(Stage::Auth, e))?;
+        self.expect(Stage::Auth, answer.reply)
+    }
+
+    /// A reply before the first MAIL: yes, or the target is at fault.
+    fn expect(&self, stage: Stage, reply: Reply) -> Result<(), Diagnosis> {
+        let exact = match stage {
+            Stage::Greeting | Stage::Tls => reply.code == 220,
+            Stage::Hello => reply.code == 250,
+            Stage::Auth => reply.code == 235,
+            _ => true,
+        };
+        match verdict(self.protocol, stage, &reply) {
+            Verdict::Accepted if exact => Ok(()),
+            Verdict::Accepted | Verdict::Unexpected => Err(Diagnosis { reply: Some(reply), ..failed(stage, "unexpected reply") }),
+            _ => Err(Diagnosis { reply: Some(reply), ..failed(stage, "") }),
+        }
+    }
+
+    /// One command and its reply.
+    async fn ask(&mut self, line: &[u8], limit: Duration) -> Result<FullReply, Broken> {
+        self.write(line).await?;
+        self.reply(limit).await
+    }
+
+    /// Writes commands. The server must be silent until they are out: a reply to nothing would be paired with them.
+    pub(super) async fn write(&mut self, octets: &[u8]) -> Result<(), Broken> {
+        if self.has_spoken().await {
+            return Err(self.interruption());
+        }
+        let limit = self.limits.block;
+        let written = timeout(limit, async {
+            self.channel.write_all(octets).await?;
+            self.channel.flush().await
+        });
+        match written.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(lost(&error)),
+            Err(_) => Err(Broken::TimedOut(limit)),
+        }
+    }
+
+    /// Writes a block of the content while it listens: a server that gives up in the middle closes or answers early, and may have stopped
+    /// reading. With `last`, the block holds the final dot, and it matters whether all of it went out.
+    pub(super) async fn write_content(&mut self, block: &[u8], last: bool) -> Write {
+        let limit = self.limits.block;
+        let mut written = 0;
+        match timeout(limit, poll_fn(|cx| self.poll_content(cx, block, &mut written))).await {
+            Ok(Ok(true)) => Write::Done,
+            Ok(Ok(false)) => Write::Interrupted,
+            Ok(Err(broken)) if last && written == block.len() => Write::FailedAtEnd(broken),
+            Ok(Err(broken)) => Write::Failed(broken),
+            Err(_) if last && written == block.len() => Write::FailedAtEnd(Broken::TimedOut(limit)),
+            Err(_) => Write::Failed(Broken::TimedOut(limit)),
+        }
+    }
+
+    /// True once all is written, false if the server spoke before.
+    fn poll_content(&mut self, cx: &mut Context<'_>, block: &[u8], written: &mut usize) -> Poll<Result<bool, Broken>> {
+        while *written < block.len() {
+            match self.poll_hear(cx) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(Broken::Closed)),
+                Poll::Ready(Ok(_)) => return Poll::Ready(Ok(false)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(lost(&error))),
+                Poll::Pending => {}
+            }
+            match ready!(Pin::new(&mut self.channel).poll_write(cx, &block[*written..])) {
+                Ok(0) => return Poll::Ready(Err(Broken::Closed)),
+                Ok(octets) => *written += octets,
+                Err(error) => return Poll::Ready(Err(lost(&error))),
+            }
+        }
+        Pin::new(&mut self.channel).poll_flush(cx).map(|flushed| flushed.map(|()| true).map_err(|error| lost(&error)))
+    }
+
+    /// The next reply, complete within `limit`.
+    pub(super) async fn reply(&mut self, limit: Duration) -> Result<FullReply, Broken> {
+        timeout(limit, self.next_reply()).await.unwrap_or(Err(Broken::TimedOut(limit)))
+    }
+
+    async fn next_reply(&mut self) -> Result<FullReply, Broken> {
+        loop {
+            if self.input.is_empty() && poll_fn(|cx| self.poll_hear(cx)).await.map_err(|error| lost(&error))? == 0 {
+                return Err(Broken::Closed);
+            }
+            let (taken, reply) = self.reader.push(&self.input).map_err(|error| Broken::Garbage(error.to_string()))?;
+            self.input.drain(..taken);
+            if let Some(reply) = reply {
+                return Ok(reply);
+            }
+        }
+    }
+
+    /// Reads into `input`, which never holds more than two reads' worth; 0 is the end of the stream.
+    fn poll_hear(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut octets = [0; READ_OCTETS];
+        let mut buf = ReadBuf::new(&mut octets);
+        ready!(Pin::new(&mut self.channel).poll_read(cx, &mut buf))?;
+        self.input.extend_from_slice(buf.filled());
+        Poll::Ready(Ok(buf.filled().len()))
+    }
+
+    /// True if the server said something, or hung up, while it had nothing to answer. Does not wait.
+    pub(super) async fn has_spoken(&mut self) -> bool {
+        if !self.input.is_empty() || self.reader.has_begun() {
+            return true;
+        }
+        poll_fn(|cx| Poll::Ready(self.poll_hear(cx).is_ready())).await
+    }
+
+    /// What [`Self::has_spoken`] found.
+    pub(super) fn interruption(&self) -> Broken {
+        if self.input.is_empty() { Broken::Closed } else { Broken::OutOfTurn(harmless(String::from_utf8_lossy(&self.input).trim_end(), 200)) }
+    }
+
+    /// Replies that are here already, beyond those that were due. Does not wait.
+    pub(super) async fn surplus(&mut self) -> Vec<Reply> {
+        let mut replies = Vec::new();
+        while self.has_spoken().await && !self.input.is_empty() && replies.len() < super::RECIPIENTS_MAX {
+            match self.reader.push(&self.input) {
+                Ok((taken, reply)) => {
+                    self.input.drain(..taken);
+                    replies.extend(reply.map(|full| full.reply));
+                }
+                Err(_) => {
+                    replies.push(Reply::new(0, None, "not a reply"));
+                    break;
+                }
+            }
+        }
+        replies
+    }
+
+    /// QUIT, and a short wait for the answer. Nothing depends on it.
+    pub(super) async fn quit(mut self) {
+        let limit = self.limits.quit;
+        let _ = timeout(limit, async {
+            if self.write(command::QUIT).await.is_ok() {
+                let _ = self.next_reply().await;
+            }
+            let _ = self.channel.shutdown().await;
+        })
+        .await;
+    }
+}
+
+async fn secure(tls: Option<&TlsClient>, channel: Channel, host: &str, limits: Limits) -> Result<Channel, Diagnosis> {
+    let tls = tls.ok_or_else(|| failed(Stage::Tls, "TLS is not set up"))?;
+    tls.secure(channel, host, Some(limits.connect)).await.map_err(|error| failed(Stage::Tls, error.text))
+}
+
+/// A failure of the target as a whole.
+pub(super) fn failed(stage: Stage, text: impl ToString) -> Diagnosis {
+    Diagnosis { stage, blame: Blame::Target, reply: None, text: text.to_string() }
+}
+
+fn lost(error: &io::Error) -> Broken {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionAborted => {
+            Broken::Closed
+        }
+        _ => Broken::Io(error.to_string()),
+    }
+}
+
+/// The host's own name, as it calls itself.
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Runs `close` without anybody waiting for it.
+pub(super) fn in_background(close: impl Future<Output = ()> + Send + 'static) {
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn(close);
+    }
+}
