@@ -1,0 +1,38 @@
+//! What integration tests stand on: real servers that a test starts for itself (Dovecot, Postfix), a scripted SMTP/LMTP server, a corpus of
+//! hostile messages, and the program itself as a process. A test binary takes it in by `mod support;`.
+//!
+//! Every server listens on loopback ports of its own, keeps its files in a temporary directory and ends with the test, also when the test
+//! panics or the test process is killed. `docs/testing.md` has examples.
+
+// Each test binary compiles this library and uses a part of it.
+#![allow(dead_code, unused_imports)]
+
+pub mod certificates;
+pub mod corpus;
+pub mod dovecot;
+pub mod maildir;
+pub mod ports;
+pub mod postfix;
+pub mod process;
+pub mod sink;
+
+pub use dovecot::Dovecot;
+pub use maildir::Maildir;
+pub use postfix::Postfix;
+pub use process::{CollectorYaml, Mailgather, config};
+pub use sink::Sink;
+
+use std::time::{Duration, Instant};
+
+/// How long a test waits for what must happen soon: generous, because it is only used up when the test fails.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// Asks again and again until `condition` holds; panics with `what` after `limit`.
+#[track_caller]
+pub fn eventually(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < limit, "{what}: not within {limit:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,46 @@
+//! Loopback ports that no other test has, in this process or another.
+
+use std::fs::{File, OpenOptions};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+/// Ports under the range from which Linux takes those of outgoing connections (32768), so that none is taken between our choice and the
+/// server's bind.
+const FIRST: u16 = 20_000;
+const COUNT: u16 = 12_000;
+
+/// A port of 127.0.0.1 that is reserved as long as this value lives.
+pub struct Port {
+    number: u16,
+    // The kernel drops the lock with the process, however it ends.
+    _lock: File,
+}
+
+impl Port {
+    /// Reserves a free port.
+    pub fn reserve() -> Port {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let folder = std::env::temp_dir().join("mailgather-test-ports");
+        std::fs::create_dir_all(&folder).expect("a folder for the locks of ports");
+        // Each process starts elsewhere, so that the search is short.
+        let start = (std::process::id().wrapping_mul(97) % u32::from(COUNT)) as u16;
+        for _ in 0..COUNT {
+            let number = FIRST + (start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed))) % COUNT;
+            let Ok(lock) = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(number.to_string())) else { continue };
+            if lock.try_lock().is_ok() && TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok() {
+                return Port { number, _lock: lock };
+            }
+        }
+        panic!("no free port between {FIRST} and {}", FIRST + COUNT);
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// True if somebody accepts connections.
+    pub fn answers(&self) -> bool {
+        TcpStream::connect((Ipv4Addr::LOCALHOST, self.number)).is_ok()
+    }
+}
