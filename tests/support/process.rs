@@ -35,7 +35,7 @@ impl Guarded {
             kill $pid 2>/dev/null
             n=0
             while [ $n -lt 20 ] && kill -0 $pid 2>/dev/null; do sleep 0.01; n=$((n + 1)); done
-            kill -KILL -- -$pid 2>/dev/null
+            kill -s KILL -- -$pid 2>/dev/null
             wait $pid 2>/dev/null
             exit 0"#;
         let mut wrapper = Command::new("/bin/sh")

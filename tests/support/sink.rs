@@ -454,7 +454,7 @@ impl Dialogue<'_> {
         if !content.is_ascii() && !transaction.parameters.contains("BODY=8BITMIME") && self.offers("8BITMIME") && !utf8 {
             self.violation("octets above 127 without BODY=8BITMIME".into());
         }
-        if !transaction.from.is_ascii() && !utf8 || transaction.recipients.iter().any(|r| !r.is_ascii()) && !utf8 {
+        if !utf8 && (!transaction.from.is_ascii() || transaction.recipients.iter().any(|r| !r.is_ascii())) {
             self.violation("an address above ASCII without SMTPUTF8".into());
         }
         if let Some(fault) = line_end_fault(&content) {
