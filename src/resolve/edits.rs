@@ -44,9 +44,9 @@ pub fn edits(header: &HeaderBlock, resolution: &Resolution, recipients: &[Recipi
         edits.push(Edit { cut: junk, with: if bare_body { b"\r\n".to_vec() } else { Vec::new() } });
     }
     // `forward_to` has no field that was used, and no other recipients to keep quiet about; a default box sees what there is.
-    let (auto, used) = match resolution {
-        Resolution::Recipients(_, evidence) => (evidence.stage > 0, evidence.field),
-        Resolution::DefaultBox(..) | Resolution::Leave(_) => (true, None),
+    let (auto, used, configured) = match resolution {
+        Resolution::Recipients(_, evidence) => (evidence.stage > 0, evidence.field, evidence.header.as_str()),
+        Resolution::DefaultBox(..) | Resolution::Leave(_) => (true, None, ""),
     };
     let resolved = matches!(resolution, Resolution::Recipients(..)) && auto;
     for (index, field) in header.fields().iter().enumerate() {
@@ -58,7 +58,11 @@ pub fn edits(header: &HeaderBlock, resolution: &Resolution, recipients: &[Recipi
                 true => renamed(header, field, b"X-Orig-Delivered-To:"),
                 false => continue,
             }
-        } else if resolved && used != Some(index) && PROBES.iter().any(|probe| is(&probe.header)) && names_others(header, field, recipients) {
+        } else if resolved
+            && used != Some(index)
+            && (PROBES.iter().any(|probe| is(&probe.header)) || is(&configured))
+            && names_others(header, field, recipients)
+        {
             Vec::new()
         } else {
             continue;

@@ -51,7 +51,7 @@ pub struct HeaderRule {
     pub index: Option<usize>,
     /// Cut from the front of the local part, in any case: qmail's virtual prefix.
     pub strip_prefix: Option<String>,
-    /// Which of several addresses.
+    /// Which of several accepted addresses.
     pub take: Take,
     /// Believe instances outside the trusted block too.
     pub trust_any: bool,

@@ -1,0 +1,725 @@
+//! The resolver against the rules of the field, section by section, a corpus of realistic headers, and whatever octets there may be.
+
+use bytes::Bytes;
+use mailgather::mail::{Address, CollectorId, Fingerprint, HeaderBlock, MailboxId, Recipient, ReversePath, TraceId};
+use mailgather::resolve::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+fn header(text: &str) -> HeaderBlock {
+    let (mut canonical, mut out) = (mailgather::mail::Canonical::new(), Vec::new());
+    canonical.push(text.as_bytes(), &mut out);
+    canonical.finish(&mut out);
+    HeaderBlock::parse(Bytes::from(out))
+}
+
+fn a(text: &str) -> Address {
+    text.parse().unwrap()
+}
+
+fn alias(from: &str, to: &[&str]) -> Alias {
+    let (local, domain) = from.rsplit_once('@').unwrap();
+    Alias { local: local.into(), domain: domain.parse().unwrap(), to: to.iter().map(|text| a(text)).collect() }
+}
+
+/// A catch-all mailbox `box@provider.example` at `imap.provider.example`.
+fn rules() -> Rules {
+    Rules {
+        headers: Headers::Auto,
+        domains: BTreeSet::from(["provider.example".parse().unwrap(), "local.example".parse().unwrap()]),
+        map: BTreeMap::new(),
+        aliases: Vec::new(),
+        trusted_hosts: Vec::new(),
+        trusted_hops: None,
+        envelope_below_received: false,
+        max_recipients: 20,
+        server_host: "imap.provider.example".into(),
+        own: Some(a("box@provider.example")),
+        default_box: Some(a("postmaster@local.example")),
+        unresolved: Unresolved::DefaultBox,
+    }
+}
+
+fn who(text: &str, rules: &Rules) -> Vec<String> {
+    match resolve(&header(text), rules).0 {
+        Resolution::Recipients(recipients, _) => recipients.iter().map(|r| r.address.to_string()).collect(),
+        Resolution::DefaultBox(_, reason) => vec![format!("default: {}", reason.code())],
+        Resolution::Leave(reason) => vec![format!("leave: {}", reason.code())],
+    }
+}
+
+const OUTSIDE: &str = "Received: from x (x.example [203.0.113.7]) by mx.provider.example with ESMTP id 1; d\n";
+
+mod corpus {
+    use super::*;
+
+    fn rules_for(name: &str) -> Rules {
+        let mut r = rules();
+        match &name[3..] {
+            "yandex" | "cyrillic" => {
+                r.server_host = if name.ends_with("yandex") { "imap.yandex.ru".into() } else { "imap.почта.рф".into() };
+                r.own = Some(a("example@почта.рф"));
+                r.domains = BTreeSet::from(["почта.рф".parse().unwrap()]);
+                r.map.insert("почта.рф".parse().unwrap(), "икс.рф".parse().unwrap());
+                r.default_box = Some(a("postmaster@икс.рф"));
+            }
+            "gmail" | "gmail_routed" => {
+                r.server_host = "imap.gmail.com".into();
+                r.own = Some(a("box@gmail.com"));
+            }
+            "qmail" => {
+                let rule =
+                    HeaderRule { header: "Delivered-To".into(), index: None, strip_prefix: Some("box-".into()), take: Take::All, trust_any: false };
+                r.headers = Headers::List(vec![rule]);
+            }
+            "alias_and_foreign" => r.aliases = vec![alias("sales@provider.example", &["anna@local.example", "team@local.example"])],
+            "no_received" => r.unresolved = Unresolved::Leave,
+            _ => {}
+        }
+        r
+    }
+
+    /// `UPDATE_EXPECTED=1` writes the files anew; read the difference before it is committed.
+    #[test]
+    fn each_header_gives_the_written_trail() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/resolve");
+        let mut names: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        names.retain(|path| path.extension().is_some_and(|ext| ext == "eml"));
+        names.sort();
+        assert!(names.len() >= 12, "{} headers only", names.len());
+        for path in names {
+            let header = HeaderBlock::parse(Bytes::from(std::fs::read(&path).unwrap()));
+            let rules = rules_for(path.file_stem().unwrap().to_str().unwrap());
+            let (resolution, trail) = resolve(&header, &rules);
+            let block = TrustedBlock::find(&header, &Trust::from(&rules));
+            let (path_, evidence) = sender(&header, &block, &SenderFallback::Default, matches!(resolution, Resolution::DefaultBox(..)));
+            let mut text = format!("{}  sender {path_} ({evidence})\n", trail.to_text());
+            for edit in edits(&header, &resolution, resolution.recipients()) {
+                let cut = String::from_utf8_lossy(header.octets().get(edit.cut.clone()).unwrap()).replace("\r\n", "");
+                text.push_str(&format!("  edit {cut:?} -> {:?}\n", String::from_utf8_lossy(&edit.with)));
+            }
+            let expected = path.with_extension("expected");
+            if std::env::var_os("UPDATE_EXPECTED").is_some() {
+                std::fs::write(&expected, &text).unwrap();
+            }
+            let want = std::fs::read_to_string(&expected).unwrap_or_default();
+            assert_eq!(text, want, "trail of {}", path.display());
+        }
+    }
+}
+
+mod section_2_trusted_block {
+    use super::*;
+
+    fn trusted(text: &str, trust: &Trust) -> usize {
+        TrustedBlock::find(&header(text), trust).hops().len()
+    }
+
+    const CHAIN: &str = "Received: from mx (mx.provider.example [203.0.113.1]) by store.provider.example; d\n\
+                         Received: from scan (scan [10.0.0.3]) by mx.provider.example; d\n\
+                         Received: from out (out.example [198.51.100.1]) by scan.provider.example; d\n\
+                         Received: from mx (mx.provider.example [127.0.0.1]) by mx.provider.example with LMTP; d\n";
+
+    #[test]
+    fn automatic_ends_with_the_hop_from_outside() {
+        for (host, hops) in [
+            ("imap.provider.example", 3),
+            ("provider.example", 3),
+            ("IMAP.Provider.Example.", 3),
+            ("a.imap.provider.example", 0),
+            ("imap.other.example", 0),
+            ("notprovider.example", 0),
+            // The operator's own server: the topmost counts, and names the one trusted host.
+            ("127.0.0.1", 1),
+            ("localhost", 1),
+            ("dovecot", 1),
+            ("[::1]", 1),
+        ] {
+            assert_eq!(trusted(CHAIN, &Trust::automatic(host)), hops, "of {host}");
+        }
+    }
+
+    #[test]
+    fn an_own_server_is_known_by_the_name_on_top() {
+        let own = "Received: from mail.example.org ([127.0.0.1]) by mail.example.org with LMTP id 1; d\n\
+                   Received: from x (x.example [203.0.113.7]) by mail.example.org (Postfix) with ESMTP; d\n\
+                   Received: from mail.example.org ([127.0.0.1]) by mail.example.org with LMTP id 1; d\n";
+        assert_eq!(trusted(own, &Trust::automatic("127.0.0.1")), 2);
+        let other = own.replacen("by mail.example.org (Postfix)", "by other.example.org (Postfix)", 1);
+        assert_eq!(trusted(&other, &Trust::automatic("localhost")), 1);
+    }
+
+    #[test]
+    fn a_public_suffix_is_no_parent() {
+        let uk = "Received: from x ([203.0.113.7]) by mx.evil.co.uk; d\n";
+        assert_eq!(trusted(uk, &Trust::automatic("victim.co.uk")), 0);
+        assert_eq!(trusted(&uk.replace("evil", "victim"), &Trust::automatic("imap.victim.co.uk")), 1);
+    }
+
+    #[test]
+    fn configured_hosts_and_hops() {
+        let hosts = |list: &[&str]| list.iter().map(|host| host.to_string()).collect::<Vec<_>>();
+        let with =
+            |hosts: &[String], hops| trusted(CHAIN, &Trust { trusted_hosts: hosts, trusted_hops: hops, ..Trust::automatic("imap.other.example") });
+        assert_eq!(with(&hosts(&["provider.example"]), None), 3);
+        assert_eq!(with(&hosts(&[".provider.example"]), None), 3);
+        assert_eq!(with(&hosts(&["store.provider.example"]), None), 1);
+        assert_eq!(with(&hosts(&["mx.provider.example"]), None), 0);
+        assert_eq!(with(&hosts(&["mx.provider.example"]), Some(2)), 2);
+        assert_eq!(with(&[], Some(0)), 0);
+        assert_eq!(with(&[], Some(99)), 4);
+    }
+
+    #[test]
+    fn inside_means_the_verified_peer_or_a_hand_over() {
+        let second = "Received: from y (y.example [198.51.100.1]) by mx.provider.example; d\n";
+        for (first, hops) in [
+            ("from a (mx.provider.example [203.0.113.1]) by mx.provider.example; d", 2),
+            ("from a (unknown [10.1.2.3]) by mx.provider.example; d", 2),
+            ("from a (x [IPv6:fd00::1]) by mx.provider.example; d", 2),
+            ("from a (x [172.32.0.1]) by mx.provider.example; d", 1),
+            ("by mx.provider.example with LMTP; d", 2),
+            ("from elsewhere.example by mx.provider.example with LMTP; d", 2),
+            ("by mx.provider.example; d", 2),
+            // The word behind `from`, and HELO in a comment, are the peer's own.
+            ("from mx.provider.example by mx.provider.example; d", 1),
+            ("from [127.0.0.1] (unknown [203.0.113.1]) by mx.provider.example; d", 1),
+            ("from x (HELO localhost) (203.0.113.1) by mx.provider.example; d", 1),
+            ("from mx.provider.example ([203.0.113.1] helo=mx.provider.example) by mx.provider.example; d", 1),
+            ("from a (mx.provider.example [203.0.113.1] (may be forged)) by mx.provider.example; d", 1),
+            ("from a (x [10.0.0.1]) (y [203.0.113.1]) by mx.provider.example; d", 1),
+            // Submissions.
+            ("by mx.provider.example (Postfix, from userid 33); d", 1),
+            ("from a (localhost [127.0.0.1]) by mx.provider.example with ESMTPSA; d", 1),
+        ] {
+            let text = format!("Received: {first}\n{second}");
+            assert_eq!(trusted(&text, &Trust::automatic("imap.provider.example")), hops, "of {first}");
+        }
+    }
+
+    #[test]
+    fn notes_of_qmail_count_with_the_field_below() {
+        let trust = Trust::automatic("mail.provider.example");
+        let note = "Received: (qmail 1 invoked by uid 89); d\n";
+        assert_eq!(trusted(&format!("{note}{note}{OUTSIDE}{note}"), &trust), 3);
+        assert_eq!(trusted(&format!("{note}Received: from x by other.example; d\n"), &trust), 0);
+        assert_eq!(trusted(note, &trust), 0);
+    }
+
+    #[test]
+    fn fields_below_only_if_told() {
+        let text = format!("{OUTSIDE}Envelope-To: anna@provider.example\nReceived: from a by b; d\nX-Original-To: boris@provider.example\n");
+        assert_eq!(who(&text, &rules()), ["default: untrusted_envelope_header"]);
+        assert_eq!(who(&text, &Rules { envelope_below_received: true, ..rules() }), ["anna@provider.example"]);
+        let text = "X-Original-To: anna@provider.example\nTo: x@y.example\n";
+        assert_eq!(who(text, &Rules { envelope_below_received: true, ..rules() }), ["default: untrusted_envelope_header"]);
+    }
+}
+
+mod section_3_order {
+    use super::*;
+
+    #[test]
+    fn the_first_header_that_yields_somebody_decides() {
+        for (fields, want) in [
+            ("X-Original-To: anna@provider.example\nDelivered-To: boris@provider.example\n", "anna@provider.example"),
+            ("Delivered-To: boris@provider.example\nX-Original-To: anna@provider.example\n", "anna@provider.example"),
+            ("X-Original-To: who@foreign.example\nEnvelope-To: anna@provider.example\n", "anna@provider.example"),
+            ("X-Original-To: box@provider.example\nDelivered-To: anna@provider.example\n", "anna@provider.example"),
+            // Topmost only.
+            ("Envelope-To: box@provider.example\nEnvelope-To: anna@provider.example\n", "default: own_address_only"),
+            // Delivered-To is walked.
+            ("Delivered-To: Box@Provider.example\nDelivered-To: anna@provider.example\nDelivered-To: x@provider.example\n", "anna@provider.example"),
+            ("X-Original-Recipient: rfc822; anna@provider.example\n", "anna@provider.example"),
+            ("x-rcpt-to: anna@provider.example\n", "anna@provider.example"),
+            ("X-Forwarded-To: who@foreign.example\n", "default: foreign_address_only"),
+            ("Envelope-To: a@provider.example, b@provider.example, a@PROVIDER.example\n", "a@provider.example b@provider.example"),
+            ("", "default: no_envelope_header"),
+        ] {
+            assert_eq!(
+                who(&format!("{fields}{OUTSIDE}To: to@provider.example\nBcc: bcc@provider.example\n"), &rules()).join(" "),
+                want,
+                "of {fields:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn received_for_needs_exactly_one_address_and_trust() {
+        for (fields, want) in [
+            ("Received: from x ([203.0.113.7]) by mx.provider.example for <anna@provider.example>; d\n", "anna@provider.example"),
+            (
+                "Received: from x ([203.0.113.7]) by mx.provider.example for <a@provider.example>,<b@provider.example>; d\n",
+                "default: no_envelope_header",
+            ),
+            (
+                "Received: by mx.provider.example with LMTP for <box@provider.example>; d\nReceived: from x ([203.0.113.7]) by mx.provider.example for <anna@provider.example>; d\n",
+                "anna@provider.example",
+            ),
+            (
+                "Received: from x ([203.0.113.7]) by mx.provider.example; d\nReceived: from x by mx.provider.example for <anna@provider.example>; d\n",
+                "default: no_envelope_header",
+            ),
+            ("Received: from x ([203.0.113.7]) by mx.other.example for <anna@provider.example>; d\n", "default: no_envelope_header"),
+        ] {
+            assert_eq!(who(fields, &rules()).join(" "), want, "of {fields:?}");
+        }
+    }
+
+    #[test]
+    fn acceptance() {
+        let mut r = rules();
+        r.map.insert("почта.рф".parse().unwrap(), "икс.рф".parse().unwrap());
+        r.aliases = vec![
+            alias("info@provider.example", &["раз@икс.рф", "два@икс.рф"]),
+            alias("sales+*@provider.example", &["sales@local.example"]),
+            alias("*@catch.example", &["all@local.example"]),
+            alias("sales+vip@provider.example", &["vip@local.example"]),
+            alias("back@provider.example", &["box@provider.example"]),
+        ];
+        for (found, want) in [
+            ("раз@почта.рф", "раз@икс.рф"),
+            ("раз@xn--80a1acny.xn--p1ai", "раз@икс.рф"),
+            ("INFO@provider.example", "раз@икс.рф два@икс.рф"),
+            ("info+tag@provider.example", "раз+tag@икс.рф два+tag@икс.рф"),
+            ("sales+spring@provider.example", "sales@local.example"),
+            ("sales+vip@provider.example", "vip@local.example"),
+            ("sales@provider.example", "sales@provider.example"),
+            ("who@catch.example", "all@local.example"),
+            ("who@sub.provider.example", "default: foreign_address_only"),
+            ("back@provider.example", "default: own_address_only"),
+            ("prvs=0123456789=anna@provider.example", "anna@provider.example"),
+        ] {
+            assert_eq!(who(&format!("Envelope-To: {found}\n{OUTSIDE}"), &r).join(" "), want, "of {found}");
+        }
+        let (resolution, _) = resolve(&header(&format!("Envelope-To: раз@почта.рф\n{OUTSIDE}")), &r);
+        assert_eq!(resolution.recipients()[0].original, Some(a("раз@почта.рф")));
+        let (resolution, _) = resolve(&header(&format!("Envelope-To: anna@provider.example\n{OUTSIDE}")), &r);
+        assert_eq!(resolution.recipients()[0].original, None);
+    }
+
+    #[test]
+    fn the_own_address_counts_where_an_alias_names_it() {
+        let r = Rules { aliases: vec![alias("box@provider.example", &["boss@local.example"])], ..rules() };
+        assert_eq!(who(&format!("X-Original-To: box@provider.example\n{OUTSIDE}"), &r), ["boss@local.example"]);
+        assert_eq!(who(&format!("Delivered-To: box@provider.example\n{OUTSIDE}"), &r), ["default: own_address_only"]);
+    }
+
+    #[test]
+    fn configured_headers() {
+        let rule = |header: &str| HeaderRule { header: header.into(), index: None, strip_prefix: None, take: Take::All, trust_any: false };
+        let text = format!("X-To: a@provider.example, b@provider.example\nX-To: c@provider.example\n{OUTSIDE}X-To: d@provider.example\n");
+        let with = |rule: HeaderRule| who(&text, &Rules { headers: Headers::List(vec![rule]), ..rules() }).join(" ");
+        assert_eq!(with(rule("x-to")), "a@provider.example b@provider.example");
+        assert_eq!(with(HeaderRule { take: Take::First, ..rule("X-To") }), "a@provider.example");
+        assert_eq!(with(HeaderRule { take: Take::Last, ..rule("X-To") }), "b@provider.example");
+        assert_eq!(with(HeaderRule { index: Some(2), ..rule("X-To") }), "c@provider.example");
+        assert_eq!(with(HeaderRule { index: Some(3), ..rule("X-To") }), "default: untrusted_envelope_header");
+        assert_eq!(with(HeaderRule { index: Some(3), trust_any: true, ..rule("X-To") }), "d@provider.example");
+        assert_eq!(with(HeaderRule { index: Some(4), ..rule("X-To") }), "default: no_envelope_header");
+        // Nothing else is asked.
+        let list = Rules { headers: Headers::List(vec![rule("X-Nothing")]), ..rules() };
+        assert_eq!(who(&format!("X-Original-To: anna@provider.example\n{OUTSIDE}"), &list), ["default: no_envelope_header"]);
+        let list = Rules { headers: Headers::List(vec![rule("Received:for")]), ..rules() };
+        assert_eq!(who("Received: from x ([203.0.113.7]) by mx.provider.example for <anna@provider.example>; d\n", &list), ["anna@provider.example"]);
+    }
+
+    #[test]
+    fn nobody_found() {
+        let text = format!("{OUTSIDE}To: anna@provider.example\n");
+        assert_eq!(who(&text, &Rules { unresolved: Unresolved::Leave, ..rules() }), ["leave: no_envelope_header"]);
+        assert_eq!(who(&text, &Rules { default_box: None, ..rules() }), ["leave: no_envelope_header"]);
+        assert_eq!(who("text only", &rules()), ["default: no_header"]);
+        let many: Vec<String> = (0..21).map(|n| format!("u{n}@provider.example")).collect();
+        assert_eq!(who(&format!("Envelope-To: {}\n{OUTSIDE}", many.join(",")), &rules()), ["default: too_many_recipients"]);
+        assert_eq!(who(&format!("Envelope-To: {}\n{OUTSIDE}", many[1..].join(",")), &rules()).len(), 20);
+    }
+
+    #[test]
+    fn forward_to_is_its_own_evidence() {
+        let (resolution, trail) = forward(&[a("x@икс.рф"), a("x@XN--h1aev.xn--p1ai"), a("y@икс.рф")]);
+        let Resolution::Recipients(recipients, evidence) = &resolution else { panic!("{resolution:?}") };
+        assert_eq!((recipients.len(), evidence.to_string().as_str()), (2, "forward_to"));
+        assert_eq!(trail.to_text(), "  → x@икс.рф\n  → y@икс.рф\n  forward_to\n");
+    }
+
+    #[test]
+    fn the_trail_is_json_too() {
+        let (_, trail) = resolve(&header(&format!("Delivered-To: box@provider.example\nDelivered-To: anna@provider.example\n{OUTSIDE}")), &rules());
+        let json = trail.to_json();
+        let steps = json["steps"].as_array().unwrap();
+        let last = &steps[steps.len() - 2..];
+        assert_eq!((last[0]["decision"].as_str(), last[1]["decision"].as_str()), (Some("own_address"), Some("taken")));
+        assert_eq!((&last[1]["instance"], &json["recipients"][0]), (&2.into(), &"anna@provider.example".into()));
+    }
+}
+
+mod section_4_sender {
+    use super::*;
+
+    fn from(text: &str, fallback: SenderFallback, to_default_box: bool) -> String {
+        let header = header(text);
+        let block = TrustedBlock::find(&header, &Trust::automatic("imap.provider.example"));
+        sender(&header, &block, &fallback, to_default_box).0.to_string()
+    }
+
+    #[test]
+    fn what_the_provider_wrote_then_the_fallback() {
+        for (above, below, want) in [
+            ("Return-Path: <s@x.example>\n", "", "s@x.example"),
+            ("Return-Path: s@x.example\n", "", "s@x.example"),
+            ("Return-Path: <>\n", "From: f@x.example\n", "<>"),
+            ("Return-Path: < >\n", "From: f@x.example\n", "<>"),
+            ("Return-Path: <s@x.example>\nReturn-Path: <t@x.example>\n", "", "s@x.example"),
+            ("", "Return-Path: <victim@y.example>\nFrom: f@x.example\n", "f@x.example"),
+            ("Return-Path: root\n", "From: f@x.example\n", "f@x.example"),
+            ("Return-Path: <@>\n", "From: f@x.example\n", "f@x.example"),
+            ("X-Envelope-From: <e@x.example>\n", "From: f@x.example\n", "e@x.example"),
+            ("", "From: f@x.example\nSender: s@x.example\nResent-From: r@x.example\n", "s@x.example"),
+            ("", "From: \"no address\"\n", "<>"),
+            ("", "From: Mail <MAILER-DAEMON@x.example>\n", "<>"),
+            ("", "From: f@x.example\nContent-Type: Multipart/Report; x\n", "<>"),
+            ("", "From: f@x.example\nAuto-Submitted: auto-replied\n", "<>"),
+            ("Return-Path: <s@x.example>\n", "Auto-Submitted: auto-replied\n", "s@x.example"),
+        ] {
+            assert_eq!(from(&format!("{above}{OUTSIDE}{below}"), SenderFallback::Default, false), want, "of {above:?} {below:?}");
+        }
+        let comment = "Received: from x ([203.0.113.7]) by mx.provider.example (envelope-from <e@x.example>); d\nFrom: f@x.example\n";
+        assert_eq!(from(comment, SenderFallback::Default, false), "e@x.example");
+    }
+
+    #[test]
+    fn the_fallbacks() {
+        let text = "From: f@x.example\n";
+        assert_eq!(from(text, SenderFallback::Default, true), "<>");
+        assert_eq!(from(text, SenderFallback::From, true), "f@x.example");
+        assert_eq!(from(text, SenderFallback::Null, false), "<>");
+        assert_eq!(from(text, SenderFallback::Fixed(a("z@x.example")), false), "z@x.example");
+    }
+}
+
+fn mailbox(login: &str) -> MailboxId {
+    MailboxId { protocol: "imap", host: "imap.provider.example".into(), login: login.into() }
+}
+
+mod section_6_loops {
+    use super::*;
+
+    fn guard() -> LoopGuard {
+        LoopGuard::new([7; 32], "one")
+    }
+
+    fn to(text: &str) -> Vec<Recipient> {
+        vec![Recipient::new(a(text))]
+    }
+
+    #[test]
+    fn the_same_mailbox_and_recipient_at_once() {
+        let f = Fingerprint([1; 32]);
+        let marked = header(&format!("X-Mailgather-Loop: {}\n", guard().mint(&mailbox("u"), &f, &to("anna@local.example"))));
+        let check = |guard: &LoopGuard, login: &str, f, recipient: &str| guard.check(&marked, &mailbox(login), &f, &to(recipient), 50);
+        assert_eq!(check(&guard(), "u", f, "Anna@local.example"), Some(Loop::SeenHere));
+        assert_eq!(check(&guard(), "u", f, "boris@local.example"), None);
+        assert_eq!(check(&guard(), "v", f, "anna@local.example"), None);
+        // Another message, another instance, another key: not ours.
+        assert_eq!(check(&guard(), "u", Fingerprint([2; 32]), "anna@local.example"), None);
+        assert_eq!(check(&LoopGuard::new([7; 32], "two"), "u", f, "anna@local.example"), None);
+        assert_eq!(check(&LoopGuard::new([8; 32], "one"), "u", f, "anna@local.example"), None);
+    }
+
+    #[test]
+    fn other_collectors_pass_a_few_times() {
+        let f = Fingerprint([1; 32]);
+        let marks = |logins: &[&str]| {
+            header(
+                &logins
+                    .iter()
+                    .map(|login| format!("X-Mailgather-Loop: {}\n", guard().mint(&mailbox(login), &f, &to("a@local.example"))))
+                    .collect::<String>(),
+            )
+        };
+        let check = |logins: &[&str]| guard().check(&marks(logins), &mailbox("me"), &f, &to("a@local.example"), 50);
+        assert_eq!(check(&["a", "b"]), None);
+        assert_eq!(check(&["a", "b", "b", "b"]), None);
+        assert_eq!(check(&["a", "b", "c"]), Some(Loop::Passes { count: 3 }));
+    }
+
+    #[test]
+    fn a_tampered_or_strange_marker_is_nothing() {
+        let f = Fingerprint([1; 32]);
+        let good = guard().mint(&mailbox("u"), &f, &to("a@local.example"));
+        let mut bad = good.clone().into_bytes();
+        bad[3] = if bad[3] == b'0' { b'1' } else { b'0' };
+        for value in [String::from_utf8(bad).unwrap(), String::new(), "1".into(), "2 a b".into(), format!("{good} zz"), "1 é é é".into()] {
+            assert_eq!(
+                guard().check(&header(&format!("X-Mailgather-Loop: {value}\n")), &mailbox("u"), &f, &to("a@local.example"), 50),
+                None,
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn hops_are_counted() {
+        let f = Fingerprint([1; 32]);
+        let check = |n, max| guard().check(&header(&"Received: by x; d\n".repeat(n)), &mailbox("u"), &f, &to("a@local.example"), max);
+        assert_eq!(check(49, 50), None);
+        assert_eq!(check(50, 50), Some(Loop::Hops { count: 50, max: 50 }));
+        assert_eq!(check(50, 0), None);
+    }
+
+    #[test]
+    fn the_internal_message_of_uw_imap() {
+        let text = "X-IMAP: 1 2\nSubject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\n\n";
+        assert!(is_internal_message(&header(text)));
+        assert!(!is_internal_message(&header("X-IMAP: 1 2\nSubject: hello\n\n")));
+        assert!(!is_internal_message(&header("Subject: DON'T DELETE THIS MESSAGE\n\n")));
+        assert!(!is_internal_message(&header(&format!("{OUTSIDE}{text}"))), "it came from outside");
+    }
+}
+
+/// The message's header as it leaves: the edits applied.
+fn edited(header: &HeaderBlock, resolution: &Resolution) -> String {
+    let mut at = 0;
+    let mut out = Vec::new();
+    for edit in edits(header, resolution, resolution.recipients()) {
+        out.extend_from_slice(&header.octets()[at..edit.cut.start]);
+        out.extend_from_slice(&edit.with);
+        at = edit.cut.end;
+    }
+    out.extend_from_slice(&header.octets()[at..]);
+    String::from_utf8_lossy(&out).replace("\r\n", "\n")
+}
+
+mod section_9_edits {
+    use super::*;
+
+    #[test]
+    fn auto_and_forward() {
+        let text = format!(
+            "From x@y Mon Jan 1\nReturn-Path: <s@x.example>\nX-Original-To: anna@provider.example\nX-Original-To: boris@provider.example\n\
+             Delivered-To: Anna@provider.example\nDelivered-To: box@provider.example\n{OUTSIDE}X-Original-To: list@y.example\nReturn-Path: <z@x.example>\n\
+             Envelope-To: anna@provider.example\nStatus: RO\nx-uid: 5\nBcc: secret@provider.example\nTo: to@x.example\nCc: cc@x.example\n\n"
+        );
+        let header = header(&text);
+        let (resolution, _) = resolve(&header, &rules());
+        let auto = format!(
+            "X-Original-To: anna@provider.example\nX-Orig-Delivered-To: Anna@provider.example\nDelivered-To: box@provider.example\n{OUTSIDE}\
+             Envelope-To: anna@provider.example\nTo: to@x.example\nCc: cc@x.example\n\n"
+        );
+        assert_eq!(edited(&header, &resolution), auto);
+        let forwarded = edited(&header, &forward(&[a("box@provider.example")]).0);
+        assert!(
+            forwarded.starts_with("X-Original-To: anna@provider.example\nX-Original-To: boris@provider.example\nDelivered-To: Anna"),
+            "{forwarded}"
+        );
+        for kept in ["X-Orig-Delivered-To: box@provider.example\n", "\nX-Original-To: list@y.example\n", "\nBcc: secret@provider.example\n"] {
+            assert!(forwarded.contains(kept), "{kept} of {forwarded}");
+        }
+        assert!(!forwarded.contains("Return-Path") && !forwarded.contains("Status"), "{forwarded}");
+    }
+
+    #[test]
+    fn a_body_without_a_header_stays_a_body() {
+        let to = forward(&[a("a@local.example")]).0;
+        assert_eq!(edited(&header("just text\nA: b\n"), &to), "\n");
+        assert_eq!(edited(&header("\nbody"), &to), "\n");
+        assert_eq!(edited(&header("\u{feff}text"), &to), "\n");
+        assert_eq!(edited(&header("\u{feff}A: 1\n\nb"), &to), "A: 1\n\n");
+        assert_eq!(edited(&header(""), &to), "\n");
+    }
+}
+
+mod section_10_stamp {
+    use super::*;
+
+    pub fn stamp(hostile: &str, recipients: &[Recipient], resolution: &Resolution) -> String {
+        let time: jiff::Zoned = "2026-11-16T10:00:05+03:00[+03:00]".parse().unwrap();
+        let refused: Vec<Address> = recipients.iter().map(|r| r.address.clone()).collect();
+        let stamp = Stamp {
+            received: true,
+            id: true,
+            return_path: Some(&ReversePath::Null),
+            hostname: hostile,
+            product: hostile,
+            protocol: hostile,
+            source_host: hostile,
+            source_ip: "2001:db8::7".parse().ok(),
+            trace_id: TraceId([0xab; 16]),
+            collector: &CollectorId::new("office").unwrap(),
+            time: &time,
+            recipients,
+            resolution,
+            refused: &refused,
+            marker: hostile,
+        };
+        String::from_utf8(stamp.to_header()).unwrap()
+    }
+
+    #[test]
+    fn the_fields() {
+        let (resolution, _) = resolve(&header(&format!("Envelope-To: anna@provider.example\n{OUTSIDE}")), &rules());
+        let time: jiff::Zoned = "2026-11-16T10:00:05+03:00[+03:00]".parse().unwrap();
+        let stamp = Stamp {
+            received: true,
+            id: true,
+            return_path: None,
+            hostname: "gate.икс.рф",
+            product: "mailgather/0.1.0",
+            protocol: "IMAPS",
+            source_host: "imap.provider.example",
+            source_ip: "192.0.2.1".parse().ok(),
+            trace_id: TraceId([0xab; 16]),
+            collector: &CollectorId::new("office").unwrap(),
+            time: &time,
+            recipients: resolution.recipients(),
+            resolution: &resolution,
+            refused: &[],
+            marker: "1 aa bb cc dd",
+        };
+        let id = "ab".repeat(16);
+        assert_eq!(
+            String::from_utf8(stamp.to_header()).unwrap(),
+            format!(
+                "Received: from imap.provider.example ([192.0.2.1])\r\n\tby gate.xn--h1aev.xn--p1ai (mailgather/0.1.0 with IMAPS)\r\n\tid {id}\r\n\
+                 \tfor <anna@provider.example>;\r\n\tMon, 16 Nov 2026 10:00:05 +0300\r\nX-Mailgather-Id: {id}\r\nX-Mailgather-Collector: office\r\n\
+                 X-Mailgather-Resolved: Envelope-To 1 (stage 2)\r\nX-Mailgather-Loop: 1 aa bb cc\r\n\tdd\r\n"
+            )
+        );
+        let two = [Recipient::new(a("a@b.example")), Recipient::new(a("c@b.example"))];
+        let text = String::from_utf8(Stamp { recipients: &two, received: true, id: false, ..stamp }.to_header()).unwrap();
+        assert!(!text.contains("for <") && !text.contains("X-Mailgather-Id") && text.contains("X-Mailgather-Loop: 1"), "{text}");
+        let refused = [a("раз@икс.рф")];
+        let reason = Resolution::DefaultBox(Recipient::new(a("p@b.example")), Reason::NoEnvelopeHeader);
+        let text = String::from_utf8(Stamp { refused: &refused, resolution: &reason, received: false, ..stamp }.to_header()).unwrap();
+        assert!(text.contains("X-Mailgather-Unresolved: no_envelope_header\r\n"), "{text}");
+        assert!(text.contains("X-Mailgather-Refused: =?utf-8?Q?=D1=80=D0=B0=D0=B7=40x?=\r\n\t=?utf-8?Q?n=2D=2Dh1?="), "{text}");
+        assert!(!text.contains("Received"), "{text}");
+    }
+
+    #[test]
+    fn no_value_ends_a_line() {
+        let evil = "x\r\nBcc: evil@evil.example\r\n\r\nbody\0é\n. (x) ;".to_owned() + &"y".repeat(3000);
+        let evidence = Evidence { stage: 1, header: evil.clone(), instance: 1, field: None };
+        let long = Recipient::new(a(&format!("\"{}\"@{}b.example", "\\\"".repeat(200), "a.".repeat(100))));
+        let text = stamp(&evil, &[long.clone()], &Resolution::Recipients(vec![long], evidence));
+        lines_are_safe(&text);
+    }
+
+    pub fn lines_are_safe(text: &str) {
+        assert!(text.ends_with("\r\n") && !text.contains("\r\n\r\n"), "{text:?}");
+        for line in text.strip_suffix("\r\n").unwrap().split("\r\n") {
+            assert!(line.len() <= stamp::LINE_OCTETS_MAX, "{} octets", line.len());
+            assert!(!line.contains(['\r', '\n', '\0']), "{line:?}");
+            let known = ["Return-Path: ", "Received: ", "X-Mailgather-"].iter().any(|name| line.starts_with(name));
+            assert!(known || (line.starts_with('\t') && !line.trim().is_empty()), "{line:?}");
+        }
+    }
+}
+
+mod whatever_octets {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PIECES: &[&str] = &[
+        "X-Original-To: ",
+        "Delivered-To: ",
+        "Envelope-To: ",
+        "Return-Path: ",
+        "Received: ",
+        "Received: from x ([127.0.0.1]) by mx.provider.example with LMTP for <",
+        "X-Mailgather-Loop: 1 ",
+        "From: ",
+        "Status: ",
+        "From ",
+        "Bcc: ",
+        "\r\n",
+        "\r\n",
+        "\r\n ",
+        "\n",
+        "\r",
+        "\0",
+        "<",
+        ">",
+        "@",
+        "\"",
+        "\\",
+        "(",
+        ")",
+        ";",
+        ":",
+        ",",
+        " ",
+        "anna@provider.example",
+        "box@provider.example",
+        "раз@почта.рф",
+        "\u{feff}",
+        "\u{202e}",
+        "=?utf-8?Q?=0D=0A?=",
+        "by mx.provider.example",
+        "for <a@provider.example>",
+    ];
+
+    fn octets() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![4 => proptest::sample::select(PIECES).prop_map(|piece| piece.as_bytes().to_vec()), 1 => proptest::collection::vec(any::<u8>(), 0..4)];
+        proptest::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics_and_nothing_breaks_a_line(raw in octets()) {
+            let (mut canonical, mut out) = (mailgather::mail::Canonical::new(), Vec::new());
+            canonical.push(&raw, &mut out);
+            canonical.finish(&mut out);
+            let len = out.len();
+            let header = HeaderBlock::parse(Bytes::from(out));
+            for rules in [rules(), Rules { trusted_hops: Some(3), envelope_below_received: true, own: None, ..rules() }, Rules { server_host: "localhost".into(), ..rules() }] {
+                let (resolution, trail) = resolve(&header, &rules);
+                let block = TrustedBlock::find(&header, &Trust::from(&rules));
+                let (from, _) = sender(&header, &block, &SenderFallback::Default, false);
+                for path in resolution.recipients().iter().map(|r| r.address.to_smtp()).chain([from.to_smtp()]) {
+                    prop_assert!(!path.chars().any(char::is_control), "{:?}", path);
+                    prop_assert!(path.is_empty() || path.parse::<Address>().is_ok(), "{:?}", path);
+                }
+                if let Resolution::Recipients(recipients, evidence) = &resolution {
+                    prop_assert!(!recipients.is_empty() && evidence.field.is_some_and(|field| block.contains(field)));
+                }
+                let unsafe_to_print = trail.to_text().chars().find(|&c| c != '\n' && (c.is_control() || c == '\u{202e}'));
+                prop_assert_eq!(unsafe_to_print, None);
+                let _ = trail.to_json().to_string();
+                let mut end = 0;
+                for edit in edits(&header, &resolution, resolution.recipients()) {
+                    prop_assert!(edit.cut.start >= end && edit.cut.start <= edit.cut.end && edit.cut.end <= len);
+                    prop_assert!(edit.with.is_empty() || edit.with.ends_with(b"\r\n"));
+                    end = edit.cut.end;
+                }
+                let _ = LoopGuard::new([0; 32], "i").check(&header, &mailbox("u"), &Fingerprint([0; 32]), resolution.recipients(), 50);
+                section_10_stamp::lines_are_safe(&section_10_stamp::stamp(&String::from_utf8_lossy(&raw), resolution.recipients(), &resolution));
+            }
+        }
+    }
+
+    /// Each shape at 1 MiB and at 10 MiB: the limits of the header make the second cost no more than a few times the first, and neither is slow.
+    #[test]
+    fn a_huge_header_is_bounded() {
+        let shapes = [
+            "X-Original-To: a@foreign.example\n",
+            "Received: by mx.provider.example with LMTP for <a@foreign.example>; d\n",
+            "Delivered-To: box@provider.example, a@foreign.example\n",
+            "X: y\n (",
+            "Envelope-To: (((((((((((\"\"\"\"<<<<,,,,;;;;::::@@@@\n\t",
+            "X-Mailgather-Loop: 1 00000000000000000000000000000000 0000000000000000 0000000000000000\n",
+        ];
+        let mut r = rules();
+        r.aliases = (0..200).map(|n| alias(&format!("a*b*{n}@foreign.example"), &["x@local.example"])).collect();
+        for shape in shapes {
+            let header = header(&shape.repeat(10 * 1024 * 1024 / shape.len()));
+            assert!(header.octets().len() <= mailgather::mail::header::HEADER_OCTETS_MAX);
+            let start = std::time::Instant::now();
+            let (resolution, trail) = resolve(&header, &r);
+            let list = edits(&header, &resolution, resolution.recipients());
+            LoopGuard::new([0; 32], "i").check(&header, &mailbox("u"), &Fingerprint([0; 32]), resolution.recipients(), 0);
+            assert!(trail.steps().len() <= trail::TRAIL_STEPS_MAX + 1 && list.len() <= mailgather::mail::header::FIELDS_MAX + 1);
+            assert!(start.elapsed().as_secs() < 5, "{:?} for {shape:?}", start.elapsed());
+        }
+    }
+}
