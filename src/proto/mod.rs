@@ -1,3 +1,5 @@
-//! Layer 1: codecs, pure: octets in, values out, and back. No I/O, no clock.
+//! Layer 1, pure: the codecs of the protocols: octets in, values out, and the other way round. No module here does any I/O.
 
+pub mod imap;
+pub mod pop3;
 pub mod smtp;

@@ -1,0 +1,168 @@
+//! A POP3 mailbox (RFC 1939): few round trips, one try to log in, and nothing deleted but by QUIT's +OK.
+//!
+//! ```text
+//! greeting ─ [STLS ─ handshake] ─ CAPA ─ USER, PASS, STAT, UIDL ─ RETR… ─ DELE… ─ QUIT      one write each where PIPELINING is offered
+//! ```
+//!
+//! What a caller has to know:
+//!
+//! - A message is deleted by its number, and a number is only good in its session. [`Session::dispose`] therefore wants a listing in this
+//!   session first; it deletes any message that the listing met, known or not. One that is no longer there is passed over, and found in
+//!   `vanished` when it was in [`super::Want::also`]: what is owed a disposal belongs there.
+//! - Answers to DELE are read as the session goes on. Only what [`Session::close`] returns is deleted; a DELE that the server refused, or one
+//!   held back (see `roster`: messages that share an id are only deleted together), is not in it and stays owed.
+//! - A server without UIDL is an error of kind `Mailbox`: its messages could not be recognised in the next session.
+//! - If the listing is shorter than what STAT counted, what it has is collected, but nothing counts as vanished.
+
+mod login;
+mod roster;
+mod session;
+mod wire;
+
+use super::{Password, Session, Source, SourceError, SourceErrorKind};
+use crate::config::{Server, TlsMode};
+use crate::mail::{CollectorId, MailboxId};
+use crate::net::{self, Channel, DialError, DialErrorKind, TlsClient};
+use crate::spool::Spool;
+use async_trait::async_trait;
+use session::Pop3Session;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, timeout};
+use wire::Wire;
+
+/// For connecting, the handshake and the greeting, for those who configured no limit.
+const CONNECT_MAX: Duration = Duration::from_secs(600);
+
+/// A POP3 mailbox.
+pub struct Pop3Source {
+    server: Server,
+    mailbox: Arc<MailboxId>,
+    spool: Spool,
+    collector: CollectorId,
+    max_message_size: Option<u64>,
+    password: Password,
+    peer: String,
+    tls: OnceCell<TlsClient>,
+    quirks: Arc<Quirks>,
+}
+
+/// What went wrong in former sessions, so that it is not tried for ever.
+#[derive(Debug, Default)]
+struct Quirks {
+    /// Connections in a row that ended at CAPA.
+    capa: Streak,
+    /// Sessions in a row that ended between a pipelined login and its last answer.
+    pipelining: Streak,
+}
+
+/// Failures in a row. After the second one the thing is left alone: a single one may be the line's.
+#[derive(Debug, Default)]
+struct Streak(AtomicU8);
+
+impl Streak {
+    fn may_try(&self) -> bool {
+        self.0.load(Ordering::Relaxed) < 2
+    }
+
+    fn note<T>(&self, result: &Result<T, SourceError>) {
+        match result {
+            Ok(_) => self.0.store(0, Ordering::Relaxed),
+            Err(error) if matches!(error.kind, SourceErrorKind::Closed | SourceErrorKind::Timeout | SourceErrorKind::Protocol) => {
+                let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_add(1));
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+impl Pop3Source {
+    /// A mailbox on `server`. Messages above `max_message_size` octets are read and thrown away.
+    pub fn new(server: Server, spool: Spool, collector: CollectorId, max_message_size: Option<u64>, password: Password) -> Self {
+        let peer = format!("{}:{}", server.host, server.port);
+        let mailbox = Arc::new(server.mailbox());
+        let (tls, quirks) = (OnceCell::new(), Arc::default());
+        Pop3Source { server, mailbox, spool, collector, max_message_size, password, peer, tls, quirks }
+    }
+
+    /// Starts a session over a channel that is connected, and secured if that is to happen before the greeting: for tests.
+    pub async fn open_over(&self, channel: Channel) -> Result<Box<dyn Session>, SourceError> {
+        let deadline = Instant::now() + self.server.connect_timeout.unwrap_or(CONNECT_MAX);
+        self.converse(channel, deadline).await
+    }
+
+    async fn converse(&self, channel: Channel, deadline: Instant) -> Result<Box<dyn Session>, SourceError> {
+        // Read before anything else: a command that asks a vault may take longer than the server waits.
+        let password = (self.password)().await.map_err(|text| self.error(SourceErrorKind::Auth, "login", text))?;
+        let mut wire = Wire::new(channel, self.peer.clone(), self.server.idle_timeout);
+        let greeted = timeout(deadline.saturating_duration_since(Instant::now()), login::greeting(&mut wire)).await;
+        greeted.unwrap_or_else(|_| Err(self.error(SourceErrorKind::Timeout, "greeting", "no greeting within `connect_timeout`")))?;
+        if self.server.tls.mode == TlsMode::StartTls {
+            login::starttls(&mut wire).await?;
+            let bare = wire.into_bare_channel()?;
+            let secured = self.secure(bare, "starttls", self.server.connect_timeout.unwrap_or(CONNECT_MAX)).await?;
+            wire = Wire::new(secured, self.peer.clone(), self.server.idle_timeout);
+        }
+        let mut known = None;
+        if self.quirks.capa.may_try() {
+            let asked = login::capabilities(&mut wire).await;
+            self.quirks.capa.note(&asked);
+            known = asked?;
+        }
+        let ahead = self.quirks.pipelining.may_try();
+        let logged_in = login::login(&mut wire, &self.server, known, &password, ahead).await;
+        if logged_in.is_err() && ahead && known.is_some_and(|can| can.pipelining) {
+            self.quirks.pipelining.note(&logged_in);
+        }
+        Ok(Box::new(Pop3Session::new(self, wire, logged_in?)))
+    }
+
+    async fn secure(&self, channel: Channel, stage: &'static str, limit: Duration) -> Result<Channel, SourceError> {
+        // The system's authorities are read once; a file of the operator's each time, as it may have been renewed.
+        let tls = match &self.server.tls.ca_file {
+            None => self.tls.get_or_try_init(|| trust(None)).await.cloned(),
+            Some(file) => trust(Some(file.clone())).await,
+        };
+        let secured = match tls {
+            Ok(tls) => tls.secure(channel, &self.server.host, Some(limit)).await,
+            Err(error) => Err(error),
+        };
+        secured.map_err(|error| self.dial_error(error, stage))
+    }
+
+    fn dial_error(&self, error: DialError, stage: &'static str) -> SourceError {
+        let kind = match error.kind {
+            DialErrorKind::Dns => SourceErrorKind::Dns,
+            DialErrorKind::Connect => SourceErrorKind::Connect,
+            DialErrorKind::Timeout => SourceErrorKind::Timeout,
+            DialErrorKind::Tls => SourceErrorKind::Tls,
+        };
+        self.error(kind, stage, error.text)
+    }
+
+    fn error(&self, kind: SourceErrorKind, stage: &'static str, text: impl Into<String>) -> SourceError {
+        SourceError::new(kind, stage, &self.peer, text)
+    }
+}
+
+/// Reads files, so not on a thread of the runtime.
+async fn trust(ca_file: Option<std::path::PathBuf>) -> Result<TlsClient, DialError> {
+    let read = tokio::task::spawn_blocking(move || TlsClient::new(ca_file.as_deref())).await;
+    read.unwrap_or_else(|join| Err(DialError { kind: DialErrorKind::Tls, text: join.to_string() }))
+}
+
+#[async_trait]
+impl Source for Pop3Source {
+    async fn open(&self) -> Result<Box<dyn Session>, SourceError> {
+        let limit = self.server.connect_timeout.unwrap_or(CONNECT_MAX);
+        let deadline = Instant::now() + limit;
+        let dialled = net::tcp(&self.server.host, self.server.port, Some(limit)).await;
+        let mut channel = dialled.map_err(|error| self.dial_error(error, "connect"))?;
+        if self.server.tls.mode == TlsMode::Implicit {
+            channel = self.secure(channel, "connect", deadline.saturating_duration_since(Instant::now())).await?;
+        }
+        self.converse(channel, deadline).await
+    }
+}
