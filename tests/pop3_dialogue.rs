@@ -1,0 +1,501 @@
+//! Scripted POP3 servers: each way in which a step can fail.
+
+use mailgather::config::{AuthMethod, Protocol, SecretSource, Server, Tls, TlsMode};
+use mailgather::mail::{CollectorId, Content, Epoch, FolderName, KnownUids, RemoteUid, Secret};
+use mailgather::net::Channel;
+use mailgather::source::pop3::Pop3Source;
+use mailgather::source::{Disposal, Disposed, Fetched, Password, Session, Source, SourceError, SourceErrorKind as Kind, Want, Wanted};
+use mailgather::spool::Spool;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// A server over a pipe, with a knob for each misbehaviour.
+#[derive(Clone, Default)]
+struct Fake {
+    pipelining: bool,
+    sasl: bool,
+    /// Id, and the message as it goes over the wire, stuffed, but for the end.
+    messages: Vec<(&'static [u8], &'static [u8])>,
+    /// Answers instead of its own, by start of the command ("" is the greeting).
+    answers: Vec<(&'static str, &'static [u8])>,
+    /// Closes after so many octets.
+    cut: Option<usize>,
+}
+
+/// All that the client said, and how many octets the server sent.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<(String, usize)>>);
+
+impl Heard {
+    fn text(&self) -> String {
+        self.0.lock().unwrap().0.clone()
+    }
+}
+
+impl Fake {
+    fn with(messages: &[(&'static [u8], &'static [u8])]) -> Self {
+        Fake { pipelining: true, messages: messages.to_vec(), ..Fake::default() }
+    }
+
+    fn answering(mut self, command: &'static str, answer: &'static [u8]) -> Self {
+        self.answers.push((command, answer));
+        self
+    }
+
+    fn answer(&self, line: &str) -> Vec<u8> {
+        if let Some((_, answer)) =
+            self.answers.iter().find(|(command, _)| if command.is_empty() { line.is_empty() } else { line.starts_with(command) })
+        {
+            return answer.to_vec();
+        }
+        let number = || line[5..].trim().parse::<usize>().ok().and_then(|n| self.messages.get(n.checked_sub(1)?));
+        let ok = b"+OK\r\n".to_vec();
+        match line.get(..4).unwrap_or(line) {
+            "" => b"+OK hello\r\n".to_vec(),
+            "CAPA" => {
+                let (pipelining, sasl) = (if self.pipelining { "PIPELINING\r\n" } else { "" }, if self.sasl { "SASL PLAIN\r\n" } else { "USER\r\n" });
+                format!("+OK\r\nUIDL\r\n{pipelining}{sasl}.\r\n").into_bytes()
+            }
+            "STAT" => format!("+OK {} 1\r\n", self.messages.len()).into_bytes(),
+            "UIDL" => {
+                let mut out = ok;
+                for (n, (id, _)) in self.messages.iter().enumerate() {
+                    out.extend([(n + 1).to_string().as_bytes(), b" ", id, b"\r\n"].concat());
+                }
+                out.extend(b".\r\n");
+                out
+            }
+            "LIST" => {
+                let mut out = ok;
+                for (n, (_, text)) in self.messages.iter().enumerate() {
+                    out.extend(format!("{} {}\r\n", n + 1, text.len()).into_bytes());
+                }
+                out.extend(b".\r\n");
+                out
+            }
+            "RETR" => match number() {
+                Some((_, text)) => [format!("+OK {} octets\r\n", text.len()).as_bytes(), text, b".\r\n"].concat(),
+                None => b"-ERR no such message\r\n".to_vec(),
+            },
+            _ => ok,
+        }
+    }
+
+    fn run(self) -> (Channel, Heard) {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+        let heard = Heard::default();
+        let noted = heard.clone();
+        tokio::spawn(async move {
+            let mut input = Vec::new();
+            let mut line = Some(String::new());
+            loop {
+                while let Some(command) = line.take() {
+                    let mut answer = self.answer(&command);
+                    let sent = noted.0.lock().unwrap().1;
+                    let cut = self.cut.is_some_and(|cut| sent + answer.len() >= cut);
+                    if let (true, Some(cut)) = (cut, self.cut) {
+                        answer.truncate(cut - sent);
+                    }
+                    // In two writes, so that borders of reads fall inside.
+                    let (one, two) = answer.split_at(answer.len() / 2);
+                    if theirs.write_all(one).await.is_err() || theirs.write_all(two).await.is_err() {
+                        return;
+                    }
+                    noted.0.lock().unwrap().1 += answer.len();
+                    if cut || command == "QUIT" {
+                        return;
+                    }
+                    if let Some(at) = input.iter().position(|b| *b == b'\n') {
+                        line = Some(String::from_utf8(input.drain(..=at).collect()).unwrap().trim_end().to_owned());
+                    }
+                }
+                let mut block = [0; 4096];
+                match theirs.read(&mut block).await {
+                    Ok(0) | Err(_) => return,
+                    Ok(octets) => {
+                        noted.0.lock().unwrap().0.push_str(std::str::from_utf8(&block[..octets]).unwrap());
+                        input.extend_from_slice(&block[..octets]);
+                    }
+                }
+                if let Some(at) = input.iter().position(|b| *b == b'\n') {
+                    line = Some(String::from_utf8(input.drain(..=at).collect()).unwrap().trim_end().to_owned());
+                }
+            }
+        });
+        (Channel::Memory(ours), heard)
+    }
+}
+
+fn server() -> Server {
+    Server {
+        protocol: Protocol::Pop3,
+        host: "127.0.0.1".into(),
+        port: 110,
+        tls: Tls { mode: TlsMode::None, ca_file: None },
+        username: "u1".into(),
+        password: SecretSource::Plain(Secret::new("pw-u1".into())),
+        auth: AuthMethod::Auto,
+        allow_plaintext: false,
+        connect_timeout: Some(Duration::from_secs(10)),
+        idle_timeout: Some(Duration::from_secs(10)),
+    }
+}
+
+fn source_of(server: Server, max_message_size: Option<u64>) -> Pop3Source {
+    // The spool's folder is made anew for each source and only ever holds unlinked files.
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::new(dir.path(), 1 << 20, 64 << 20).unwrap();
+    let password: Password = Arc::new(|| Box::pin(async { Ok(Secret::new("pw-u1".into())) }));
+    Pop3Source::new(server, spool, CollectorId::new("c").unwrap(), max_message_size, password)
+}
+
+fn uid(id: &[u8]) -> RemoteUid {
+    RemoteUid::Opaque(id.into())
+}
+
+fn want() -> Want {
+    Want { above: 0, also: vec![], unseen: false, sizes: false, complete: true, known: KnownUids::new(), limit: usize::MAX }
+}
+
+/// What one whole session did.
+#[derive(Debug, Default)]
+struct Done {
+    messages: Vec<(RemoteUid, Vec<u8>)>,
+    missing: Vec<(RemoteUid, String)>,
+    too_large: Vec<(RemoteUid, u64)>,
+    deleted: Vec<RemoteUid>,
+}
+
+/// Collects and deletes everything. What was collected before an error stays in `done`.
+async fn collect(session: &mut Option<Box<dyn Session>>, want: Want, done: &mut Done) -> Result<(), SourceError> {
+    let it = session.as_mut().unwrap();
+    it.select(&FolderName::inbox()).await?;
+    let listing = it.list(want).await?;
+    it.fetch(listing.messages.into_iter().map(|m| Wanted { uid: m.uid, generation: 0, size: m.size }).collect()).await?;
+    while let Some(fetched) = it.next_message().await? {
+        match fetched {
+            Fetched::Message(message) => {
+                let Content::Memory(octets) = &message.content else { panic!("small messages stay in memory") };
+                done.messages.push((message.key.uid.clone(), octets.to_vec()));
+            }
+            Fetched::Missing { uid, reason } => done.missing.push((uid, reason)),
+            Fetched::TooLarge { uid, octets } => done.too_large.push((uid, octets)),
+        }
+    }
+    let uids: Vec<RemoteUid> = done.messages.iter().map(|(uid, _)| uid.clone()).collect();
+    assert_eq!(it.dispose(&uids, Disposal::Delete).await?, Disposed::Requested);
+    done.deleted = session.take().unwrap().close().await?;
+    Ok(())
+}
+
+async fn all(fake: Fake) -> (Result<(), SourceError>, Done, Heard) {
+    all_with(fake, server(), None, want()).await
+}
+
+async fn all_with(fake: Fake, server: Server, max: Option<u64>, want: Want) -> (Result<(), SourceError>, Done, Heard) {
+    let (channel, heard) = fake.run();
+    let mut done = Done::default();
+    let result = match source_of(server, max).open_over(channel).await {
+        Ok(session) => collect(&mut Some(session), want, &mut done).await,
+        Err(error) => Err(error),
+    };
+    (result, done, heard)
+}
+
+const A: (&[u8], &[u8]) = (b"id-a", b"Subject: a\r\n\r\n..dot\r\n...\r\n.\n\r\n");
+const B: (&[u8], &[u8]) = (b"id-b", b"Subject: b\r\n\r\nb\r\n");
+const A_TEXT: &[u8] = b"Subject: a\r\n\r\n.dot\r\n..\r\n\r\n\r\n";
+
+#[tokio::test]
+async fn a_session_takes_few_round_trips() {
+    for pipelining in [true, false] {
+        let mut fake = Fake::with(&[A, B]);
+        fake.pipelining = pipelining;
+        let (result, done, heard) = all(fake).await;
+        result.unwrap();
+        let expect = vec![(uid(b"id-a"), A_TEXT.to_vec()), (uid(b"id-b"), B.1.to_vec())];
+        assert_eq!(done.messages, expect);
+        assert_eq!(done.deleted, [uid(b"id-a"), uid(b"id-b")]);
+        let said = heard.text();
+        assert_eq!(said, "CAPA\r\nUSER u1\r\nPASS pw-u1\r\nSTAT\r\nUIDL\r\nRETR 1\r\nRETR 2\r\nDELE 1\r\nDELE 2\r\nQUIT\r\n");
+    }
+}
+
+#[tokio::test]
+async fn cut_at_every_octet_no_message_is_partial_and_nothing_counts_as_deleted() {
+    let (whole, _, heard) = all(Fake::with(&[A, B])).await;
+    whole.unwrap();
+    let length = heard.0.lock().unwrap().1;
+    for pipelining in [true, false] {
+        for cut in 1..length {
+            let fake = Fake { cut: Some(cut), pipelining, ..Fake::with(&[A, B]) };
+            // Without PIPELINING the answer to CAPA is shorter, so the last cuts fall behind the end.
+            let (result, done, _) = all(fake).await;
+            for (id, text) in &done.messages {
+                assert_eq!(text, if *id == uid(b"id-a") { A_TEXT } else { B.1 }, "cut at {cut}");
+            }
+            match result {
+                Ok(()) => assert!(!pipelining && done.messages.len() == 2, "no error though cut at {cut}"),
+                Err(error) => {
+                    assert!(matches!(error.kind, Kind::Closed), "cut at {cut}: {error:?}");
+                    assert!(done.deleted.is_empty(), "cut at {cut}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn refusals_have_their_kinds() {
+    let table: [(&str, &[u8], Kind); 19] = [
+        ("", b"-ERR too many connections\r\n", Kind::Throttled),
+        ("", b"* OK IMAP ready\r\n", Kind::Protocol),
+        ("", b"", Kind::Closed),
+        ("USER", b"-ERR unknown user\r\n", Kind::Auth),
+        ("PASS", b"-ERR [AUTH] wrong\r\n", Kind::Auth),
+        ("PASS", b"-ERR wrong\r\n", Kind::Auth),
+        ("PASS", b"-ERR [IN-USE] x\r\n", Kind::Throttled),
+        ("PASS", b"-ERR [LOGIN-DELAY] x\r\n", Kind::Throttled),
+        ("PASS", b"-ERR [SYS/TEMP] x\r\n", Kind::Throttled),
+        ("PASS", b"-ERR [SYS/PERM] x\r\n", Kind::Mailbox),
+        ("PASS", b"-ERR maildrop locked\r\n", Kind::Throttled),
+        ("PASS", b"+ go on\r\n", Kind::Protocol),
+        ("STAT", b"-ERR no\r\n", Kind::Mailbox),
+        ("STAT", b"+OK lots\r\n", Kind::Protocol),
+        ("UIDL", b"-ERR unknown command\r\n", Kind::Mailbox),
+        ("RETR", b"what?\r\n", Kind::Protocol),
+        ("DELE", b"-ERR no\r\n", Kind::Mailbox),
+        ("QUIT", b"-ERR some deleted messages not removed\r\n", Kind::Mailbox),
+        ("QUIT", b"", Kind::Closed),
+    ];
+    for (command, answer, kind) in table {
+        for pipelining in [true, false] {
+            let mut fake = Fake::with(&[A, B]).answering(command, answer);
+            fake.pipelining = pipelining;
+            if command.is_empty() && answer.is_empty() {
+                fake.cut = Some(0);
+            }
+            let (result, done, heard) = all(fake).await;
+            let error = result.expect_err(command);
+            assert_eq!(error.kind, kind, "{command} {}: {error:?}", answer.escape_ascii());
+            assert!(done.deleted.is_empty());
+            assert!(heard.text().matches("PASS").count() <= 1, "never a second try");
+            assert!(!format!("{error:?}").contains("pw-u1"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn ancient_servers_do_without_capa() {
+    let (result, done, _) = all(Fake::with(&[A]).answering("CAPA", b"-ERR unknown command\r\n")).await;
+    result.unwrap();
+    assert_eq!(done.deleted.len(), 1);
+    // One that hangs up at CAPA is not asked again after the second time.
+    let source = source_of(server(), None);
+    for attempt in 0..3 {
+        let mut fake = Fake::with(&[A]);
+        fake.cut = (attempt < 2).then_some(b"+OK hello\r\n".len() + 2);
+        let (channel, heard) = fake.run();
+        assert_eq!(source.open_over(channel).await.is_ok(), attempt == 2);
+        assert_eq!(heard.text().contains("CAPA"), attempt < 2);
+    }
+}
+
+#[tokio::test]
+async fn no_secret_without_tls() {
+    let mut starttls = server();
+    starttls.tls.mode = TlsMode::StartTls;
+    for answer in [&b"-ERR no TLS\r\n"[..], b"+OK begin\r\n+OK injected\r\n"] {
+        let (result, _, heard) = all_with(Fake::with(&[A]).answering("STLS", answer), starttls.clone(), None, want()).await;
+        assert_eq!(result.unwrap_err().kind, Kind::Tls);
+        assert_eq!(heard.text(), "STLS\r\n");
+    }
+    // Over real TCP in the clear, nothing is said at all.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut open = server();
+    open.port = listener.local_addr().unwrap().port();
+    let peer = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"+OK hello\r\n").await.unwrap();
+        let (mut said, mut block) = (String::new(), [0; 512]);
+        while let Ok(octets @ 1..) = stream.read(&mut block).await {
+            said.push_str(std::str::from_utf8(&block[..octets]).unwrap());
+            if said.ends_with("CAPA\r\n") {
+                stream.write_all(b"-ERR\r\n").await.unwrap();
+            }
+        }
+        said
+    });
+    assert_eq!(source_of(open, None).open().await.err().map(|e| e.kind), Some(Kind::Tls));
+    let said = peer.await.unwrap();
+    assert!(!said.contains("USER") && !said.contains("PASS"), "{said}");
+}
+
+#[tokio::test]
+async fn auth_plain_in_one_line_and_in_two() {
+    const RESPONSE: &str = "AHUxAHB3LXUx\r\n";
+    let mut plain = server();
+    plain.auth = AuthMethod::Plain;
+    let mut offered = Fake::with(&[A]);
+    offered.sasl = true;
+    let (result, _, heard) = all(offered.clone()).await;
+    result.unwrap();
+    assert!(heard.text().contains(&format!("AUTH PLAIN {RESPONSE}")) && !heard.text().contains("PASS"));
+    // Not named in CAPA, so the response waits for `+`.
+    let (result, _, heard) = all_with(Fake::with(&[A]).answering("AUTH PLAIN", b"+ \r\n"), plain, None, want()).await;
+    result.unwrap();
+    assert!(heard.text().contains(&format!("AUTH PLAIN\r\n{RESPONSE}")));
+    let (result, _, heard) = all(offered.answering("AUTH", b"-ERR [AUTH] no\r\n")).await;
+    assert_eq!(result.unwrap_err().kind, Kind::Auth);
+    assert!(!heard.text().contains("PASS"), "never a second try");
+}
+
+#[tokio::test]
+async fn one_bad_message_does_not_stop_the_others() {
+    let empty: (&[u8], &[u8]) = (b"id-e", b"");
+    let fake = Fake::with(&[A, B, empty, (b"", B.1), (b"id-f", B.1)]).answering("RETR 2", b"-ERR it is broken\r\n");
+    let fake = fake.answering("RETR 5", b"+OK 500 octets\r\n.\r\n");
+    let (result, done, _) = all(fake).await;
+    result.unwrap();
+    assert_eq!(done.messages.iter().map(|(uid, _)| uid.clone()).collect::<Vec<_>>(), [uid(b"id-a"), uid(b"id-e")]);
+    assert_eq!(done.missing.iter().map(|(uid, _)| uid.clone()).collect::<Vec<_>>(), [uid(b"\x004"), uid(b"id-b"), uid(b"id-f")]);
+    assert_eq!(done.missing[1].1, "it is broken");
+    assert_eq!(done.deleted, [uid(b"id-a"), uid(b"id-e")]);
+}
+
+#[tokio::test]
+async fn a_message_above_the_limit_is_passed_over() {
+    let (result, done, _) = all_with(Fake::with(&[A, B]), server(), Some(20), want()).await;
+    result.unwrap();
+    assert_eq!(done.too_large, [(uid(b"id-a"), A_TEXT.len() as u64 - 1)]);
+    assert_eq!(done.messages.len(), 1);
+}
+
+#[tokio::test]
+async fn messages_that_share_an_id_are_all_collected_and_deleted_together() {
+    let (result, done, _) = all(Fake::with(&[A, (b"id-a", B.1)])).await;
+    result.unwrap();
+    assert_eq!(done.messages, [(uid(b"id-a"), A_TEXT.to_vec()), (uid(b"id-a\x002"), B.1.to_vec())]);
+    assert_eq!(done.deleted.len(), 2);
+    // If one of them cannot be fetched, the other stays; if one cannot be deleted, none is.
+    let (result, done, heard) = all(Fake::with(&[A, (b"id-a", B.1), B]).answering("RETR 2", b"-ERR no\r\n")).await;
+    result.unwrap();
+    assert_eq!(done.deleted, [uid(b"id-b")]);
+    assert!(heard.text().contains("DELE 3") && !heard.text().contains("DELE 1"));
+    let (result, done, heard) = all(Fake::with(&[A, (b"id-a", B.1)]).answering("DELE 2", b"-ERR no\r\n")).await;
+    assert_eq!(result.unwrap_err().kind, Kind::Mailbox);
+    assert!(done.deleted.is_empty() && !heard.text().contains("QUIT"));
+}
+
+#[tokio::test]
+async fn a_refused_dele_stays_owed_alone() {
+    let (result, done, _) = all(Fake::with(&[A, B]).answering("DELE 1", b"-ERR no\r\n")).await;
+    result.unwrap();
+    assert_eq!(done.deleted, [uid(b"id-b")]);
+}
+
+#[tokio::test]
+async fn listing_knows_what_is_known_owed_and_gone() {
+    let (channel, heard) = Fake::with(&[A, B, (b"id-c", B.1)]).run();
+    let mut session = source_of(server(), None).open_over(channel).await.unwrap();
+    let selected = session.select(&FolderName::inbox()).await.unwrap();
+    assert_eq!((selected.epoch, selected.exists, selected.uid_next, selected.can_delete), (Epoch(0), 3, None, true));
+    assert_eq!(session.dispose(&[uid(b"id-a")], Disposal::Keep).await.unwrap(), Disposed::Confirmed);
+    let mut known = KnownUids::new();
+    [b"id-a", b"id-b", b"id-x"].iter().for_each(|id| known.insert(&uid(*id)));
+    let also = vec![uid(b"id-b"), uid(b"id-y")];
+    let listing = session.list(Want { known, also, limit: 1, sizes: true, ..want() }).await.unwrap();
+    assert_eq!(listing.messages.iter().map(|m| (m.uid.clone(), m.size)).collect::<Vec<_>>(), [(uid(b"id-b"), Some(B.1.len() as u64))]);
+    assert!(listing.more);
+    assert_eq!(listing.vanished, [uid(b"id-y")]);
+    let present = listing.present.unwrap();
+    assert!(present.contains(&uid(b"id-a")) && !present.contains(&uid(b"id-x")));
+    // Any listed message can be deleted; one that is not there is passed over.
+    session.dispose(&[uid(b"id-a"), uid(b"id-y")], Disposal::Delete).await.unwrap();
+    assert_eq!(session.close().await.unwrap(), [uid(b"id-a")]);
+    assert!(heard.text().ends_with("DELE 1\r\nQUIT\r\n"));
+}
+
+#[tokio::test]
+async fn hostile_listings_lose_nothing() {
+    let listing = b"+OK\r\n-1 a\r\n0 b\r\n99999999999 c\r\n1 id-a\r\n1 id-z\r\nnonsense\r\n.\r\n";
+    let (channel, _) = Fake::with(&[A, B]).answering("UIDL", listing).run();
+    let mut session = source_of(server(), None).open_over(channel).await.unwrap();
+    session.select(&FolderName::inbox()).await.unwrap();
+    let listing = session.list(Want { also: vec![uid(b"id-b")], ..want() }).await.unwrap();
+    assert_eq!(listing.messages.len(), 1);
+    assert!(listing.present.is_none() && listing.vanished.is_empty(), "a damaged listing must not make anything vanish");
+    // A million octets in one line: the others are collected.
+    let long: &'static [u8] = vec![b'x'; 1 << 20].leak();
+    let (result, done, _) = all(Fake::with(&[(long, B.1), A])).await;
+    result.unwrap();
+    assert_eq!((done.messages.len(), done.missing.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn no_quit_with_messages_on_their_way() {
+    let (channel, heard) = Fake::with(&[A, B]).run();
+    let mut session = source_of(server(), None).open_over(channel).await.unwrap();
+    let listing = session.list(want()).await.unwrap();
+    session.fetch(listing.messages.into_iter().map(|m| Wanted { uid: m.uid, generation: 0, size: None }).collect()).await.unwrap();
+    assert!(matches!(session.next_message().await.unwrap(), Some(Fetched::Message(_))));
+    session.dispose(&[uid(b"id-a")], Disposal::Delete).await.unwrap();
+    assert!(session.close().await.is_err());
+    assert!(!heard.text().contains("QUIT"));
+}
+
+#[tokio::test]
+async fn other_folders_and_seen_are_errors() {
+    let (channel, _) = Fake::with(&[A]).run();
+    let mut session = source_of(server(), None).open_over(channel).await.unwrap();
+    assert_eq!(session.select(&FolderName::new("Sent")).await.unwrap_err().kind, Kind::Mailbox);
+    assert_eq!(session.list(want()).await.unwrap_err().kind, Kind::Protocol, "a session is not used after an error");
+    let (channel, _) = Fake::with(&[A]).run();
+    let mut session = source_of(server(), None).open_over(channel).await.unwrap();
+    session.list(want()).await.unwrap();
+    assert_eq!(session.dispose(&[uid(b"id-a")], Disposal::MarkSeen).await.unwrap_err().kind, Kind::Mailbox);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_server_and_a_slow_one_come_to_an_end() {
+    for command in ["", "CAPA", "USER", "PASS", "STAT", "UIDL", "RETR", "DELE", "QUIT"] {
+        // One command at a time: where commands are pipelined, the next answer would stand for the missing one.
+        let fake = Fake { pipelining: false, ..Fake::with(&[A]).answering(command, b"") };
+        let (result, done, _) = all(fake).await;
+        assert!(matches!(result.as_ref().unwrap_err().kind, Kind::Timeout | Kind::Closed), "{command}: {result:?}");
+        assert!(done.deleted.is_empty());
+    }
+    // The message ends with bare LF: never taken for whole.
+    let (result, done, _) = all(Fake::with(&[A]).answering("RETR", b"+OK\r\nA: b\n\nc\n.\n")).await;
+    assert_eq!(result.unwrap_err().kind, Kind::Timeout);
+    assert!(done.messages.is_empty());
+    // An octet every nine seconds is inside the idle limit, and still no way to hold a session.
+    let (ours, mut theirs) = tokio::io::duplex(64);
+    tokio::spawn(async move {
+        while theirs.write_all(b"+").await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(9)).await;
+        }
+    });
+    let mut patient = server();
+    patient.connect_timeout = Some(Duration::from_secs(3600));
+    let slow = source_of(patient, None).open_over(Channel::Memory(ours)).await;
+    assert_eq!(slow.err().map(|e| e.kind), Some(Kind::Timeout));
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_lines_take_linear_time() {
+    let mut took = Vec::new();
+    for count in [10_000, 100_000] {
+        let mut lines = b"+OK\r\n".to_vec();
+        (1..=count).for_each(|n| lines.extend(format!("{n} {n:08x}5e5d1a2b\r\n").into_bytes()));
+        lines.extend(b".\r\n");
+        let (channel, _) = Fake::with(&[]).answering("UIDL", lines.leak()).run();
+        let mut session = source_of(server(), None).open_over(channel).await.unwrap();
+        let begun = std::time::Instant::now();
+        let listing = session.list(Want { limit: 10, ..want() }).await.unwrap();
+        took.push(begun.elapsed());
+        assert!(listing.more && listing.messages.len() == 10);
+    }
+    assert!(took[1] < took[0] * 40, "{took:?}: ten times the lines took more than forty times as long");
+}
