@@ -601,7 +601,7 @@ mod section_10_stamp {
         let evil = "x\r\nBcc: evil@evil.example\r\n\r\nbody\0é\n. (x) ;".to_owned() + &"y".repeat(3000);
         let evidence = Evidence { stage: 1, header: evil.clone(), instance: 1, field: None };
         let long = Recipient::new(a(&format!("\"{}\"@{}b.example", "\\\"".repeat(200), "a.".repeat(100))));
-        let text = stamp(&evil, &[long.clone()], &Resolution::Recipients(vec![long], evidence));
+        let text = stamp(&evil, std::slice::from_ref(&long), &Resolution::Recipients(vec![long.clone()], evidence));
         lines_are_safe(&text);
     }
 

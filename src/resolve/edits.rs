@@ -51,7 +51,7 @@ pub fn edits(header: &HeaderBlock, resolution: &Resolution, recipients: &[Recipi
     let resolved = matches!(resolution, Resolution::Recipients(..)) && auto;
     for (index, field) in header.fields().iter().enumerate() {
         let is = |name: &&str| header.is(field, name);
-        let with = if is(&"Return-Path") || DROPPINGS.iter().any(|name| is(name)) || (auto && ["Bcc", "Resent-Bcc"].iter().any(|name| is(name))) {
+        let with = if is(&"Return-Path") || DROPPINGS.iter().any(is) || (auto && ["Bcc", "Resent-Bcc"].iter().any(is)) {
             Vec::new()
         } else if is(&"Delivered-To") {
             match names_one_of(header, field, recipients) {
