@@ -1,0 +1,103 @@
+//! POP3 against a real Dovecot: many messages, deletion, STLS.
+
+#[allow(dead_code)]
+mod support;
+
+use mailgather::config::{AuthMethod, Protocol, SecretSource, Server, Tls, TlsMode};
+use mailgather::mail::{Canonical, CollectorId, Content, FolderName, KnownUids, RemoteUid, Secret};
+use mailgather::source::pop3::Pop3Source;
+use mailgather::source::{Disposal, Fetched, Password, Source, SourceErrorKind, Want, Wanted};
+use mailgather::spool::Spool;
+use std::sync::Arc;
+use std::time::Duration;
+use support::Dovecot;
+
+fn source(dovecot: &Dovecot, mode: TlsMode, auth: AuthMethod, password: &'static str) -> Pop3Source {
+    source_of(server(dovecot, mode, auth), password)
+}
+
+fn server(dovecot: &Dovecot, mode: TlsMode, auth: AuthMethod) -> Server {
+    Server {
+        protocol: Protocol::Pop3,
+        host: "127.0.0.1".into(),
+        port: if mode == TlsMode::Implicit { dovecot.pop3s() } else { dovecot.pop3() },
+        tls: Tls { mode, ca_file: Some(dovecot.ca()) },
+        username: "u1".into(),
+        password: SecretSource::Env("UNUSED".into()),
+        auth,
+        allow_plaintext: mode == TlsMode::None,
+        connect_timeout: Some(Duration::from_secs(20)),
+        idle_timeout: Some(Duration::from_secs(20)),
+    }
+}
+
+fn source_of(server: Server, password: &'static str) -> Pop3Source {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::new(dir.path(), 1 << 20, 64 << 20).unwrap();
+    let read: Password = Arc::new(move || Box::pin(async move { Ok(Secret::new(password.into())) }));
+    Pop3Source::new(server, spool, CollectorId::new("c").unwrap(), None, read)
+}
+
+/// Collects all, deletes the first `delete`; returns the texts.
+async fn collect(source: &Pop3Source, delete: usize) -> Vec<Vec<u8>> {
+    let mut session = source.open().await.unwrap();
+    session.select(&FolderName::inbox()).await.unwrap();
+    let want = Want { above: 0, also: vec![], unseen: false, sizes: true, complete: true, known: KnownUids::new(), limit: usize::MAX };
+    let listing = session.list(want).await.unwrap();
+    assert!(listing.messages.iter().all(|m| m.size.is_some()) && listing.present.is_some());
+    let uids: Vec<RemoteUid> = listing.messages.iter().map(|m| m.uid.clone()).collect();
+    let mut texts = Vec::new();
+    for batch in listing.messages.chunks(200) {
+        session.fetch(batch.iter().map(|m| Wanted { uid: m.uid.clone(), generation: 0, size: m.size }).collect()).await.unwrap();
+        while let Some(fetched) = session.next_message().await.unwrap() {
+            let Fetched::Message(message) = fetched else { panic!("{fetched:?}") };
+            assert_eq!(message.key.uid, uids[texts.len()]);
+            let Content::Memory(octets) = &message.content else { panic!("small messages stay in memory") };
+            texts.push(octets.to_vec());
+        }
+    }
+    let delete = &uids[..delete.min(uids.len())];
+    session.dispose(delete, Disposal::Delete).await.unwrap();
+    assert_eq!(session.close().await.unwrap(), delete);
+    texts
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_hundred_messages_come_once_and_go() {
+    let dovecot = Dovecot::start();
+    let mut expect = Vec::new();
+    for n in 0..500 {
+        let dots = ["..\n", ".\n", ".x\n", "\n"][n % 4].repeat(n % 7);
+        let raw = format!("From: a@example.org\nSubject: {n}\nMessage-ID: <{n}@example.org>\n\n{dots}{}last\n", "text of a line\n".repeat(n));
+        dovecot.put("u1", raw.as_bytes());
+        let mut canonical = Vec::new();
+        Canonical::new().push(raw.as_bytes(), &mut canonical);
+        expect.push(canonical);
+    }
+    expect.sort();
+    for (mode, auth, delete, left) in [
+        (TlsMode::None, AuthMethod::Auto, 0, 500),
+        (TlsMode::StartTls, AuthMethod::Plain, 0, 500),
+        (TlsMode::Implicit, AuthMethod::Auto, 500, 0),
+        (TlsMode::StartTls, AuthMethod::Password, 1, 0),
+    ] {
+        let before = dovecot.count("u1");
+        let mut texts = collect(&source(&dovecot, mode, auth, support::dovecot::PASSWORD), delete).await;
+        texts.sort();
+        assert_eq!(texts.len(), before, "{mode:?}");
+        assert!(before == 0 || texts == expect, "{mode:?}: octets differ");
+        assert_eq!(dovecot.count("u1"), left, "{mode:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_and_an_untrusted_server_are_told_apart() {
+    let dovecot = Dovecot::start();
+    let wrong = source(&dovecot, TlsMode::StartTls, AuthMethod::Auto, "not it").open().await.err().unwrap();
+    assert_eq!(wrong.kind, SourceErrorKind::Auth, "{wrong}");
+    assert!(!format!("{wrong:?}").contains("not it"));
+    let mut server = server(&dovecot, TlsMode::StartTls, AuthMethod::Auto);
+    server.tls.ca_file = None;
+    let untrusted = source_of(server, "not it").open().await.err().unwrap();
+    assert_eq!(untrusted.kind, SourceErrorKind::Tls, "{untrusted}");
+}
