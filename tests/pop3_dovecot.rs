@@ -1,6 +1,5 @@
 //! POP3 against a real Dovecot: many messages, deletion, STLS.
 
-#[allow(dead_code)]
 mod support;
 
 use mailgather::config::{AuthMethod, Protocol, SecretSource, Server, Tls, TlsMode};
