@@ -3,6 +3,7 @@
 use crate::mail::Content;
 use crate::mail::header::Edit;
 use bytes::Bytes;
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -56,27 +57,53 @@ impl Outgoing {
 
     /// The next piece, or `None` at the end. An error of the spool file ends the delivery before its final dot.
     pub async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        match self.step() {
+            Step::End => Ok(None),
+            Step::Ready(octets) => Ok(Some(octets)),
+            Step::Read(file, range) => {
+                let read = tokio::task::spawn_blocking(move || read(&file, range));
+                read.await.unwrap_or_else(|join| Err(io::Error::other(join))).map(Some)
+            }
+        }
+    }
+
+    /// The same for a thread that may block.
+    pub fn next_blocking(&mut self) -> io::Result<Option<Bytes>> {
+        match self.step() {
+            Step::End => Ok(None),
+            Step::Ready(octets) => Ok(Some(octets)),
+            Step::Read(file, range) => read(&file, range).map(Some),
+        }
+    }
+
+    fn step(&mut self) -> Step {
         let range = match self.parts.pop() {
-            None => return Ok(None),
-            Some(Part::Ours(octets)) => return Ok(Some(octets)),
+            None => return Step::End,
+            Some(Part::Ours(octets)) => return Step::Ready(octets),
             Some(Part::Theirs(range)) => range,
         };
         match &self.content {
-            Content::Memory(octets) => Ok(Some(octets.slice(range.start as usize..range.end as usize))),
+            Content::Memory(octets) => Step::Ready(octets.slice(range.start as usize..range.end as usize)),
             Content::Spooled { file, .. } => {
                 let end = range.end.min(range.start + PIECE_OCTETS_MAX as u64);
                 if end < range.end {
                     self.parts.push(Part::Theirs(end..range.end));
                 }
-                let file = Arc::clone(file);
-                let read = tokio::task::spawn_blocking(move || {
-                    let mut piece = vec![0; (end - range.start) as usize];
-                    file.read_exact_at(&mut piece, range.start).map(|()| Bytes::from(piece))
-                });
-                read.await.unwrap_or_else(|join| Err(io::Error::other(join))).map(Some)
+                Step::Read(Arc::clone(file), range.start..end)
             }
         }
     }
+}
+
+enum Step {
+    End,
+    Ready(Bytes),
+    Read(Arc<File>, Range<u64>),
+}
+
+fn read(file: &File, range: Range<u64>) -> io::Result<Bytes> {
+    let mut piece = vec![0; (range.end - range.start) as usize];
+    file.read_exact_at(&mut piece, range.start).map(|()| Bytes::from(piece))
 }
 
 impl Part {

@@ -212,7 +212,7 @@ async fn end_without_recipients(connection: &mut Connection, reply: &Reply) -> R
 /// Sends the content with its final dot. An outcome says that it did not go out whole, or that nobody knows; the connection ends then.
 async fn send_content(connection: &mut Connection, mut outgoing: Outgoing) -> Result<Option<Outcome>, Diagnosis> {
     if connection.has_spoken().await {
-        return Err(failed(Stage::Data, connection.interruption()));
+        return Ok(Some(early_answer(connection).await));
     }
     let mut stuffer = Stuffer::new();
     let mut block = Vec::with_capacity(WRITE_OCTETS.min(outgoing.len() as usize + outgoing.len() as usize / 32 + 16));

@@ -1,0 +1,708 @@
+//! Delivery by SMTP and LMTP against servers that misbehave in every way we could think of.
+
+mod smtp_peer;
+
+use bytes::Bytes;
+use mailgather::config::{Delivery, Endpoint, Relay, RelayAuth, SecretSource, Target, Tls, TlsMode};
+use mailgather::deliver::Destination;
+use mailgather::deliver::smtp::{Limits, PasswordReader, SmtpDestination};
+use mailgather::mail::*;
+use mailgather::proto::smtp::Protocol;
+use smtp_peer::{Act, Server, Step, say};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+const SHORT: Limits = Limits {
+    connect: Duration::from_secs(5),
+    greeting: Duration::from_millis(300),
+    command: Duration::from_millis(300),
+    data: Duration::from_millis(300),
+    block: Duration::from_millis(500),
+    final_dot: Duration::from_millis(300),
+    quit: Duration::from_millis(200),
+    idle: Duration::from_secs(30),
+    failure_memory: Duration::ZERO,
+};
+
+fn relay(endpoint: Endpoint) -> Relay {
+    Relay { endpoint, tls: Tls { mode: TlsMode::None, ca_file: None }, auth: None, hello: Some("relay.example".into()), smtputf8: true }
+}
+
+fn local(port: u16) -> Relay {
+    relay(Endpoint::Tcp { host: "127.0.0.1".into(), port })
+}
+
+fn delivery() -> Delivery {
+    Delivery {
+        target: Target::Maildir { path: String::new(), create: false },
+        max_connections: 4,
+        max_messages_per_connection: 0,
+        max_recipients: 50,
+        trace_received: false,
+        trace_id: false,
+        max_hops: 50,
+    }
+}
+
+fn no_password() -> PasswordReader {
+    Arc::new(|| Box::pin(async { Err("no password here".to_owned()) }))
+}
+
+fn protocol(lmtp: bool) -> Protocol {
+    if lmtp { Protocol::Lmtp } else { Protocol::Smtp }
+}
+
+fn destination(lmtp: bool, relay: Relay) -> SmtpDestination {
+    SmtpDestination::with_limits(relay, protocol(lmtp), &delivery(), no_password(), SHORT)
+}
+
+async fn to(server: &Server) -> SmtpDestination {
+    destination(server.lmtp, local(server.listen().await))
+}
+
+fn message(octets: impl Into<Bytes>) -> Message {
+    let octets: Bytes = octets.into();
+    Message {
+        key: MessageKey {
+            collector: CollectorId::new("test").unwrap(),
+            mailbox: Arc::new(MailboxId { protocol: "imap", host: "h".into(), login: "l".into() }),
+            folder: FolderName::inbox(),
+            epoch: Epoch(1),
+            uid: RemoteUid::Number(1),
+            generation: 0,
+        },
+        header: HeaderBlock::parse(octets.clone()),
+        fingerprint: Fingerprint([0; 32]),
+        eight_bit: !octets.is_ascii(),
+        content: Content::Memory(octets),
+        budget: None,
+    }
+}
+
+fn small() -> Message {
+    message("Subject: t\r\n\r\n.dot\r\n..\r\n.\r\nend\r\n")
+}
+
+fn envelope(recipients: &[&str]) -> Envelope {
+    Envelope {
+        sender: ReversePath::Address("s@x.example".parse().unwrap()),
+        recipients: recipients.iter().map(|address| Recipient::new(address.parse().unwrap())).collect(),
+        prefix: b"X-Trace: 1\r\n".to_vec(),
+        edits: Vec::new(),
+        in_doubt: false,
+    }
+}
+
+async fn one(destination: &SmtpDestination) -> Outcome {
+    let outcomes = destination.deliver(&envelope(&["a@y.example"]), &small()).await;
+    assert_eq!(outcomes.len(), 1);
+    outcomes.into_iter().next().unwrap()
+}
+
+/// `Delivered`, `Deferred Target`, ...: what tables say.
+fn word(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Delivered(_) => "Delivered".into(),
+        Outcome::Deferred(d) => format!("Deferred {:?}", d.blame),
+        Outcome::Rejected(d) => format!("Rejected {:?}", d.blame),
+        Outcome::Unknown(_) => "Unknown".into(),
+    }
+}
+
+fn words(outcomes: &[Outcome]) -> Vec<String> {
+    outcomes.iter().map(word).collect()
+}
+
+/// The diagnosis of an outcome that is not a delivery, in words.
+fn told(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Delivered(reply) => panic!("delivered: {reply}"),
+        Outcome::Deferred(d) | Outcome::Rejected(d) | Outcome::Unknown(d) => d.to_string(),
+    }
+}
+
+#[tokio::test]
+async fn a_message_arrives_as_it_is() {
+    for lmtp in [false, true] {
+        for extensions in [&["PIPELINING", "8BITMIME", "SIZE"][..], &[]] {
+            let server = Server::new(lmtp).extensions(extensions);
+            let destination = to(&server).await;
+            let outcomes = destination.deliver(&envelope(&["a@y.example", "b@икс.рф"]), &small()).await;
+            assert_eq!(words(&outcomes), ["Delivered", "Delivered"]);
+            let taken = server.log().taken;
+            assert_eq!(taken.len(), 1);
+            assert_eq!(taken[0].0, ["<a@y.example>", "<b@xn--h1aev.xn--p1ai>"]);
+            assert_eq!(taken[0].1, b"X-Trace: 1\r\nSubject: t\r\n\r\n.dot\r\n..\r\n.\r\nend\r\n");
+        }
+    }
+}
+
+#[tokio::test]
+async fn parameters_of_mail_from() {
+    let mail_line = |server: &Server| server.log().steps.iter().find(|seen| seen.step == Step::Mail).unwrap().line.clone();
+    let eight_bit = message("Subject: t\r\n\r\n\u{e4}\r\n");
+    for (offered, line) in [
+        (&["8BITMIME", "SIZE 100"][..], "MAIL FROM:<s@x.example> SIZE=30 BODY=8BITMIME"),
+        (&["SIZE"], "MAIL FROM:<s@x.example> SIZE=30"),
+        (&[""], "MAIL FROM:<s@x.example>"),
+    ] {
+        let server = Server::new(false).extensions(offered);
+        let outcomes = to(&server).await.deliver(&envelope(&["a@y.example"]), &eight_bit).await;
+        assert_eq!(words(&outcomes), ["Delivered"]);
+        assert_eq!(mail_line(&server), line);
+    }
+}
+
+#[tokio::test]
+async fn smtputf8_is_used_when_needed_and_never_faked() {
+    let mixed = envelope(&["a@y.example", "раз@y.example"]);
+    let server = Server::new(false).extensions(&["PIPELINING", "8BITMIME", "SMTPUTF8"]);
+    assert_eq!(words(&to(&server).await.deliver(&mixed, &small()).await), ["Delivered", "Delivered"]);
+    let mail = &server.log().steps.into_iter().find(|seen| seen.step == Step::Mail).unwrap().line;
+    assert!(mail.ends_with(" BODY=8BITMIME SMTPUTF8"), "{mail}");
+
+    let switched_off = {
+        let mut relay = local(server.listen().await);
+        relay.smtputf8 = false;
+        destination(false, relay)
+    };
+    let without = Server::new(true);
+    for destination in [switched_off, to(&without).await] {
+        let outcomes = destination.deliver(&mixed, &small()).await;
+        assert_eq!(words(&outcomes), ["Delivered", "Rejected Recipient"]);
+        assert!(told(&outcomes[1]).contains("раз@y.example needs SMTPUTF8"), "{}", told(&outcomes[1]));
+        let mut sender = envelope(&["a@y.example"]);
+        sender.sender = ReversePath::Address("раз@x.example".parse().unwrap());
+        assert_eq!(words(&destination.deliver(&sender, &small()).await), ["Rejected Message"]);
+    }
+}
+
+#[tokio::test]
+async fn a_message_above_size_is_not_sent() {
+    let server = Server::new(false).extensions(&["SIZE 10"]);
+    let outcomes = to(&server).await.deliver(&envelope(&["a@y.example", "b@y.example"]), &small()).await;
+    assert_eq!(words(&outcomes), ["Rejected Message", "Rejected Message"]);
+    assert_eq!(server.count(Step::Mail), 0);
+}
+
+#[tokio::test]
+async fn errors_of_reaching_a_server() {
+    // Dovecot's names: host lookup failed, connection refused.
+    let lookup = destination(false, relay(Endpoint::Tcp { host: "no-such-host.invalid".into(), port: 25 }));
+    let outcome = one(&lookup).await;
+    assert_eq!(word(&outcome), "Deferred Target");
+    assert!(told(&outcome).contains("cannot resolve"), "{}", told(&outcome));
+
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let outcome = one(&destination(false, local(closed))).await;
+    assert_eq!(word(&outcome), "Deferred Target");
+    assert!(told(&outcome).contains("refused"), "{}", told(&outcome));
+
+    let missing = one(&destination(true, relay(Endpoint::Unix("/nonexistent/lmtp".into())))).await;
+    assert_eq!(word(&missing), "Deferred Target");
+
+    // A server of the other protocol says so.
+    let smtp = Server::new(false);
+    let outcome = one(&destination(true, local(smtp.listen().await))).await;
+    assert_eq!(word(&outcome), "Deferred Target");
+    assert!(told(&outcome).contains("does not speak LMTP"), "{}", told(&outcome));
+    let lmtp = Server::new(true);
+    let outcome = one(&destination(false, local(lmtp.listen().await))).await;
+    assert!(told(&outcome).contains("does not speak SMTP"), "{}", told(&outcome));
+}
+
+#[tokio::test]
+async fn a_unix_socket_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::new(true);
+    server.listen_unix(folder.path().join("lmtp")).await;
+    let destination = destination(true, relay(Endpoint::Unix(folder.path().join("lmtp"))));
+    assert_eq!(word(&one(&destination).await), "Delivered");
+    assert!(destination.name().starts_with("lmtp unix:/"));
+}
+
+#[tokio::test]
+async fn a_server_that_knows_only_helo() {
+    let server = Server::new(false).rule(|seen| if seen.line.starts_with("EHLO") { say("502 5.5.1 no\r\n") } else { None });
+    assert_eq!(word(&one(&to(&server).await).await), "Delivered");
+    assert_eq!(server.log().steps.iter().find(|seen| seen.step == Step::Mail).unwrap().line, "MAIL FROM:<s@x.example>");
+}
+
+/// Faults, row 35: each way to fail at each step. No cell may claim a delivery that the server did not confirm.
+#[tokio::test]
+async fn the_matrix_of_steps_and_failures() {
+    use Step::*;
+    let failures: [(&str, Act); 8] = [
+        ("4xx", Act::Say("451 4.3.0 later\r\n".into())),
+        ("5xx", Act::Say("554 5.6.0 never\r\n".into())),
+        ("421", Act::Say("421 4.3.2 going away\r\n".into())),
+        ("close", Act::Close),
+        ("garbage", Act::Say("\u{1}\u{2} HTTP/1.1 200 OK\r\n".into())),
+        ("partial", Act::Say("250 2.0".into())),
+        ("premature", Act::Say(String::new())),
+        ("silence", Act::Silence),
+    ];
+    for lmtp in [false, true] {
+        for pipelining in [false, true] {
+            for step in [Banner, Hello, Mail, Rcpt, Data, Dot, Rset, Quit] {
+                for (name, act) in &failures {
+                    let usual = match step {
+                        Banner => "220 sink\r\n",
+                        Data => "354 go\r\n",
+                        Quit => "221 bye\r\n",
+                        Hello if pipelining => "250-sink\r\n250 PIPELINING\r\n",
+                        _ => "250 ok\r\n",
+                    };
+                    let act = match (*name, act) {
+                        ("premature", _) => Act::Say(format!("{usual}250 2.0.0 early\r\n")),
+                        (_, act) => act.clone(),
+                    };
+                    // RSET comes only behind a transaction that went wrong: the first RCPT of a connection is refused then.
+                    let server = Server::new(lmtp).extensions(if pipelining { &["PIPELINING"] } else { &["8BITMIME"] }).rule(move |seen| {
+                        if step == Rset && seen.step == Rcpt && seen.nth == 0 && seen.connection == 0 {
+                            say("550 5.1.1 who?\r\n")
+                        } else {
+                            (seen.step == step && (step != Rset || seen.connection == 0)).then(|| act.clone())
+                        }
+                    });
+                    let destination = to(&server).await;
+                    let cell = format!("{} pipelining={pipelining} {step:?} {name}", if lmtp { "LMTP" } else { "SMTP" });
+                    if step == Rset {
+                        assert_eq!(word(&one(&destination).await), "Rejected Recipient", "{cell}");
+                    }
+                    let outcome = one(&destination).await;
+                    if step == Quit {
+                        let begun = Instant::now();
+                        destination.rest().await;
+                        assert!(begun.elapsed() < Duration::from_secs(2), "{cell}");
+                    }
+                    let expected = match (step, *name) {
+                        (Quit, _) => "Delivered",
+                        // The resting connection is at fault, a fresh one is not.
+                        (Rset, "premature") if pipelining => "Deferred Target",
+                        (Rset, _) => "Delivered",
+                        (Banner | Hello, _) => "Deferred Target",
+                        (_, "421") => "Deferred Target",
+                        (Mail | Data, "4xx") => "Deferred Message",
+                        (Mail | Data, "5xx") => "Rejected Message",
+                        (Rcpt, "4xx") => "Deferred Recipient",
+                        (Rcpt, "5xx") => "Rejected Recipient",
+                        (Mail | Rcpt | Data, _) => "Deferred Target",
+                        (Dot, "4xx") if lmtp => "Deferred Recipient",
+                        (Dot, "4xx") => "Deferred Message",
+                        (Dot, "5xx") => "Rejected Message",
+                        // The 250 came, and one more, which says nothing.
+                        (Dot, "premature") => "Delivered",
+                        (Dot, _) => "Unknown",
+                        (other, _) => panic!("{other:?}"),
+                    };
+                    // Pipelined, an early reply to MAIL or RCPT stands in the place of the next one, and 250 for DATA's 354 gives it away.
+                    assert_eq!(word(&outcome), expected, "{cell}: {outcome:?}");
+                    if outcome.is_delivered() {
+                        assert!(server.log().arrived.len() == 1, "{cell}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Faults, row 28 and "a stream cut at every byte": in both directions, by FIN and by RST.
+#[tokio::test]
+async fn a_dialogue_cut_at_every_octet() {
+    for lmtp in [false, true] {
+        for extensions in [&["PIPELINING", "SIZE 1000"][..], &["8BITMIME"]] {
+            let whole = Server::new(lmtp).extensions(extensions);
+            let recipients = ["a@y.example", "b@y.example"];
+            let outcomes = to(&whole).await.deliver(&envelope(&recipients), &small()).await;
+            assert_eq!(words(&outcomes), ["Delivered", "Delivered"]);
+            let log = whole.log();
+            for reset in [false, true] {
+                for cut in 0..log.written {
+                    let mut server = Server::new(lmtp).extensions(extensions);
+                    (server.write_max, server.reset) = (cut, reset);
+                    let outcomes = to(&server).await.deliver(&envelope(&recipients), &small()).await;
+                    // In LMTP the first recipient's answer may be complete and the second's not.
+                    let complete = if lmtp && cut >= log.written - "250 2.0.0 saved\r\n".len() { 1 } else { 0 };
+                    for (position, outcome) in outcomes.iter().enumerate() {
+                        let arrived = !server.log().arrived.is_empty();
+                        match outcome {
+                            // An RST may overtake the answer, so that even a complete one can be lost.
+                            Outcome::Delivered(_) => assert!(position < complete, "cut at {cut} of {}", log.written),
+                            Outcome::Unknown(_) => {}
+                            Outcome::Deferred(d) => assert!(!arrived, "cut at {cut}: the server has it, and we say {d}"),
+                            Outcome::Rejected(d) => panic!("cut at {cut}: {d}"),
+                        }
+                    }
+                }
+                for cut in 1..=log.read {
+                    let mut server = Server::new(lmtp).extensions(extensions);
+                    (server.read_max, server.reset) = (cut, reset);
+                    for outcome in to(&server).await.deliver(&envelope(&recipients), &small()).await {
+                        assert!(matches!(outcome, Outcome::Deferred(_) | Outcome::Unknown(_)), "cut at {cut}: {outcome:?}");
+                    }
+                    assert!(server.log().taken.is_empty());
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_recipients_failure_is_its_own() {
+    for pipelining in [true, false] {
+        let server = Server::new(false).extensions(if pipelining { &["PIPELINING"] } else { &[] }).rule(|seen| match (seen.step, seen.nth) {
+            (Step::Rcpt, 0) => say("450 4.7.1 greylisted\r\n"),
+            (Step::Rcpt, 2) => say("550 5.1.1 unknown\r\n"),
+            _ => None,
+        });
+        let outcomes = to(&server).await.deliver(&envelope(&["a@y.example", "b@y.example", "c@y.example"]), &small()).await;
+        assert_eq!(words(&outcomes), ["Deferred Recipient", "Delivered", "Rejected Recipient"]);
+        assert_eq!(server.log().taken[0].0, ["<b@y.example>"]);
+    }
+}
+
+/// RFC 2920 §3.1.
+#[tokio::test]
+async fn a_354_for_nobody_gets_a_lone_dot() {
+    let server = Server::new(false).rule(|seen| match (seen.step, seen.nth) {
+        (Step::Rcpt, 0) => say("550 5.1.1 unknown\r\n"),
+        (Step::Data, 0) => say("354 go on\r\n"),
+        (Step::Dot, 0) => say("554 5.5.1 nobody\r\n"),
+        _ => None,
+    });
+    let destination = to(&server).await;
+    assert_eq!(word(&one(&destination).await), "Rejected Recipient");
+    assert_eq!(server.log().arrived, [b""]);
+    // The replies are still in step.
+    assert_eq!(word(&one(&destination).await), "Delivered");
+    assert_eq!((server.connections(), server.count(Step::Rset)), (1, 0));
+
+    let server = Server::new(true).rule(|seen| match (seen.step, seen.connection) {
+        (Step::Rcpt, 0) => say("550 5.1.1 unknown\r\n"),
+        (Step::Data, 0) => say("354 go on\r\n"),
+        _ => None,
+    });
+    let destination = to(&server).await;
+    assert_eq!(word(&one(&destination).await), "Rejected Recipient");
+    assert_eq!(word(&one(&destination).await), "Delivered");
+    assert!(server.log().taken.iter().all(|(recipients, _)| !recipients.is_empty()));
+    assert_eq!(server.connections(), 2);
+}
+
+/// Faults, row 36.
+#[tokio::test]
+async fn lmtp_answers_for_each_recipient() {
+    let (good, later, never) = ("250 2.0.0 ok\r\n", "451 4.2.0 later\r\n", "554 5.6.0 never\r\n");
+    let cases: [(&str, Vec<&str>, [&str; 2]); 8] = [
+        ("mixed", vec![good, later], ["Delivered", "Deferred Recipient"]),
+        ("mixed", vec![never, good], ["Rejected Message", "Delivered"]),
+        ("full", vec!["552 5.2.2 quota\r\n", good], ["Deferred Recipient", "Delivered"]),
+        ("too few, then close", vec![good, "25"], ["Delivered", "Unknown"]),
+        ("too few, then silence", vec![later], ["Deferred Recipient", "Unknown"]),
+        ("none", vec!["2"], ["Unknown", "Unknown"]),
+        ("too many, all the same", vec![good, good, good], ["Delivered", "Delivered"]),
+        ("too many, shifted", vec![later, good, later], ["Unknown", "Unknown"]),
+    ];
+    for (name, replies, expected) in cases {
+        let said = replies.concat();
+        let server = Server::new(true).rule(move |seen| match (seen.step, seen.nth) {
+            (Step::Rcpt, 1) => say("550 5.1.1 unknown\r\n"),
+            (Step::Dot, _) => say(&said),
+            _ => None,
+        });
+        let outcomes = to(&server).await.deliver(&envelope(&["a@y.example", "b@y.example", "c@y.example"]), &small()).await;
+        assert_eq!(words(&outcomes), [expected[0], "Rejected Recipient", expected[1]], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn recipients_are_split() {
+    let five: Vec<String> = (0..5).map(|n| format!("r{n}@y.example")).collect();
+    let five: Vec<&str> = five.iter().map(String::as_str).collect();
+    // By configuration.
+    let server = Server::new(false);
+    let mut wanted = delivery();
+    wanted.max_recipients = 2;
+    let destination = SmtpDestination::with_limits(local(server.listen().await), Protocol::Smtp, &wanted, no_password(), SHORT);
+    assert_eq!(words(&destination.deliver(&envelope(&five), &small()).await), ["Delivered"; 5]);
+    assert_eq!(server.log().taken.iter().map(|(recipients, _)| recipients.len()).collect::<Vec<_>>(), [2, 2, 1]);
+    assert_eq!((server.connections(), server.count(Step::Rset)), (1, 0));
+
+    // By the server: it takes two at once.
+    let taken_now = Arc::new(AtomicUsize::new(0));
+    let server = Server::new(false).rule(move |seen| match seen.step {
+        Step::Mail => {
+            taken_now.store(0, Ordering::SeqCst);
+            None
+        }
+        Step::Rcpt if taken_now.fetch_add(1, Ordering::SeqCst) >= 2 => say("452 4.5.3 too many recipients\r\n"),
+        _ => None,
+    });
+    assert_eq!(words(&to(&server).await.deliver(&envelope(&five), &small()).await), ["Delivered"; 5]);
+    assert_eq!(server.log().taken.len(), 3);
+
+    // One that takes none is not asked again and again.
+    let server = Server::new(false).rule(|seen| if seen.step == Step::Rcpt { say("452 4.5.3 too many\r\n") } else { None });
+    assert_eq!(words(&to(&server).await.deliver(&envelope(&five), &small()).await), ["Deferred Recipient"; 5]);
+    assert_eq!(server.count(Step::Mail), 1);
+}
+
+#[tokio::test]
+async fn connections_are_kept_and_retired() {
+    let server = Server::new(false);
+    let destination = to(&server).await;
+    for _ in 0..5 {
+        assert_eq!(word(&one(&destination).await), "Delivered");
+    }
+    assert_eq!((server.connections(), server.count(Step::Rset), server.count(Step::Quit)), (1, 0, 0));
+    destination.rest().await;
+    assert_eq!(server.count(Step::Quit), 1);
+    assert_eq!(word(&one(&destination).await), "Delivered");
+    assert_eq!(server.connections(), 2);
+
+    let server = Server::new(false);
+    let mut wanted = delivery();
+    wanted.max_messages_per_connection = 2;
+    let destination = SmtpDestination::with_limits(local(server.listen().await), Protocol::Smtp, &wanted, no_password(), SHORT);
+    for _ in 0..5 {
+        assert_eq!(word(&one(&destination).await), "Delivered");
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!((server.connections(), server.count(Step::Quit)), (3, 2));
+
+    // RSET only where something was left behind.
+    let server = Server::new(false).rule(|seen| if (seen.step, seen.nth) == (Step::Rcpt, 0) { say("550 5.1.1 no\r\n") } else { None });
+    let destination = to(&server).await;
+    assert_eq!(word(&one(&destination).await), "Rejected Recipient");
+    assert_eq!(word(&one(&destination).await), "Delivered");
+    assert_eq!(word(&one(&destination).await), "Delivered");
+    assert_eq!((server.connections(), server.count(Step::Rset)), (1, 1));
+
+    // A connection that nobody uses is closed by itself.
+    let server = Server::new(false);
+    let limits = Limits { idle: Duration::from_millis(50), ..SHORT };
+    let destination = SmtpDestination::with_limits(local(server.listen().await), Protocol::Smtp, &delivery(), no_password(), limits);
+    assert_eq!(word(&one(&destination).await), "Delivered");
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(server.count(Step::Quit), 1);
+}
+
+#[tokio::test]
+async fn a_resting_connection_that_died_costs_nothing() {
+    // The server hangs up behind the first message: noticed before the second is sent.
+    let server = Server::new(false).rule(|seen| if seen.step == Step::Dot && seen.connection == 0 { say("250 ok\r\n421 bye\r\n") } else { None });
+    let destination = to(&server).await;
+    assert_eq!(word(&one(&destination).await), "Delivered");
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(word(&one(&destination).await), "Delivered");
+    assert_eq!(server.connections(), 2);
+
+    // It answers MAIL with 421, or closes: once more on a fresh connection, and only once.
+    for act in [Act::Say("421 4.4.2 idle too long\r\n".into()), Act::Close] {
+        for (fails_on, expected) in [(0..1, "Delivered"), (0..9, "Deferred Target")] {
+            let act = act.clone();
+            let server = Server::new(false).rule(move |seen| {
+                let late = seen.nth == 1 || seen.connection > 0;
+                (seen.step == Step::Mail && late && fails_on.contains(&seen.connection)).then(|| act.clone())
+            });
+            let destination = to(&server).await;
+            assert_eq!(word(&one(&destination).await), "Delivered");
+            assert_eq!(word(&one(&destination).await), expected);
+            assert_eq!(server.connections(), 2);
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_more_connections_than_allowed() {
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let server = {
+        let (now, most) = (now.clone(), most.clone());
+        Server::new(false).rule(move |seen| {
+            match seen.step {
+                Step::Mail => drop(most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst)),
+                Step::Dot => drop(now.fetch_sub(1, Ordering::SeqCst)),
+                _ => {}
+            }
+            None
+        })
+    };
+    let destination = Arc::new(to(&server).await);
+    let deliveries: Vec<_> = (0..40)
+        .map(|_| {
+            tokio::spawn({
+                let destination = destination.clone();
+                async move { word(&one(&destination).await) }
+            })
+        })
+        .collect();
+    for delivered in deliveries {
+        assert_eq!(delivered.await.unwrap(), "Delivered");
+    }
+    assert!(most.load(Ordering::SeqCst) <= 4 && server.connections() <= 4, "{} at once", most.load(Ordering::SeqCst));
+    assert_eq!(server.log().taken.len(), 40);
+}
+
+#[tokio::test]
+async fn a_dead_server_is_not_dialled_for_each_message() {
+    let server = Server::new(false).rule(|seen| if seen.step == Step::Banner { say("554 no service\r\n") } else { None });
+    let limits = Limits { failure_memory: Duration::from_secs(30), ..SHORT };
+    let destination = SmtpDestination::with_limits(local(server.listen().await), Protocol::Smtp, &delivery(), no_password(), limits);
+    for _ in 0..5 {
+        let outcome = one(&destination).await;
+        assert_eq!(word(&outcome), "Deferred Target");
+        assert!(told(&outcome).contains("554 no service"), "{}", told(&outcome));
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_large_message_streams_and_an_early_answer_ends_it() {
+    let body = "0123456789abcdef.\r\n".repeat(200_000);
+    let large = message(format!("Subject: large\r\n\r\n{body}"));
+    let server = Server::new(true).extensions(&["PIPELINING"]);
+    let outcomes = to(&server).await.deliver(&envelope(&["a@y.example"]), &large).await;
+    assert_eq!(words(&outcomes), ["Delivered"]);
+    assert!(server.log().taken[0].1.ends_with(body.as_bytes()));
+
+    // A server that answers in the middle and reads no further: no deadlock, and a yes to half a message is none.
+    for (answer, expected) in [
+        ("552 5.3.4 too big\r\n", "Rejected Message"),
+        ("451 4.3.0 disk full\r\n", "Deferred Message"),
+        ("421 4.3.2 bye\r\n", "Deferred Target"),
+        ("250 2.0.0 fine\r\n", "Deferred Target"),
+        ("xyz\r\n", "Deferred Target"),
+    ] {
+        let mut server = Server::new(false).extensions(&["PIPELINING"]);
+        server.deaf_answer = Some(answer.to_owned());
+        let begun = Instant::now();
+        let outcomes = to(&server).await.deliver(&envelope(&["a@y.example"]), &large).await;
+        assert!(begun.elapsed() < Duration::from_secs(3), "{answer:?}");
+        assert_eq!(words(&outcomes), [expected], "{answer:?}: {outcomes:?}");
+        assert!(server.log().arrived.is_empty());
+    }
+    // One that stops reading and says nothing at all.
+    let mut server = Server::new(false).extensions(&["PIPELINING"]);
+    server.deaf_answer = Some(String::new());
+    // More than the buffers of a loopback connection hold.
+    let huge = message(vec![b'x'; 24 * 1024 * 1024]);
+    assert_eq!(words(&to(&server).await.deliver(&envelope(&["a@y.example"]), &huge).await), ["Deferred Target"]);
+}
+
+#[tokio::test]
+async fn a_spool_that_cannot_be_read_sends_no_dot() {
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(300_000).unwrap();
+    let mut broken = small();
+    // The file is shorter than it should be, as after an I/O error.
+    broken.content = Content::Spooled { file: Arc::new(file), len: 600_000 };
+    let server = Server::new(false);
+    let destination = to(&server).await;
+    let outcomes = destination.deliver(&envelope(&["a@y.example"]), &broken).await;
+    assert_eq!(words(&outcomes), ["Deferred Message"]);
+    assert!(told(&outcomes[0]).contains("spool"), "{}", told(&outcomes[0]));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(server.log().arrived.is_empty());
+    assert_eq!(word(&one(&destination).await), "Delivered");
+}
+
+/// Faults, row 26: an octet at a time is as late as none.
+#[tokio::test]
+async fn a_slow_peer_meets_the_deadline() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        use tokio::io::AsyncWriteExt;
+        let (mut stream, _) = listener.accept().await.unwrap();
+        loop {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if stream.write_all(b"2").await.is_err() {
+                return;
+            }
+        }
+    });
+    let begun = Instant::now();
+    let outcome = one(&destination(false, local(port))).await;
+    assert_eq!(word(&outcome), "Deferred Target");
+    assert!(told(&outcome).contains("greeting: no answer in 0.3 s") && begun.elapsed() < Duration::from_secs(2), "{}", told(&outcome));
+}
+
+struct Authority {
+    folder: tempfile::TempDir,
+    acceptor: tokio_rustls::TlsAcceptor,
+}
+
+fn authority() -> Authority {
+    mailgather::net::install_crypto_provider();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("ca.pem"), made.cert.pem()).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+    Authority { folder, acceptor: tokio_rustls::TlsAcceptor::from(Arc::new(config)) }
+}
+
+fn starttls(port: u16, ca_folder: &Path) -> Relay {
+    let mut relay = relay(Endpoint::Tcp { host: "localhost".into(), port });
+    relay.tls = Tls { mode: TlsMode::StartTls, ca_file: Some(ca_folder.join("ca.pem")) };
+    relay.auth = Some(RelayAuth { username: "tim".into(), password: SecretSource::Env("UNUSED".into()) });
+    relay
+}
+
+fn password() -> PasswordReader {
+    Arc::new(|| Box::pin(async { Ok(Secret::new("tanstaaftanstaaf".into())) }))
+}
+
+/// Faults, row 13: without TLS there is no secret and no mail on the wire.
+#[tokio::test]
+async fn starttls_is_required_and_cannot_be_injected_into() {
+    let authority = authority();
+    let run = |server: Server| {
+        let relay = |port| starttls(port, authority.folder.path());
+        async move {
+            let destination = SmtpDestination::with_limits(relay(server.listen().await), Protocol::Smtp, &delivery(), password(), SHORT);
+            (one(&destination).await, server)
+        }
+    };
+    let offer = ["PIPELINING", "STARTTLS", "AUTH PLAIN"];
+    let mut secured = Server::new(false).extensions(&offer);
+    secured.tls = Some(authority.acceptor.clone());
+
+    let (outcome, server) = run(secured.clone()).await;
+    assert_eq!(word(&outcome), "Delivered");
+    let steps: Vec<Step> = server.log().steps.iter().map(|seen| seen.step).collect();
+    assert_eq!(steps[..6], [Step::Banner, Step::Hello, Step::StartTls, Step::Hello, Step::Auth, Step::Mail]);
+    assert_eq!(server.log().steps[4].line, "AUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm");
+
+    let mut fresh = secured.clone().rule(|seen| if seen.step == Step::Auth { say("535 5.7.8 wrong\r\n") } else { None });
+    fresh.log = Arc::default();
+    let (outcome, server) = run(fresh).await;
+    assert_eq!(word(&outcome), "Deferred Target");
+    assert_eq!((server.count(Step::Auth), server.count(Step::Mail)), (1, 0));
+    assert!(!told(&outcome).contains("tanst"), "{}", told(&outcome));
+
+    // Text behind the 220, in the clear; a refusal; no offer; and a server that offers a login only in the clear.
+    let injected = Server::new(false)
+        .extensions(&offer)
+        .rule(|seen| (seen.step == Step::StartTls).then(|| Act::Say("220 go\r\n250-evil\r\n250 AUTH PLAIN\r\n".into())));
+    let mut injected = injected;
+    injected.tls = Some(authority.acceptor.clone());
+    let refused = Server::new(false).extensions(&offer).rule(|seen| (seen.step == Step::StartTls).then(|| Act::Say("454 4.7.0 not now\r\n".into())));
+    let silent = Server::new(false).extensions(&["AUTH PLAIN"]);
+    for server in [injected, refused, silent] {
+        let (outcome, server) = run(server).await;
+        assert_eq!(word(&outcome), "Deferred Target", "{outcome:?}");
+        assert!(told(&outcome).starts_with("tls: "), "{}", told(&outcome));
+        assert_eq!((server.count(Step::Auth), server.count(Step::Mail)), (0, 0));
+    }
+
+    // A login is never sent in the clear, even if the configuration lets TLS be.
+    let server = Server::new(false).extensions(&["AUTH PLAIN"]);
+    let mut relay = starttls(server.listen().await, authority.folder.path());
+    relay.tls.mode = TlsMode::None;
+    let outcome = one(&SmtpDestination::with_limits(relay, Protocol::Smtp, &delivery(), password(), SHORT)).await;
+    assert_eq!((word(&outcome).as_str(), server.count(Step::Auth)), ("Deferred Target", 0));
+}
