@@ -158,6 +158,17 @@ impl State {
     }
 
     fn alone(&self, line: &str) -> Shown {
+        let shown = self.by_keys(line);
+        // What is shown is a piece of the line from its start, so whichever cut comes first holds.
+        match keyless_segment(line) {
+            Some(at) if shown.text.trim_end_matches(MASK).trim_end().len() > at => {
+                Shown { text: format!("{} {MASK}", line[..at].trim_end()), continues: false }
+            }
+            _ => shown,
+        }
+    }
+
+    fn by_keys(&self, line: &str) -> Shown {
         let content = line.trim();
         let keys = keys_of(line);
         let Some(first) = keys.first() else {
@@ -168,7 +179,9 @@ impl State {
         if content.starts_with('#') || line[..first.start].contains(['"', '\'', '#']) {
             return Shown { text: hidden(line), continues: !has_secret_word(line) && !self.hide_next };
         }
-        if self.open && (!line[..first.start].trim_matches([' ', '-', '{', '[']).is_empty() || !is_near_ours(&first.name)) {
+        // Words before the first key are the rest of something above, and nobody knows of what.
+        let continued = !line[..first.start].trim_matches([' ', '\t', '-', '{', '[', '}', ']', ',', '?']).is_empty();
+        if continued || self.open && !is_near_ours(&first.name) {
             return Shown { text: hidden(line), continues: false };
         }
         let mut shown_to = 0;
@@ -192,6 +205,9 @@ impl State {
             let known = names_a_secret(&key.name) || is_word(&key.name) || is_foreign_word(&key.name);
             let before = if known { &line[..key.end] } else { &line[..key.start] };
             // What stands between the last shown value and this key belongs to neither: a lost line end, a lost quote.
+            if let Some(at) = split_after_secret_word(&before[shown_to..]) {
+                return Shown { text: format!("{} {MASK}", &before[..shown_to + at]), continues: false };
+            }
             let mask = if value.trim().is_empty() && known { "" } else { " ***" };
             return Shown { text: before.trim_end().to_owned() + mask, continues: false };
         }
@@ -209,6 +225,37 @@ impl State {
 struct Shown {
     text: String,
     continues: bool,
+}
+
+/// Where a piece of a flow map starts that has no key: a lost colon, a torn key.
+fn keyless_segment(line: &str) -> Option<usize> {
+    let mut stack = Vec::new();
+    let mut start = None;
+    let mut before = ' ';
+    for (at, c) in line.char_indices() {
+        if matches!(c, ',' | '}') && stack.last() == Some(&'{') {
+            let segment = start.map_or("", |start| &line[start..at]);
+            if !segment.trim().is_empty() && !segment.contains(": ") && !segment.trim_end().ends_with([':', ']', '}']) {
+                return start;
+            }
+        }
+        match c {
+            // `/var/mail/{local}` opens nothing.
+            '{' | '[' if " \t{[,:".contains(before) => stack.push(c),
+            '}' | ']' => {
+                stack.pop();
+            }
+            _ => {}
+        }
+        if "{,".contains(c) && stack.last() == Some(&'{') {
+            start = Some(at + 1);
+        } else if c == '}' || c == ']' {
+            start = None;
+        }
+        before = c;
+    }
+    let rest = start.filter(|_| stack.last() == Some(&'{')).map_or("", |start| &line[start..]);
+    (!rest.trim().is_empty() && !rest.contains(':') && !rest.trim_start().starts_with('#')).then_some(start?)
 }
 
 fn is_foreign_word(name: &str) -> bool {
@@ -309,7 +356,7 @@ fn split_after_secret_word(line: &str) -> Option<usize> {
                 return Some(at);
             }
             // A closing bracket or a comma shows no secret; a word does.
-            return (!line[at + len..].trim_matches(|c: char| c.is_whitespace() || "}],".contains(c)).is_empty()).then_some(at + len);
+            return (!line[at + len..].trim_matches(|c: char| c.is_whitespace() || "}],:".contains(c)).is_empty()).then_some(at + len);
         }
         at += len;
     }
