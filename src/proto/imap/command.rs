@@ -1,0 +1,219 @@
+//! What we say to a server (RFC 9051 §6). A [`Wire`] knows where a synchronising literal has to wait. Whatever a string holds, it stays inside
+//! its quotes or its literal: nothing from outside can add a command.
+
+use super::{Capabilities, base64, utf7};
+use crate::mail::{FolderName, Secret, UidSet};
+
+/// Longest set of UIDs in one command: some servers cut lines at 8192 octets (RFC 7162 §4).
+const SET_OCTETS_MAX: usize = 7900;
+/// Largest literal that LITERAL- lets go without waiting (RFC 7888 §5).
+const LITERAL_MINUS_OCTETS_MAX: usize = 4096;
+
+/// A command.
+#[derive(Clone, Copy, Debug)]
+pub enum Command<'a> {
+    /// What can you do?
+    Capability,
+    /// Secure the channel.
+    StartTls,
+    /// Log in by name and password.
+    Login(&'a str, &'a Secret),
+    /// Log in by SASL PLAIN; the credentials go along (SASL-IR, RFC 4959) or wait for the server's `+`.
+    AuthenticatePlain {
+        /// Name.
+        username: &'a str,
+        /// Password.
+        password: &'a Secret,
+        /// Whether they go along.
+        initial: bool,
+    },
+    /// Open a folder.
+    Select(&'a FolderName),
+    /// Which of these UIDs are there?
+    Search(&'a str),
+    /// Which of these have no \Seen?
+    SearchUnseen(&'a str),
+    /// Which UIDs are there at all?
+    SearchAll,
+    /// How large are these?
+    FetchSizes(&'a str),
+    /// Send these, and do not mark them \Seen.
+    FetchBodies(&'a str),
+    /// Mark these \Seen.
+    StoreSeen(&'a str),
+    /// Mark these \Deleted. And \Seen: Exchange tells senders that mail was "deleted unread" otherwise.
+    StoreDeleted(&'a str),
+    /// Remove those of these that are \Deleted (RFC 4315 §2.1).
+    Expunge(&'a str),
+    /// Good bye.
+    Logout,
+}
+
+/// How literals may be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Literals {
+    /// Each waits for a `+`.
+    #[default]
+    Synchronising,
+    /// Only those above 4096 octets wait (LITERAL-).
+    Minus,
+    /// None waits (LITERAL+).
+    Plus,
+}
+
+impl Literals {
+    /// As the server offers it.
+    pub fn offered(capabilities: &Capabilities) -> Self {
+        match () {
+            () if capabilities.has("LITERAL+") => Literals::Plus,
+            () if capabilities.has("LITERAL-") || capabilities.has("IMAP4REV2") => Literals::Minus,
+            () => Literals::Synchronising,
+        }
+    }
+}
+
+/// A command as octets, in parts: before each part but the first, the server's `+` has to be waited for.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Wire {
+    parts: Vec<Vec<u8>>,
+}
+
+impl Wire {
+    /// The parts.
+    pub fn parts(&self) -> &[Vec<u8>] {
+        &self.parts
+    }
+
+    /// True if it can be sent at once, so that others may follow it.
+    pub fn is_whole(&self) -> bool {
+        self.parts.len() == 1
+    }
+}
+
+/// Not even its length is shown: it may hold a password.
+impl std::fmt::Debug for Wire {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Wire")
+    }
+}
+
+/// A string with a NUL octet: IMAP has no way to send it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it has a NUL octet, which IMAP cannot send")]
+pub struct UnwritableCommand;
+
+impl Command<'_> {
+    /// Writes the command with this tag.
+    pub fn write(&self, tag: &str, literals: Literals) -> Result<Wire, UnwritableCommand> {
+        let mut writer = Writer { parts: vec![format!("{tag} ").into_bytes()], literals };
+        match self {
+            Command::Capability => writer.text("CAPABILITY"),
+            Command::StartTls => writer.text("STARTTLS"),
+            Command::Login(username, password) => {
+                writer.text("LOGIN ");
+                writer.string(username)?;
+                writer.text(" ");
+                writer.string(password.expose())?;
+            }
+            Command::AuthenticatePlain { username, password, initial } => {
+                if username.contains('\0') || password.expose().contains('\0') {
+                    return Err(UnwritableCommand);
+                }
+                writer.text("AUTHENTICATE PLAIN");
+                if *initial {
+                    writer.text(" ");
+                } else {
+                    writer.text("\r\n");
+                    writer.parts.push(Vec::new());
+                }
+                // No authorization identity (RFC 4616 §2).
+                base64::encode(format!("\0{username}\0{}", password.expose()).as_bytes(), true, writer.last());
+            }
+            Command::Select(folder) if folder.as_str().eq_ignore_ascii_case("INBOX") => writer.text("SELECT INBOX"),
+            Command::Select(folder) => {
+                writer.text("SELECT ");
+                writer.string(&utf7::encode(folder.as_str()))?;
+            }
+            Command::Search(set) => writer.text(&format!("UID SEARCH UID {set}")),
+            Command::SearchUnseen(set) => writer.text(&format!("UID SEARCH UID {set} UNSEEN")),
+            Command::SearchAll => writer.text("UID SEARCH ALL"),
+            Command::FetchSizes(set) => writer.text(&format!("UID FETCH {set} (RFC822.SIZE)")),
+            Command::FetchBodies(set) => writer.text(&format!("UID FETCH {set} (UID BODY.PEEK[])")),
+            Command::StoreSeen(set) => writer.text(&format!("UID STORE {set} +FLAGS.SILENT (\\Seen)")),
+            Command::StoreDeleted(set) => writer.text(&format!("UID STORE {set} +FLAGS.SILENT (\\Deleted \\Seen)")),
+            Command::Expunge(set) => writer.text(&format!("UID EXPUNGE {set}")),
+            Command::Logout => writer.text("LOGOUT"),
+        }
+        writer.text("\r\n");
+        Ok(Wire { parts: writer.parts })
+    }
+
+    /// The set as sequence-sets, each short enough for a line; none for the empty set.
+    pub fn sets(uids: &UidSet) -> Vec<String> {
+        let mut sets: Vec<String> = Vec::new();
+        for range in uids.ranges() {
+            let text = if range.start() == range.end() { range.start().to_string() } else { format!("{}:{}", range.start(), range.end()) };
+            match sets.last_mut() {
+                Some(set) if set.len() + 1 + text.len() <= SET_OCTETS_MAX => {
+                    set.push(',');
+                    set.push_str(&text);
+                }
+                _ => sets.push(text),
+            }
+        }
+        sets
+    }
+}
+
+struct Writer {
+    parts: Vec<Vec<u8>>,
+    literals: Literals,
+}
+
+impl Writer {
+    fn last(&mut self) -> &mut Vec<u8> {
+        if self.parts.is_empty() {
+            self.parts.push(Vec::new());
+        }
+        let last = self.parts.len() - 1;
+        &mut self.parts[last]
+    }
+
+    fn text(&mut self, text: &str) {
+        self.last().extend_from_slice(text.as_bytes());
+    }
+
+    /// A quoted string, or a literal for what cannot be quoted: CR, LF and 8-bit (RFC 3501 §9, QUOTED-CHAR).
+    fn string(&mut self, text: &str) -> Result<(), UnwritableCommand> {
+        if text.contains('\0') {
+            return Err(UnwritableCommand);
+        }
+        if text.bytes().all(|octet| matches!(octet, b' '..=b'~')) {
+            let last = self.last();
+            last.push(b'"');
+            for octet in text.bytes() {
+                if matches!(octet, b'"' | b'\\') {
+                    last.push(b'\\');
+                }
+                last.push(octet);
+            }
+            last.push(b'"');
+            return Ok(());
+        }
+        let waits = match self.literals {
+            Literals::Synchronising => true,
+            Literals::Minus => text.len() > LITERAL_MINUS_OCTETS_MAX,
+            Literals::Plus => false,
+        };
+        self.text(&format!("{{{}{}}}\r\n", text.len(), if waits { "" } else { "+" }));
+        if waits {
+            self.parts.push(Vec::new());
+        }
+        self.text(text);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "command_tests.rs"]
+mod tests;

@@ -1,0 +1,225 @@
+//! Fetching: ranges of messages in chunks, several commands ahead, each body streamed into the spool as it comes. Back-pressure is not reading:
+//! while the memory budget has no room, the server waits in its own send buffer.
+
+use super::connection::{Input, Tag};
+use super::refusal::{is_not_now, said};
+use super::session::ImapSession;
+use crate::mail::{Epoch, FolderName, MessageKey, RemoteUid};
+use crate::proto::imap::{Body, Command, Fetch, Line, Response, State, Status};
+use crate::source::{Fetched, SourceError, SourceErrorKind, Wanted};
+use crate::spool::{Intake, SpoolError};
+use std::collections::{HashMap, VecDeque};
+
+/// Messages that one command asks for: a refusal concerns no more than these.
+const CHUNK_MESSAGES: usize = 200;
+/// Commands ahead: the line must not fall silent while an answer travels.
+const CHUNKS_AHEAD: usize = 4;
+/// Largest message that is read at all, be it to be thrown away.
+const BODY_OCTETS_MAX: u64 = 2 * 1024 * 1024 * 1024;
+
+/// What was asked for and is not answered yet.
+#[derive(Default)]
+pub(super) struct Fetching {
+    wanted: HashMap<u32, Wanted>,
+    queue: VecDeque<Chunk>,
+    sent: Vec<(Tag, Chunk)>,
+    ready: VecDeque<Fetched>,
+}
+
+/// Messages of one command.
+struct Chunk {
+    uids: Vec<u32>,
+    /// The second try for one message of a chunk that was refused.
+    alone: bool,
+}
+
+/// What becomes of the body that is coming.
+enum Sink {
+    /// It becomes a message.
+    Intake(Box<Intake>),
+    /// Nobody asked for it, or it is too large: its octets are thrown away.
+    Nowhere,
+}
+
+impl Fetching {
+    /// True if everything has been answered and handed out.
+    pub(super) fn is_done(&self) -> bool {
+        self.wanted.is_empty() && self.queue.is_empty() && self.sent.is_empty() && self.ready.is_empty()
+    }
+
+    fn miss(&mut self, uid: u32, reason: &str) {
+        if self.wanted.remove(&uid).is_some() {
+            self.ready.push_back(Fetched::Missing { uid: RemoteUid::Number(uid), reason: reason.to_owned() });
+        }
+    }
+}
+
+impl ImapSession {
+    pub(super) async fn start_fetching(&mut self, batch: Vec<Wanted>) -> Result<(), SourceError> {
+        let mut uids = Vec::with_capacity(batch.len());
+        for wanted in batch {
+            match wanted.uid.number() {
+                Some(uid) => {
+                    if self.fetching.wanted.insert(uid, wanted).is_none() {
+                        uids.push(uid);
+                    }
+                }
+                None => self.fetching.ready.push_back(Fetched::Missing { uid: wanted.uid, reason: "this is no UID of IMAP".into() }),
+            }
+        }
+        self.fetching.queue.extend(uids.chunks(CHUNK_MESSAGES).map(|uids| Chunk { uids: uids.to_vec(), alone: false }));
+        self.ask_ahead().await
+    }
+
+    pub(super) async fn next_fetched(&mut self) -> Result<Option<Fetched>, SourceError> {
+        self.connection.enter("fetch");
+        loop {
+            if let Some(fetched) = self.fetching.ready.pop_front() {
+                return Ok(Some(fetched));
+            }
+            if self.fetching.is_done() {
+                return Ok(None);
+            }
+            let fetched = match self.connection.next().await? {
+                Input::BodyStart(line, size) => self.streamed(&line, size).await?,
+                Input::Fetch(fetch) => self.inline(fetch).await?,
+                Input::Answer(tag, status) => {
+                    self.answered(tag, &status)?;
+                    self.ask_ahead().await?;
+                    None
+                }
+                other => {
+                    self.folder.iter_mut().for_each(|folder| folder.note(&other));
+                    None
+                }
+            };
+            if fetched.is_some() {
+                return Ok(fetched);
+            }
+        }
+    }
+
+    /// Sends commands until enough are ahead.
+    async fn ask_ahead(&mut self) -> Result<(), SourceError> {
+        let free = CHUNKS_AHEAD.saturating_sub(self.fetching.sent.len()).min(self.fetching.queue.len());
+        let chunks: Vec<Chunk> = self.fetching.queue.drain(..free).collect();
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        // A chunk is far shorter than the longest line.
+        let sets: Vec<String> = chunks.iter().map(|chunk| Command::sets(&chunk.uids.iter().copied().collect()).join(",")).collect();
+        let commands: Vec<Command<'_>> = sets.iter().map(|set| Command::FetchBodies(set)).collect();
+        let tags = self.connection.send_all(&commands).await?;
+        self.fetching.sent.extend(tags.into_iter().zip(chunks));
+        Ok(())
+    }
+
+    /// A chunk is answered: whatever of it did not come is missing, or gets a second try alone.
+    fn answered(&mut self, tag: Tag, status: &Status) -> Result<(), SourceError> {
+        let Some(at) = self.fetching.sent.iter().position(|(sent, _)| *sent == tag) else { return Ok(()) };
+        let (_, chunk) = self.fetching.sent.remove(at);
+        match status.state {
+            State::Ok => chunk.uids.iter().for_each(|uid| self.fetching.miss(*uid, "the server did not send it")),
+            State::Bad => return Err(self.connection.refused("UID FETCH", status)),
+            State::No if is_not_now(status) => return Err(self.connection.refused("UID FETCH", status)),
+            State::No if chunk.alone => chunk.uids.iter().for_each(|uid| self.fetching.miss(*uid, &said(status))),
+            State::No => {
+                let left = chunk.uids.into_iter().filter(|uid| self.fetching.wanted.contains_key(uid));
+                self.fetching.queue.extend(left.map(|uid| Chunk { uids: vec![uid], alone: true }));
+            }
+        }
+        Ok(())
+    }
+
+    /// A body that comes as a literal. It is a message only once the whole response is there.
+    async fn streamed(&mut self, line: &Line, size: u64) -> Result<Option<Fetched>, SourceError> {
+        if size > BODY_OCTETS_MAX {
+            return Err(self.connection.error(SourceErrorKind::Protocol, format!("the server announces a message of {size} octets")));
+        }
+        let uid = Response::uid_before_body(line);
+        let nobody_asked = uid.is_some_and(|uid| !self.fetching.wanted.contains_key(&uid));
+        let mut sink = match self.too_large(size) || nobody_asked || size == 0 {
+            true => Sink::Nowhere,
+            false => Sink::Intake(Box::new(self.intake(uid.unwrap_or(0), size).await)),
+        };
+        let fetch = loop {
+            match self.connection.next().await? {
+                Input::Body(octets) => {
+                    if let Sink::Intake(intake) = &mut sink {
+                        intake.write(&octets).await.map_err(|error| self.disk(error))?;
+                    }
+                }
+                Input::BodyEnd => {}
+                Input::Fetch(fetch) => break fetch,
+                _ => return Err(self.connection.error(SourceErrorKind::Protocol, "the server sent two bodies for one message")),
+            }
+        };
+        if fetch.broken || fetch.body != Some(Body::Streamed(size)) {
+            return Err(self.connection.error(SourceErrorKind::Protocol, "what follows a message is not IMAP: its size may be wrong"));
+        }
+        let Some(wanted) = fetch.uid.and_then(|uid| self.fetching.wanted.remove(&uid)) else { return Ok(None) };
+        match sink {
+            Sink::Intake(intake) => self.message(wanted, *intake).await.map(Some),
+            Sink::Nowhere if size == 0 => self.empty(wanted).await.map(Some),
+            Sink::Nowhere => Ok(Some(Fetched::TooLarge { uid: wanted.uid, octets: size })),
+        }
+    }
+
+    /// A response without a literal: flags that somebody changed, or a body in quotes, or none.
+    async fn inline(&mut self, fetch: Fetch) -> Result<Option<Fetched>, SourceError> {
+        let (Some(body), Some(uid), false) = (fetch.body, fetch.uid, fetch.broken) else { return Ok(None) };
+        let Some(wanted) = self.fetching.wanted.remove(&uid) else { return Ok(None) };
+        let octets = match body {
+            Body::Inline(octets) if !octets.is_empty() => octets,
+            _ => return self.empty(wanted).await.map(Some),
+        };
+        let size = octets.len() as u64;
+        if self.too_large(size) {
+            return Ok(Some(Fetched::TooLarge { uid: wanted.uid, octets: size }));
+        }
+        let mut intake = self.intake(uid, size).await;
+        intake.write(&octets).await.map_err(|error| self.disk(error))?;
+        self.message(wanted, intake).await.map(Some)
+    }
+
+    /// A message without any octet. Exchange announces messages whose body is not there yet, and whoever took that for the message would
+    /// delete it. So it is one only if the listing said size 0 as well; else it is reported, tried again later, and stands in nobody's way.
+    async fn empty(&mut self, wanted: Wanted) -> Result<Fetched, SourceError> {
+        match wanted.size {
+            Some(0) => {
+                let intake = self.intake(wanted.uid.number().unwrap_or(0), 0).await;
+                self.message(wanted, intake).await
+            }
+            _ => Ok(Fetched::Missing { uid: wanted.uid, reason: "the server sent an empty body".into() }),
+        }
+    }
+
+    async fn message(&self, wanted: Wanted, intake: Intake) -> Result<Fetched, SourceError> {
+        let mut message = intake.finish().await.map_err(|error| self.disk(error))?;
+        // The UID may have come behind the body.
+        message.key.uid = wanted.uid;
+        message.key.generation = wanted.generation;
+        Ok(Fetched::Message(Box::new(message)))
+    }
+
+    async fn intake(&self, uid: u32, size: u64) -> Intake {
+        let (folder, epoch) = self.folder.as_ref().map_or((FolderName::inbox(), Epoch(0)), |folder| (folder.name.clone(), folder.epoch));
+        let key = MessageKey {
+            collector: self.shared.collector.clone(),
+            mailbox: self.shared.mailbox.clone(),
+            folder,
+            epoch,
+            uid: RemoteUid::Number(uid),
+            generation: 0,
+        };
+        self.shared.spool.intake(key, Some(size)).await
+    }
+
+    fn too_large(&self, size: u64) -> bool {
+        self.shared.max_message_size.is_some_and(|max| size > max)
+    }
+
+    fn disk(&self, error: SpoolError) -> SourceError {
+        self.connection.error(SourceErrorKind::Disk, error.to_string()).hint("make room in the state directory; the mail stays on the server")
+    }
+}

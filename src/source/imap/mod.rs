@@ -1,0 +1,110 @@
+//! IMAP as a source: every wait for the server costs a round trip, so commands go together whenever the protocol lets them. A pass over a
+//! mailbox is greeting, (LOGIN, SELECT), UID SEARCH, UID FETCH, (UID STORE, UID EXPUNGE), LOGOUT: five waits besides TLS.
+
+mod connection;
+mod fetch;
+mod login;
+mod refusal;
+mod session;
+
+use super::{Password, Session, Source, SourceError, SourceErrorKind};
+use crate::config::{Server, TlsMode};
+use crate::mail::{CollectorId, MailboxId};
+use crate::net::{self, Channel, DialError, DialErrorKind, TlsClient};
+use crate::spool::Spool;
+use async_trait::async_trait;
+use connection::Connection;
+use login::{greeting, log_in, start_tls};
+use session::ImapSession;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Connecting and greeting, for those who configured no limit.
+const CONNECT_MAX: Duration = Duration::from_secs(600);
+
+/// A mailbox on an IMAP server.
+pub struct ImapSource {
+    server: Server,
+    password: Password,
+    pub(self) shared: Arc<Shared>,
+}
+
+/// What a session needs of its source.
+struct Shared {
+    spool: Spool,
+    collector: CollectorId,
+    mailbox: Arc<MailboxId>,
+    max_message_size: Option<u64>,
+    /// False once the server forgot a SELECT that came together with the login, as some proxies do.
+    select_with_login: AtomicBool,
+}
+
+impl ImapSource {
+    /// A source that reads its password by `password` at each login, and spools messages to `spool`. Messages above `max_message_size`
+    /// octets are not taken.
+    pub fn new(server: Server, password: Password, spool: Spool, collector: CollectorId, max_message_size: Option<u64>) -> Self {
+        let mailbox = Arc::new(server.mailbox());
+        let shared = Shared { spool, collector, mailbox, max_message_size, select_with_login: AtomicBool::new(true) };
+        ImapSource { server, password, shared: Arc::new(shared) }
+    }
+
+    /// Opens a session over a channel that is connected already, and secured if `tls.mode` is `implicit`.
+    pub async fn open_over(&self, channel: Channel) -> Result<Box<dyn Session>, SourceError> {
+        let peer = self.peer();
+        let mut connection = Connection::new(channel, &peer, self.server.idle_timeout);
+        let limit = self.server.connect_timeout.unwrap_or(CONNECT_MAX);
+        let greeted = timeout(limit, greeting(&mut connection)).await;
+        let mut preauth = greeted.unwrap_or_else(|_| Err(timed_out("greeting", &peer, limit)))?;
+        if self.server.tls.mode == TlsMode::StartTls {
+            let plain = timeout(limit, start_tls(connection, preauth)).await.unwrap_or_else(|_| Err(timed_out("starttls", &peer, limit)))?;
+            let channel = self.secure("starttls", plain).await?;
+            // Nothing that was said before TLS is remembered (RFC 9051 §6.2.1).
+            connection = Connection::new(channel, &peer, self.server.idle_timeout);
+            preauth = false;
+        }
+        let pipelined = self.shared.select_with_login.load(Ordering::Relaxed);
+        let selecting = log_in(&mut connection, &self.server, &self.password, preauth, pipelined).await?;
+        Ok(Box::new(ImapSession::new(connection, self.shared.clone(), selecting)))
+    }
+
+    fn peer(&self) -> String {
+        format!("{}:{}", self.server.host, self.server.port)
+    }
+
+    async fn secure(&self, stage: &'static str, channel: Channel) -> Result<Channel, SourceError> {
+        let failed = |error: DialError| dial_error(stage, &self.peer(), error);
+        let ca_file = self.server.tls.ca_file.clone();
+        // Reading the authorities is work for a thread that may block.
+        let client = tokio::task::spawn_blocking(move || TlsClient::new(ca_file.as_deref())).await;
+        let client = client.map_err(|error| SourceError::new(SourceErrorKind::Tls, stage, &self.peer(), error.to_string()))?.map_err(failed)?;
+        client.secure(channel, &self.server.host, self.server.connect_timeout).await.map_err(failed)
+    }
+}
+
+#[async_trait]
+impl Source for ImapSource {
+    async fn open(&self) -> Result<Box<dyn Session>, SourceError> {
+        let dialled = net::tcp(&self.server.host, self.server.port, self.server.connect_timeout).await;
+        let mut channel = dialled.map_err(|error| dial_error("connect", &self.peer(), error))?;
+        if self.server.tls.mode == TlsMode::Implicit {
+            channel = self.secure("connect", channel).await?;
+        }
+        self.open_over(channel).await
+    }
+}
+
+fn dial_error(stage: &'static str, peer: &str, error: DialError) -> SourceError {
+    let kind = match error.kind {
+        DialErrorKind::Dns => SourceErrorKind::Dns,
+        DialErrorKind::Connect => SourceErrorKind::Connect,
+        DialErrorKind::Timeout => SourceErrorKind::Timeout,
+        DialErrorKind::Tls => SourceErrorKind::Tls,
+    };
+    SourceError::new(kind, stage, peer, error.text)
+}
+
+fn timed_out(stage: &'static str, peer: &str, limit: Duration) -> SourceError {
+    SourceError::new(SourceErrorKind::Timeout, stage, peer, format!("not done in {} s", limit.as_secs_f32()))
+}
