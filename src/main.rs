@@ -1,2 +1,5 @@
-//! x
-fn main() {}
+//! The program: parses the command line and calls the library.
+
+fn main() -> std::process::ExitCode {
+    mailgather::cli::main()
+}

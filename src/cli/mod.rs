@@ -1,1 +1,106 @@
-//! x
+//! Layer 8: the command line. Data goes to stdout, talk to stderr; exit codes are those of sysexits(3).
+
+mod check;
+mod exit;
+mod explain;
+mod once;
+mod run;
+
+use clap::{Args, Parser, Subcommand};
+use exit::Exit;
+use std::path::PathBuf;
+
+/// Collects mail from remote mailboxes, finds the local recipient of each message, and delivers it by SMTP, LMTP or into Maildirs.
+#[derive(Debug, Parser)]
+#[command(name = "mailgather", version, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Subcommands,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    /// Run as a daemon, in the foreground.
+    Run(Common),
+    /// Collect until each mailbox is empty of new mail, then end.
+    Once(once::Once),
+    /// Check the configuration, and whether its secrets can be read.
+    Check(check::Check),
+    /// Say who would get a message, and why; nothing is delivered.
+    Explain(explain::Explain),
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+struct Common {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = "/etc/mailgather/mailgather.yaml")]
+    config: PathBuf,
+    /// Where the ledger and the spool are; wins over the file.
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Log more; twice for all.
+    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
+    /// Log errors only.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Parses the command line, does what it says, and returns the exit code.
+pub fn main() -> std::process::ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
+        }
+    };
+    crate::net::install_crypto_provider();
+    let exit = match arguments.command {
+        Subcommands::Run(common) => run::run(&common),
+        Subcommands::Once(once) => once::once(&once),
+        Subcommands::Check(check) => check::check(&check),
+        Subcommands::Explain(explain) => explain::explain(&explain),
+    };
+    exit.into()
+}
+
+impl Common {
+    fn environment(&self) -> crate::config::Environment {
+        crate::config::Environment::of_process(self.state_dir.clone())
+    }
+
+    /// Reads the configuration; prints what is wrong with it, and what is doubtful.
+    fn load(&self) -> Result<crate::config::Loaded, Exit> {
+        match crate::config::load(&self.config, &self.environment()) {
+            Ok(loaded) => {
+                loaded.warnings.iter().for_each(|warning| eprintln!("{warning}\n"));
+                Ok(loaded)
+            }
+            Err(report) => {
+                eprint!("{report}");
+                Err(if report.is_missing_file() { Exit::NoInput } else { Exit::Config })
+            }
+        }
+    }
+
+    fn start_logging(&self, configured: crate::config::LogLevel) {
+        use crate::config::LogLevel::{Debug, Error, Info};
+        let level = match (self.quiet, self.verbose) {
+            (true, _) => Error,
+            (_, 0) => configured,
+            (_, 1) if configured != Debug => Info,
+            _ => Debug,
+        };
+        crate::observe::logging::start(level);
+    }
+}
+
+/// A runtime with all cores, or as many workers as `TOKIO_WORKER_THREADS` says.
+fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        eprintln!("error: cannot start: {error}");
+        Exit::Os
+    })
+}

@@ -16,11 +16,13 @@ use super::stop::Stop;
 use crate::config::{After, Collector};
 use crate::deliver::Destination;
 use crate::ledger::state::Due;
-use crate::ledger::{Entry, Finished, Ledger, LedgerError, Pending, Progress, State};
+use crate::ledger::{Entry, Finished, Ledger, LedgerError, Pending, Place, Progress, State};
 use crate::mail::{FolderName, Present, RemoteUid};
 use crate::observe::{Counters, maillog};
 use crate::source::{Disposed, Fetched, Listed, Listing, Retry, Selected, Session, Source, SourceError, Wanted};
-use futures_util::{StreamExt, stream};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt, StreamExt};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -348,45 +350,11 @@ impl<'a> Walk<'a> {
         let in_flight = (pass.collector.delivery.max_connections * IN_FLIGHT_PER_CONNECTION).clamp(1, IN_FLIGHT_MAX);
         let place = self.progress.place;
         let end: Arc<Mutex<End>> = Arc::default();
-        let target_down = &self.target_down;
-
-        let arriving = stream::unfold((session, Arc::clone(&end)), |(session, end)| async move {
-            let is_down = target_down.lock().is_ok_and(|down| down.is_some());
-            let next = if is_down || pass.stop.is_requested() {
-                None
-            } else {
-                tokio::select! {
-                    biased;
-                    () = pass.stop.requested() => None,
-                    next = session.next_message() => Some(next),
-                }
-            };
-            match next {
-                Some(Ok(Some(fetched))) => Some((fetched, (session, end))),
-                Some(Ok(None)) => None,
-                Some(Err(error)) => {
-                    end.lock().unwrap_or_else(PoisonError::into_inner).failed = Some(error);
-                    None
-                }
-                None => {
-                    end.lock().unwrap_or_else(PoisonError::into_inner).outstanding = true;
-                    None
-                }
-            }
-        });
-        let delivering = arriving.map(|fetched| async { self.take(&deliverer, fetched).await }).buffer_unordered(in_flight);
-        let recording = delivering.map(|(uid, done)| async move {
-            match done {
-                Err(error) => Handled { uid, octets: 0, entry: None, failed: Some(error) },
-                Ok(Done { entry: None, octets }) => Handled { uid, octets, entry: None, failed: None },
-                Ok(Done { entry: Some(entry), octets }) => {
-                    let failed = pass.ledger.record(&place, entry.clone()).await.err();
-                    // What is not recorded did not happen, as far as the source is concerned.
-                    Handled { uid, octets, entry: failed.is_none().then_some(entry), failed }
-                }
-            }
-        });
-        let mut recording = std::pin::pin!(recording.buffer_unordered(RECORDS_MAX));
+        let arriving = arriving(session, pass.stop, &self.target_down, &end);
+        // The futures are boxed by name: their types would otherwise be too general for the compiler to see that they may cross threads.
+        let take = |fetched| -> BoxFuture<'_, _> { self.take(&deliverer, fetched).boxed() };
+        let record = |taken| -> BoxFuture<'_, _> { record(pass.ledger, place, taken).boxed() };
+        let mut recording = arriving.map(take).buffer_unordered(in_flight).map(record).buffer_unordered(RECORDS_MAX).boxed();
         let mut batch = Batch::default();
         while let Some(handled) = recording.next().await {
             batch.answered.insert(handled.uid);
@@ -394,6 +362,7 @@ impl<'a> Walk<'a> {
             batch.recorded.extend(handled.entry);
             batch.failed = batch.failed.or(handled.failed.map(PassError::from));
         }
+        drop(recording);
         let end = std::mem::take(&mut *end.lock().unwrap_or_else(PoisonError::into_inner));
         batch.outstanding = end.outstanding;
         batch.failed = batch.failed.or(end.failed.map(PassError::from));
@@ -431,6 +400,50 @@ impl<'a> Walk<'a> {
     /// The source answered for everything else and never for this one.
     fn unanswered(&self, message: &Wanted) -> Entry {
         self.unfetched(&message.uid, "the server did not answer for this message")
+    }
+}
+
+/// The messages of a batch as they come, until all are here, the pass is to end, or the source fails.
+fn arriving<'s>(
+    session: &'s mut dyn Session,
+    stop: &'s Stop,
+    target_down: &'s Mutex<Option<String>>,
+    end: &Arc<Mutex<End>>,
+) -> BoxStream<'s, Fetched> {
+    let unfolded = stream::unfold((session, Arc::clone(end)), move |(session, end)| {
+        async move {
+            let is_down = target_down.lock().is_ok_and(|down| down.is_some());
+            let next = if is_down || stop.is_requested() {
+                None
+            } else {
+                tokio::select! {
+                    biased;
+                    () = stop.requested() => None,
+                    next = session.next_message() => Some(next),
+                }
+            };
+            match next {
+                Some(Ok(Some(fetched))) => return Some((fetched, (session, end))),
+                Some(Ok(None)) => {}
+                Some(Err(error)) => end.lock().unwrap_or_else(PoisonError::into_inner).failed = Some(error),
+                None => end.lock().unwrap_or_else(PoisonError::into_inner).outstanding = true,
+            }
+            None
+        }
+        .boxed()
+    });
+    unfolded.boxed()
+}
+
+/// Records what became of a message. What is not recorded did not happen, as far as the source is concerned.
+async fn record(ledger: &dyn Ledger, place: Place, (uid, done): (RemoteUid, Result<Done, LedgerError>)) -> Handled {
+    match done {
+        Err(error) => Handled { uid, octets: 0, entry: None, failed: Some(error) },
+        Ok(Done { entry: None, octets }) => Handled { uid, octets, entry: None, failed: None },
+        Ok(Done { entry: Some(entry), octets }) => {
+            let failed = ledger.record(&place, entry.clone()).await.err();
+            Handled { uid, octets, entry: failed.is_none().then_some(entry), failed }
+        }
     }
 }
 

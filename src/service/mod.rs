@@ -1,1 +1,12 @@
-//! x
+//! Layer 6: the daemon. An [`Installation`] holds what belongs to the state directory; the [`supervisor`] runs one task per collector and
+//! applies each new configuration by its difference from the last; [`signals`] and [`watch`] turn the outside into [`Command`]s.
+
+pub mod command;
+pub mod installation;
+pub mod signals;
+pub mod supervisor;
+pub mod watch;
+
+pub use command::Command;
+pub use installation::{Installation, OpenError};
+pub use supervisor::{Outcome, Supervisor};

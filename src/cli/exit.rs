@@ -1,0 +1,57 @@
+//! Exit codes (sysexits(3)).
+
+use crate::collect::PassError;
+use crate::source::SourceErrorKind;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Exit {
+    /// Fine; also "no mail".
+    Ok = 0,
+    /// The command line.
+    Usage = 64,
+    /// A message file that is none.
+    Data = 65,
+    /// No such file.
+    NoInput = 66,
+    /// A server cannot be reached.
+    Unavailable = 69,
+    /// Something of ours.
+    Os = 71,
+    /// A file or folder cannot be made.
+    CantCreate = 73,
+    /// Disk full or broken.
+    Io = 74,
+    /// Try again.
+    TempFail = 75,
+    /// A server does not speak its protocol.
+    Protocol = 76,
+    /// A login was refused.
+    NoPermission = 77,
+    /// The configuration.
+    Config = 78,
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        std::process::ExitCode::from(exit as u8)
+    }
+}
+
+impl Exit {
+    /// The code of one failed collector.
+    pub(super) fn of(error: &PassError) -> Exit {
+        match error {
+            PassError::Source(error) => match error.kind {
+                SourceErrorKind::Auth => Exit::NoPermission,
+                SourceErrorKind::Dns | SourceErrorKind::Connect | SourceErrorKind::Tls => Exit::Unavailable,
+                SourceErrorKind::Protocol => Exit::Protocol,
+                SourceErrorKind::Disk => Exit::Io,
+                SourceErrorKind::Throttled | SourceErrorKind::Timeout | SourceErrorKind::Closed | SourceErrorKind::Mailbox => Exit::TempFail,
+            },
+            PassError::Ledger(_) => Exit::Io,
+            PassError::Target(_) => Exit::TempFail,
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! `mailgather once`: collect until each mailbox is empty of new mail, for cron, for trying things out, and for tests.
+
+use super::exit::Exit;
+use super::run::open_failed;
+use super::{Common, runtime};
+use crate::collect::Stop;
+use crate::collect::task::{Session, Worker};
+use crate::config::{Collector, Loaded};
+use crate::observe::Counters;
+use crate::service::{Command, Installation, signals};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often the progress bar looks at the counters.
+const PROGRESS_TICK: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Args)]
+pub(super) struct Once {
+    /// Only these collectors, also disabled ones; all enabled ones by default.
+    names: Vec<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+pub(super) fn once(arguments: &Once) -> Exit {
+    try_once(arguments).unwrap_or_else(|exit| exit)
+}
+
+fn try_once(arguments: &Once) -> Result<Exit, Exit> {
+    let common = &arguments.common;
+    let loaded = common.load()?;
+    let collectors = chosen(&loaded, &arguments.names)?;
+    common.start_logging(loaded.config.log_level);
+    let runtime = runtime()?;
+    let results = runtime.block_on(async {
+        let stop = Stop::new();
+        stop_on_signal(stop.clone()).map_err(|error| {
+            eprintln!("error: cannot listen for signals: {error}");
+            Exit::Os
+        })?;
+        let installation = Installation::open(&loaded.config).await.map_err(|error| open_failed(&error))?;
+        let workers: Vec<Worker> = collectors.iter().map(|collector| installation.worker(collector)).collect();
+        let progress = tokio::spawn(show_progress(workers.iter().map(|worker| Arc::clone(&worker.counters)).collect()));
+        let started = Instant::now();
+        let sessions = workers.into_iter().map(|worker| {
+            let stop = stop.clone();
+            // A task of its own each: one that panics must not take the others along.
+            let id = worker.collector.id.clone();
+            let task = tokio::spawn(async move { worker.drain(&stop).await });
+            async move { (id, task.await.ok()) }
+        });
+        let results = futures_util::future::join_all(sessions).await;
+        progress.abort();
+        let _ = progress.await;
+        Ok((results, started.elapsed()))
+    })?;
+    let (results, took) = results;
+    let exits: Vec<Exit> = results.iter().map(|(id, session)| summarise(id.as_str(), session.as_ref())).collect();
+    let delivered: u64 = results.iter().filter_map(|(_, session)| session.as_ref()).map(|session| session.report.delivered).sum();
+    println!("{delivered} delivered in {:.2} s", took.as_secs_f64());
+    Ok(overall(&exits))
+}
+
+/// The collectors that were named, or all that are enabled.
+fn chosen(loaded: &Loaded, names: &[String]) -> Result<Vec<Arc<Collector>>, Exit> {
+    let all = &loaded.config.collectors;
+    if names.is_empty() {
+        let enabled: Vec<_> = all.values().filter(|collector| collector.enabled).cloned().collect();
+        if enabled.is_empty() {
+            eprintln!("error: the configuration has no enabled collector");
+            return Err(Exit::Config);
+        }
+        return Ok(enabled);
+    }
+    let find = |name: &String| all.values().find(|collector| collector.id.as_str() == name).cloned().ok_or_else(|| name.clone());
+    names.iter().map(find).collect::<Result<_, _>>().map_err(|name| {
+        let known: Vec<&str> = all.keys().map(|id| id.as_str()).collect();
+        eprintln!("error: no collector is called `{name}`\nhint: the configuration has: {}", known.join(", "));
+        Exit::Usage
+    })
+}
+
+fn stop_on_signal(stop: Stop) -> std::io::Result<()> {
+    let (sender, mut commands) = tokio::sync::mpsc::channel(1);
+    signals::listen(sender)?;
+    tokio::spawn(async move {
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Stop => {
+                    eprintln!("stopping at the next message's border; once more to stop at once");
+                    stop.request();
+                }
+                Command::StopNow => std::process::exit(i32::from(Exit::TempFail as u8)),
+                Command::CollectNow | Command::Reload | Command::FileChanged => {}
+            }
+        }
+    });
+    Ok(())
+}
+
+/// One line per collector: data for scripts, so on stdout.
+fn summarise(id: &str, session: Option<&Session>) -> Exit {
+    let Some(session) = session else {
+        println!("{id}: FAILED: an internal error, see above");
+        return Exit::Os;
+    };
+    let report = &session.report;
+    let mut line = format!("{id}: {} delivered", report.delivered);
+    for (count, words) in
+        [(report.deferred, "to be tried again"), (report.left, "left on the server"), (report.disposed, "removed or marked at the source")]
+    {
+        if count > 0 {
+            line.push_str(&format!(", {count} {words}"));
+        }
+    }
+    if report.stopped {
+        line.push_str(", stopped early");
+    }
+    println!("{line}");
+    let Some(error) = &session.error else {
+        return if report.stopped || report.deferred > 0 { Exit::TempFail } else { Exit::Ok };
+    };
+    println!("{id}: FAILED: {error}");
+    if !error.hint().is_empty() {
+        eprintln!("hint: {}", error.hint());
+    }
+    Exit::of(error)
+}
+
+/// The code of the whole: the failures' own if they all are of one kind and nobody succeeded, else "some failed, try again".
+fn overall(exits: &[Exit]) -> Exit {
+    match exits {
+        [] => Exit::Ok,
+        [first, rest @ ..] if rest.iter().all(|exit| exit == first) => *first,
+        _ => Exit::TempFail,
+    }
+}
+
+/// A bar on a terminal, nothing elsewhere.
+async fn show_progress(counters: Vec<Arc<Counters>>) {
+    if !std::io::stderr().is_terminal() {
+        return;
+    }
+    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} messages, {msg}, {elapsed}") {
+        bar.set_style(style);
+    }
+    loop {
+        let (listed, taken, octets) =
+            counters.iter().map(|counters| counters.read()).fold((0, 0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1, sum.2 + one.2));
+        bar.set_length(listed);
+        bar.set_position(taken);
+        bar.set_message(format!("{:.1} MB", octets as f64 / 1e6));
+        tokio::time::sleep(PROGRESS_TICK).await;
+    }
+}

@@ -1,0 +1,53 @@
+//! `mailgather run`: the daemon.
+
+use super::exit::Exit;
+use super::{Common, runtime};
+use crate::service::{Installation, OpenError, Outcome, Supervisor, signals, watch};
+
+/// Commands that may wait for the supervisor.
+const COMMANDS_MAX: usize = 16;
+
+pub(super) fn run(common: &Common) -> Exit {
+    try_run(common).unwrap_or_else(|exit| exit)
+}
+
+fn try_run(common: &Common) -> Result<Exit, Exit> {
+    let loaded = common.load()?;
+    common.start_logging(loaded.config.log_level);
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(async {
+        let (sender, commands) = tokio::sync::mpsc::channel(COMMANDS_MAX);
+        // Before anything else: a signal that comes early must not end the process.
+        signals::listen(sender.clone()).map_err(|error| {
+            eprintln!("error: cannot listen for signals: {error}");
+            Exit::Os
+        })?;
+        let installation = Installation::open(&loaded.config).await.map_err(|error| open_failed(&error))?;
+        tracing::info!(event = "service_started", version = env!("CARGO_PKG_VERSION"), collectors = loaded.config.collectors.len(), state_dir = %loaded.config.service.state_dir.display());
+        watch::start(&common.config, sender);
+        let supervisor = Supervisor::new(installation, common.config.clone(), common.environment(), loaded);
+        Ok(supervisor.run(commands).await)
+    })?;
+    // What is still running was cut off: it must not hold the process up.
+    runtime.shutdown_background();
+    Ok(match outcome {
+        Outcome::Clean => Exit::Ok,
+        Outcome::Cut => Exit::TempFail,
+    })
+}
+
+/// Says why the state directory cannot be used.
+pub(super) fn open_failed(error: &OpenError) -> Exit {
+    eprintln!("error: {error}");
+    match error {
+        OpenError::Busy(_) => {
+            eprintln!("hint: a daemon runs on it: send it SIGUSR1 to collect now, or stop it first; or name another one with `--state-dir`");
+            Exit::TempFail
+        }
+        OpenError::Directory { .. } => {
+            eprintln!("hint: name a folder that this user may write with `--state-dir` or `service.state_dir`");
+            Exit::CantCreate
+        }
+        OpenError::Ledger(_) | OpenError::Spool(_) => Exit::Io,
+    }
+}

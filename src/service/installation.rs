@@ -1,0 +1,152 @@
+//! What belongs to one state directory: the lock, the ledger, the spool, the identity, and the destinations that collectors share.
+
+use crate::collect::Limits;
+use crate::collect::route::Router;
+use crate::collect::task::Worker;
+use crate::config::{self, Collector, Config, Delivery, Protocol, RecipientMode, Target};
+use crate::deliver::smtp::SmtpDestination;
+use crate::deliver::{self, Destination};
+use crate::ledger::sqlite::SqliteLedger;
+use crate::ledger::{Instance, Ledger, LedgerError};
+use crate::mail::Address;
+use crate::observe::Counters;
+use crate::proto;
+use crate::source::{self, Password, Source};
+use crate::spool::{Spool, SpoolError};
+use rustix::fs::{FlockOperation, flock};
+use std::fs::File;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// One state directory, held by this process alone.
+pub struct Installation {
+    ledger: Arc<dyn Ledger>,
+    instance: Instance,
+    spool: Spool,
+    hostname: String,
+    limits: Arc<Limits>,
+    destinations: Mutex<Vec<Shared>>,
+    /// The kernel lets go of the lock when the process ends, however it ends.
+    _lock: File,
+}
+
+/// A destination that is in use, and what it was made from.
+struct Shared {
+    delivery: Arc<Delivery>,
+    always_create: Vec<Address>,
+    destination: Weak<dyn Destination>,
+}
+
+/// Why the state directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It cannot be made or written.
+    #[error("cannot use the state directory {path}: {error}")]
+    Directory {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Another process has it.
+    #[error("another mailgather uses the state directory {0}")]
+    Busy(PathBuf),
+    /// The ledger in it.
+    #[error("{0}")]
+    Ledger(#[from] LedgerError),
+    /// The spool in it.
+    #[error("{0}")]
+    Spool(#[from] SpoolError),
+}
+
+impl Installation {
+    /// Takes the state directory of this configuration; makes it if it is missing. Blocks on the disk.
+    pub async fn open(config: &Config) -> Result<Self, OpenError> {
+        let service = &config.service;
+        let dir = &service.state_dir;
+        let failed = |error: std::io::Error| OpenError::Directory { path: dir.clone(), error };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+        let lock = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(dir.join("lock")).map_err(failed)?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+            rustix::io::Errno::WOULDBLOCK => OpenError::Busy(dir.clone()),
+            error => failed(error.into()),
+        })?;
+        let ledger = SqliteLedger::open(&dir.join("ledger.db"))?;
+        let instance = ledger.instance().await?;
+        Ok(Installation {
+            ledger: Arc::new(ledger),
+            instance,
+            spool: Spool::new(&dir.join("spool"), service.spool_above, service.memory)?,
+            hostname: hostname(),
+            limits: Arc::new(Limits::new(service.max_sessions, service.max_sessions_per_host)),
+            destinations: Mutex::default(),
+            _lock: lock,
+        })
+    }
+
+    /// Everything that one collector needs to run.
+    pub fn worker(&self, collector: &Arc<Collector>) -> Worker {
+        Worker {
+            collector: Arc::clone(collector),
+            source: self.source(collector),
+            router: Router::new(Arc::clone(collector), &self.instance, &self.hostname),
+            destination: self.destination(collector),
+            ledger: Arc::clone(&self.ledger),
+            limits: Arc::clone(&self.limits),
+            counters: Arc::new(Counters::default()),
+        }
+    }
+
+    fn source(&self, collector: &Collector) -> Box<dyn Source> {
+        let (server, spool, id) = (collector.server.clone(), self.spool.clone(), collector.id.clone());
+        let password = password(&server.password);
+        match server.protocol {
+            Protocol::Imap => Box::new(source::imap::ImapSource::new(server, password, spool, id, collector.max_message_size)),
+            Protocol::Pop3 => Box::new(source::pop3::Pop3Source::new(server, spool, id, collector.max_message_size, password)),
+        }
+    }
+
+    /// The destination of a collector; collectors with the same delivery share one, and its limits.
+    fn destination(&self, collector: &Collector) -> Arc<dyn Destination> {
+        let delivery = &collector.delivery;
+        // Which Maildirs may be made differs by collector; nothing else about a destination does.
+        let always_create = match (&delivery.target, &collector.recipient) {
+            (Target::Maildir { .. }, RecipientMode::ForwardTo(to, _)) => to.clone(),
+            (Target::Maildir { .. }, RecipientMode::Auto(rules, _)) => rules.default_box.iter().cloned().collect(),
+            _ => Vec::new(),
+        };
+        let mut destinations = self.destinations.lock().unwrap_or_else(PoisonError::into_inner);
+        destinations.retain(|shared| shared.destination.strong_count() > 0);
+        let same = destinations.iter().find(|shared| shared.delivery == *delivery && shared.always_create == always_create);
+        if let Some(destination) = same.and_then(|shared| shared.destination.upgrade()) {
+            return destination;
+        }
+        let no_password = || -> Password { Arc::new(|| Box::pin(async { Err("this relay has no login".to_owned()) })) };
+        let relay = |relay: &config::Relay, protocol| {
+            let password = relay.auth.as_ref().map_or_else(no_password, |auth| password(&auth.password));
+            Arc::new(SmtpDestination::new(relay.clone(), protocol, delivery, password))
+        };
+        let destination: Arc<dyn Destination> = match &delivery.target {
+            Target::Smtp(server) => relay(server, proto::smtp::Protocol::Smtp),
+            Target::Lmtp(server) => relay(server, proto::smtp::Protocol::Lmtp),
+            Target::Maildir { path, create } => Arc::new(deliver::maildir::MaildirDestination::new(path, *create, always_create.clone())),
+        };
+        destinations.push(Shared { delivery: Arc::clone(delivery), always_create, destination: Arc::downgrade(&destination) });
+        destination
+    }
+}
+
+/// Reads the secret anew each time, so that a changed one needs no reload.
+fn password(source: &config::SecretSource) -> Password {
+    let source = source.clone();
+    Arc::new(move || {
+        let source = source.clone();
+        Box::pin(async move { config::secret::read(&source).await.map_err(|error| error.to_string()) })
+    })
+}
+
+/// This host's name, for EHLO and trace fields.
+fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

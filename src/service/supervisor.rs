@@ -1,0 +1,196 @@
+//! Runs one task per collector and applies each configuration by its difference from the last. Starting up is a change from nothing, so there
+//! is one path.
+//!
+//! A collector that is removed or changed is asked to stop and ends at a message's border; whoever takes over its mailbox (its successor, or the
+//! same block under a new name) starts when it has ended. An unchanged collector is not touched.
+
+use super::{Command, Installation};
+use crate::collect::Stop;
+use crate::config::{self, Config, Environment, Loaded, Report};
+use crate::mail::{CollectorId, MailboxId};
+use futures_util::FutureExt;
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc};
+use tracing::{error, info, warn};
+
+/// First passes are spread so that at most this many begin in a second, but over no more than `start_jitter`.
+const STARTS_PER_SECOND: u32 = 4;
+/// How long a collector rests whose task ended by a mistake of ours.
+const AFTER_PANIC: Duration = Duration::from_secs(60);
+
+/// The running collectors.
+pub struct Supervisor {
+    installation: Installation,
+    path: PathBuf,
+    environment: Environment,
+    config: Config,
+    /// Of the file as it was last read, good or not.
+    digest: [u8; 32],
+    running: BTreeMap<CollectorId, Running>,
+    /// Collectors that were asked to stop and may still be in a pass.
+    ending: Vec<(MailboxId, Stop)>,
+}
+
+struct Running {
+    mailbox: MailboxId,
+    stop: Stop,
+    poke: Arc<Notify>,
+    ended: Stop,
+}
+
+/// How the daemon ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every pass ended in order.
+    Clean,
+    /// The grace time was over, or the operator did not want to wait: passes were cut off, which counts as a crash.
+    Cut,
+}
+
+impl Supervisor {
+    /// Takes over a configuration that was read from `path`.
+    pub fn new(installation: Installation, path: PathBuf, environment: Environment, loaded: Loaded) -> Self {
+        let Loaded { config, digest, .. } = loaded;
+        Supervisor { installation, path, environment, config, digest, running: BTreeMap::new(), ending: Vec::new() }
+    }
+
+    /// Runs until it is told to stop.
+    pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) -> Outcome {
+        self.apply(None);
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::CollectNow => self.collect_now(),
+                Command::Reload => self.reload(true).await,
+                Command::FileChanged => self.reload(false).await,
+                Command::Stop => break,
+                Command::StopNow => return Outcome::Cut,
+            }
+        }
+        self.shut_down(commands).await
+    }
+
+    fn collect_now(&self) {
+        info!(event = "collect_requested", by = "signal", collectors = self.running.len());
+        self.running.values().for_each(|running| running.poke.notify_one());
+    }
+
+    /// Reads the file; a good one is applied, a bad one reported and the old one stays. Only `asked` says so when nothing changed.
+    async fn reload(&mut self, asked: bool) {
+        let (path, environment) = (self.path.clone(), self.environment.clone());
+        let read = tokio::task::spawn_blocking(move || (std::fs::read(&path).ok().map(digest), config::load(&path, &environment)));
+        let Ok((digest, loaded)) = read.await else { return };
+        // A bad file is reported once, and again when somebody asks.
+        let same = digest == Some(self.digest) || (digest.is_none() && self.digest == [0; 32]);
+        if same && !asked {
+            return;
+        }
+        self.digest = digest.unwrap_or_default();
+        match loaded {
+            Err(report) => self.reject(&report),
+            Ok(loaded) if loaded.config == self.config => info!(event = "config_unchanged", file = %self.path.display()),
+            Ok(loaded) => {
+                for warning in &loaded.warnings {
+                    warn!(event = "config_warning", text = %warning.to_string().replace('\n', " | "));
+                }
+                let old = std::mem::replace(&mut self.config, loaded.config);
+                self.apply(Some(old));
+            }
+        }
+    }
+
+    fn reject(&self, report: &Report) {
+        for problem in &report.errors {
+            error!(event = "config_error", text = %problem.to_string().replace('\n', " | "));
+        }
+        error!(event = "config_rejected", file = %self.path.display(), errors = report.errors.len(), next = "the configuration that was in force stays in force");
+    }
+
+    fn apply(&mut self, old: Option<Config>) {
+        let diff = config::diff(old.as_ref(), &self.config);
+        for setting in &diff.needs_restart {
+            warn!(event = "config_needs_restart", setting, next = "the change takes effect after a restart");
+        }
+        for id in diff.removed.iter().chain(&diff.changed) {
+            self.stop(id);
+        }
+        let starting = diff.added.len() as u32;
+        let spread = self.config.service.start_jitter.min(Duration::from_secs(1) * starting / STARTS_PER_SECOND);
+        for id in diff.added.iter().chain(&diff.changed) {
+            // One alone need not wait for anybody.
+            let wait = if starting > 1 { spread.mul_f64(fastrand::f64()) } else { Duration::ZERO };
+            self.start(id, wait);
+        }
+        let (added, changed, removed, unchanged) = (diff.added.len(), diff.changed.len(), diff.removed.len(), diff.unchanged.len());
+        info!(event = "config_loaded", file = %self.path.display(), added, changed, removed, unchanged);
+    }
+
+    fn stop(&mut self, id: &CollectorId) {
+        if let Some(running) = self.running.remove(id) {
+            running.stop.request();
+            self.ending.push((running.mailbox, running.ended));
+        }
+    }
+
+    fn start(&mut self, id: &CollectorId, wait: Duration) {
+        let Some(collector) = self.config.collectors.get(id) else { return };
+        let mailbox = collector.server.mailbox();
+        self.ending.retain(|(_, ended)| !ended.is_requested());
+        let before: Vec<Stop> = self.ending.iter().filter(|(ending, _)| *ending == mailbox).map(|(_, ended)| ended.clone()).collect();
+        let worker = self.installation.worker(collector);
+        let running = Running { mailbox, stop: Stop::new(), poke: Arc::default(), ended: Stop::new() };
+        let (stop, poke, ended) = (running.stop.clone(), Arc::clone(&running.poke), RaiseOnDrop(running.ended.clone()));
+        tokio::spawn(async move {
+            let _ended = ended;
+            for predecessor in before {
+                predecessor.requested().await;
+            }
+            let mut wait = wait;
+            // A mistake of ours in one collector ends neither the others nor, for good, this one.
+            while AssertUnwindSafe(worker.run(&stop, &poke, wait)).catch_unwind().await.is_err() {
+                error!(event = "internal_error", collector = %worker.collector.id, next = "this collector goes on in 60 s; please report what stands above");
+                wait = AFTER_PANIC;
+            }
+        });
+        self.running.insert(id.clone(), running);
+    }
+
+    /// Asks every collector to stop and waits for them, no longer than the grace time.
+    async fn shut_down(mut self, mut commands: mpsc::Receiver<Command>) -> Outcome {
+        info!(event = "service_stopping", collectors = self.running.len());
+        let ids: Vec<CollectorId> = self.running.keys().cloned().collect();
+        ids.iter().for_each(|id| self.stop(id));
+        let all_ended = async {
+            for (_, ended) in &self.ending {
+                ended.requested().await;
+            }
+        };
+        let hurry = async { while commands.recv().await.is_some_and(|command| command != Command::StopNow) {} };
+        let outcome = tokio::select! {
+            () = all_ended => Outcome::Clean,
+            () = tokio::time::sleep(self.config.service.shutdown_grace) => Outcome::Cut,
+            () = hurry => Outcome::Cut,
+        };
+        match outcome {
+            Outcome::Clean => info!(event = "service_stopped"),
+            Outcome::Cut => warn!(event = "service_cut_off", next = "what was in flight is in doubt and is tried again at the next start"),
+        }
+        outcome
+    }
+}
+
+struct RaiseOnDrop(Stop);
+
+impl Drop for RaiseOnDrop {
+    fn drop(&mut self) {
+        self.0.request();
+    }
+}
+
+fn digest(octets: Vec<u8>) -> [u8; 32] {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(octets).into()
+}
