@@ -331,6 +331,9 @@ def measure(command, work):
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             code = "time limit"
+        except SystemExit:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
         wall = time.perf_counter() - begun
         log.seek(0)
         said = log.read()[-400:].decode("utf8", "replace")

@@ -390,7 +390,10 @@ impl Dialogue<'_> {
                         self.violation(format!("{verb} in the wrong protocol"));
                     }
                     let mut lines = vec!["sink.test".to_string()];
-                    lines.extend(self.shared.capabilities.iter().cloned());
+                    // HELO is answered by one line (RFC 5321 §4.1.1.1).
+                    if verb != "HELO" {
+                        lines.extend(self.shared.capabilities.iter().cloned());
+                    }
                     let last = lines.len() - 1;
                     let reply: Vec<String> = lines.iter().enumerate().map(|(n, l)| format!("250{}{l}", if n == last { ' ' } else { '-' })).collect();
                     open = None;

@@ -62,8 +62,12 @@ fn serve(stream: TcpStream, lmtp: bool) -> Result<()> {
         }
         let line = input.line()?.to_ascii_uppercase();
         match line.get(..4).unwrap_or_default() {
-            b"EHLO" | b"LHLO" | b"HELO" => {
-                replies.extend_from_slice(b"250-sink.bench.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250 SIZE 1073741824\r\n");
+            // One line (RFC 5321 §4.1.1.1): fdm says HELO and takes no more.
+            b"HELO" => replies.extend_from_slice(b"250 sink.bench.example\r\n"),
+            b"EHLO" | b"LHLO" => {
+                replies.extend_from_slice(
+                    b"250-sink.bench.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250 SIZE 1073741824\r\n",
+                );
             }
             b"MAIL" => {
                 recipients = 0;
