@@ -1,6 +1,8 @@
 //! Delivery into Maildirs: durable, once, and never anywhere else.
 
-use bytes::Bytes;
+mod deliver_kit;
+
+use deliver_kit::{envelope, message, words};
 use mailgather::deliver::Destination;
 use mailgather::deliver::maildir::MaildirDestination;
 use mailgather::mail::*;
@@ -9,54 +11,12 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
 
-fn message(uid: u32, octets: &'static str) -> Message {
-    let octets = Bytes::from_static(octets.as_bytes());
-    Message {
-        key: MessageKey {
-            collector: CollectorId::new("test").unwrap(),
-            mailbox: Arc::new(MailboxId { protocol: "imap", host: "h".into(), login: "l".into() }),
-            folder: FolderName::inbox(),
-            epoch: Epoch(1),
-            uid: RemoteUid::Number(uid),
-            generation: 0,
-        },
-        header: HeaderBlock::parse(octets.clone()),
-        fingerprint: Fingerprint([0; 32]),
-        eight_bit: false,
-        content: Content::Memory(octets),
-        budget: None,
-    }
-}
-
-fn envelope(recipients: &[&str]) -> Envelope {
-    Envelope {
-        sender: ReversePath::Null,
-        recipients: recipients.iter().map(|address| Recipient::new(address.parse().unwrap())).collect(),
-        prefix: b"X-Trace: 1\r\n".to_vec(),
-        edits: Vec::new(),
-        in_doubt: false,
-    }
-}
-
 fn destination(base: &Path, create: bool) -> MaildirDestination {
     MaildirDestination::new(&format!("{}/{{domain}}/{{local}}", base.display()), create, vec!["box@x.example".parse().unwrap()])
 }
 
 async fn deliver(destination: &MaildirDestination, envelope: &Envelope) -> Vec<Outcome> {
     destination.deliver(envelope, &message(1, "Subject: t\r\n\r\n.a\r\nb\r\n")).await
-}
-
-fn word(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Delivered(_) => "Delivered".into(),
-        Outcome::Deferred(d) => format!("Deferred {:?}", d.blame),
-        Outcome::Rejected(d) => format!("Rejected {:?}", d.blame),
-        Outcome::Unknown(_) => "Unknown".into(),
-    }
-}
-
-fn words(outcomes: &[Outcome]) -> Vec<String> {
-    outcomes.iter().map(word).collect()
 }
 
 fn names(folder: &Path) -> Vec<String> {

@@ -1,9 +1,10 @@
 //! Delivery by SMTP and LMTP against servers that misbehave in every way we could think of.
 
+mod deliver_kit;
 mod smtp_peer;
 
-use bytes::Bytes;
-use mailgather::config::{Delivery, Endpoint, Relay, RelayAuth, SecretSource, Target, Tls, TlsMode};
+use deliver_kit::{delivery, envelope, local, message, no_password, relay, word, words};
+use mailgather::config::{Endpoint, Relay, RelayAuth, SecretSource, Tls, TlsMode};
 use mailgather::deliver::Destination;
 use mailgather::deliver::smtp::{Limits, PasswordReader, SmtpDestination};
 use mailgather::mail::*;
@@ -26,30 +27,6 @@ const SHORT: Limits = Limits {
     failure_memory: Duration::ZERO,
 };
 
-fn relay(endpoint: Endpoint) -> Relay {
-    Relay { endpoint, tls: Tls { mode: TlsMode::None, ca_file: None }, auth: None, hello: Some("relay.example".into()), smtputf8: true }
-}
-
-fn local(port: u16) -> Relay {
-    relay(Endpoint::Tcp { host: "127.0.0.1".into(), port })
-}
-
-fn delivery() -> Delivery {
-    Delivery {
-        target: Target::Maildir { path: String::new(), create: false },
-        max_connections: 4,
-        max_messages_per_connection: 0,
-        max_recipients: 50,
-        trace_received: false,
-        trace_id: false,
-        max_hops: 50,
-    }
-}
-
-fn no_password() -> PasswordReader {
-    Arc::new(|| Box::pin(async { Err("no password here".to_owned()) }))
-}
-
 fn protocol(lmtp: bool) -> Protocol {
     if lmtp { Protocol::Lmtp } else { Protocol::Smtp }
 }
@@ -62,57 +39,14 @@ async fn to(server: &Server) -> SmtpDestination {
     destination(server.lmtp, local(server.listen().await))
 }
 
-fn message(octets: impl Into<Bytes>) -> Message {
-    let octets: Bytes = octets.into();
-    Message {
-        key: MessageKey {
-            collector: CollectorId::new("test").unwrap(),
-            mailbox: Arc::new(MailboxId { protocol: "imap", host: "h".into(), login: "l".into() }),
-            folder: FolderName::inbox(),
-            epoch: Epoch(1),
-            uid: RemoteUid::Number(1),
-            generation: 0,
-        },
-        header: HeaderBlock::parse(octets.clone()),
-        fingerprint: Fingerprint([0; 32]),
-        eight_bit: !octets.is_ascii(),
-        content: Content::Memory(octets),
-        budget: None,
-    }
-}
-
 fn small() -> Message {
-    message("Subject: t\r\n\r\n.dot\r\n..\r\n.\r\nend\r\n")
-}
-
-fn envelope(recipients: &[&str]) -> Envelope {
-    Envelope {
-        sender: ReversePath::Address("s@x.example".parse().unwrap()),
-        recipients: recipients.iter().map(|address| Recipient::new(address.parse().unwrap())).collect(),
-        prefix: b"X-Trace: 1\r\n".to_vec(),
-        edits: Vec::new(),
-        in_doubt: false,
-    }
+    message(1, "Subject: t\r\n\r\n.dot\r\n..\r\n.\r\nend\r\n")
 }
 
 async fn one(destination: &SmtpDestination) -> Outcome {
     let outcomes = destination.deliver(&envelope(&["a@y.example"]), &small()).await;
     assert_eq!(outcomes.len(), 1);
     outcomes.into_iter().next().unwrap()
-}
-
-/// `Delivered`, `Deferred Target`, ...: what tables say.
-fn word(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Delivered(_) => "Delivered".into(),
-        Outcome::Deferred(d) => format!("Deferred {:?}", d.blame),
-        Outcome::Rejected(d) => format!("Rejected {:?}", d.blame),
-        Outcome::Unknown(_) => "Unknown".into(),
-    }
-}
-
-fn words(outcomes: &[Outcome]) -> Vec<String> {
-    outcomes.iter().map(word).collect()
 }
 
 /// The diagnosis of an outcome that is not a delivery, in words.
@@ -142,7 +76,7 @@ async fn a_message_arrives_as_it_is() {
 #[tokio::test]
 async fn parameters_of_mail_from() {
     let mail_line = |server: &Server| server.log().steps.iter().find(|seen| seen.step == Step::Mail).unwrap().line.clone();
-    let eight_bit = message("Subject: t\r\n\r\n\u{e4}\r\n");
+    let eight_bit = message(1, "Subject: t\r\n\r\n\u{e4}\r\n");
     for (offered, line) in [
         (&["8BITMIME", "SIZE 100"][..], "MAIL FROM:<s@x.example> SIZE=30 BODY=8BITMIME"),
         (&["SIZE"], "MAIL FROM:<s@x.example> SIZE=30"),
@@ -562,7 +496,7 @@ async fn a_dead_server_is_not_dialled_for_each_message() {
 #[tokio::test]
 async fn a_large_message_streams_and_an_early_answer_ends_it() {
     let body = "0123456789abcdef.\r\n".repeat(200_000);
-    let large = message(format!("Subject: large\r\n\r\n{body}"));
+    let large = message(1, format!("Subject: large\r\n\r\n{body}"));
     let server = Server::new(true).extensions(&["PIPELINING"]);
     let outcomes = to(&server).await.deliver(&envelope(&["a@y.example"]), &large).await;
     assert_eq!(words(&outcomes), ["Delivered"]);
@@ -588,7 +522,7 @@ async fn a_large_message_streams_and_an_early_answer_ends_it() {
     let mut server = Server::new(false).extensions(&["PIPELINING"]);
     server.deaf_answer = Some(String::new());
     // More than the buffers of a loopback connection hold.
-    let huge = message(vec![b'x'; 24 * 1024 * 1024]);
+    let huge = message(1, vec![b'x'; 24 * 1024 * 1024]);
     assert_eq!(words(&to(&server).await.deliver(&envelope(&["a@y.example"]), &huge).await), ["Deferred Target"]);
 }
 
