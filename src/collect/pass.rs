@@ -223,6 +223,8 @@ impl<'a> Walk<'a> {
         // Pruning is for complete listings that were compared with the whole history; anything less would forget what is still there.
         let Some(present) = listing.present.clone().filter(|_| !listing.more) else { return Ok(()) };
         match present {
+            // A set smaller than EXISTS said is no complete one, whatever the server calls it.
+            Present::Numbers(ref set) if set.len() < self.selected.exists => {}
             Present::Numbers(_) => {
                 ledger.prune(place, &present).await?;
             }

@@ -222,11 +222,11 @@ impl Framer {
     fn start_literal(&mut self, start: usize, size: u64) -> Result<Option<Event>, FramerError> {
         let end = self.line.octets.len();
         let is_body = is_body_item(&self.line.octets[..start]);
-        let (literal, state) = match size {
-            _ if is_body => (Literal::Body(size), State::Body(size)),
-            ..=KEPT_LITERAL_OCTETS_MAX => (Literal::Kept(end..end), State::Keep(size)),
-            ..=SKIPPED_LITERAL_OCTETS_MAX => (Literal::Skipped, State::Skip(size)),
-            _ => return Err(FramerError::LiteralTooLarge(size)),
+        let (literal, state) = match () {
+            () if is_body => (Literal::Body(size), State::Body(size)),
+            () if size <= KEPT_LITERAL_OCTETS_MAX => (Literal::Kept(end..end), State::Keep(size)),
+            () if size <= SKIPPED_LITERAL_OCTETS_MAX => (Literal::Skipped, State::Skip(size)),
+            () => return Err(FramerError::LiteralTooLarge(size)),
         };
         let line = is_body.then(|| self.line.clone());
         self.line.literals.push(Mark { place: start..end, literal });

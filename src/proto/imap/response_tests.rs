@@ -34,7 +34,7 @@ fn odd_lines_of_the_field() {
     let capabilities = |words: &str| Capabilities::parse(words.as_bytes());
     let tagged = |status| Response::Tagged { tag: "A2".into(), status };
     let fetched = |uid, size| Response::Fetch(Fetch { uid, size, ..Fetch::default() });
-    use Response::*;
+    use Response::{Bye, Capability, Continue, Exists, Expunge, Garbage, Other, PreAuth, Untagged};
     for (line, wanted) in [
         ("* OK Gr\u{fc}\u{df} Gott", Untagged(status(State::Ok, None, "Gr\u{fc}\u{df} Gott"))),
         ("A2 OK", tagged(status(State::Ok, None, ""))),
@@ -77,12 +77,12 @@ fn odd_lines_of_the_field() {
         ),
         ("* 5 FETCH (ENVELOPE (\"d\" \"\u{fc}\" ((NIL NIL \"a\" \"b\")) NIL) UID 7)", fetched(Some(7), None)),
         ("* 5 FETCH (BODY[HEADER.FIELDS (TO \"]\")] {3}\r\na)( UID 7)", fetched(Some(7), None)),
-        ("* 5 FETCH (BODY[] NIL UID 7)", Fetch(super::Fetch { uid: Some(7), body: Some(Body::Nil), ..Default::default() })),
+        ("* 5 FETCH (BODY[] NIL UID 7)", Response::Fetch(Fetch { uid: Some(7), body: Some(Body::Nil), ..Fetch::default() })),
         (
             "* 5 FETCH (BODY[] \"a\\\"b\" UID 7)",
-            Fetch(super::Fetch { uid: Some(7), body: Some(Body::Inline(b"a\"b".to_vec())), ..Default::default() }),
+            Response::Fetch(Fetch { uid: Some(7), body: Some(Body::Inline(b"a\"b".to_vec())), ..Default::default() }),
         ),
-        ("* 5 FETCH (BINARY[] ~{2}\r\n\0x UID 7)", Fetch(super::Fetch { uid: Some(7), body: Some(Body::Streamed(2)), ..Default::default() })),
+        ("* 5 FETCH (BINARY[] ~{2}\r\n\0x UID 7)", Response::Fetch(Fetch { uid: Some(7), body: Some(Body::Streamed(2)), ..Default::default() })),
     ] {
         assert_eq!(read(&format!("{line}\r\n")), wanted, "{line}");
     }
@@ -171,8 +171,6 @@ fn same_status(body: &StatusBody<'_>, ours: &Status, text: &str) {
     match (&body.code, &ours.code) {
         (Some(theirs::Code::UidValidity(number)), own) => assert_eq!(*own, Some(Code::UidValidity(number.get())), "{text}"),
         (Some(theirs::Code::UidNext(number)), own) => assert_eq!(*own, Some(Code::UidNext(number.get())), "{text}"),
-        (Some(theirs::Code::Unavailable), own) => assert_eq!(*own, named("UNAVAILABLE"), "{text}"),
-        (Some(theirs::Code::AuthenticationFailed), own) => assert_eq!(*own, named("AUTHENTICATIONFAILED"), "{text}"),
         _ => {}
     }
 }

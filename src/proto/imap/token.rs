@@ -61,11 +61,12 @@ impl<'a> Tokens<'a> {
     /// A word up to a blank or a parenthesis; brackets keep what is in them together: `BODY[HEADER.FIELDS (TO)]<0>`.
     pub fn word(&mut self) -> Option<&'a [u8]> {
         let rest = self.rest();
-        let mut in_brackets = false;
+        let (mut in_brackets, mut quoted) = (false, false);
         let end = rest.iter().position(|octet| {
             match octet {
                 b'[' => in_brackets = true,
-                b']' => in_brackets = false,
+                b'"' if in_brackets => quoted = !quoted,
+                b']' if !quoted => in_brackets = false,
                 _ => {}
             }
             !in_brackets && matches!(octet, b' ' | b'\t' | b'(' | b')')

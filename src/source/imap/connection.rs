@@ -190,11 +190,9 @@ impl Connection {
             let event = self.framer.next(&mut self.buffer);
             let used = (before - self.buffer.len()) as u64;
             let event = event.map_err(|error| self.error(SourceErrorKind::Protocol, format!("the server sent {error}")))?;
-            if !matches!(event, Some(Event::Body(_) | Event::Search(_))) {
-                self.chatter += used;
-                if self.chatter > CHATTER_OCTETS_MAX {
-                    return Err(self.error(SourceErrorKind::Protocol, "the server does not stop to send what nobody asked for"));
-                }
+            // Bodies belong to FETCH, which counts those that nobody asked for.
+            if !matches!((&event, self.stage), (Some(Event::Body(_)), "fetch") | (Some(Event::Search(_)), _)) {
+                self.tolerate(used)?;
             }
             let input = match event {
                 None => {
@@ -216,6 +214,20 @@ impl Connection {
     /// Gives up on an answer.
     pub(super) fn forget(&mut self, tag: Tag) {
         self.outstanding.retain(|outstanding| *outstanding != tag);
+    }
+
+    /// Counts octets that nobody asked for, up to a limit.
+    pub(super) fn tolerate(&mut self, octets: u64) -> Result<(), SourceError> {
+        self.chatter = self.chatter.saturating_add(octets);
+        match self.chatter {
+            ..=CHATTER_OCTETS_MAX => Ok(()),
+            _ => Err(self.error(SourceErrorKind::Protocol, "the server does not stop to send what nobody asked for")),
+        }
+    }
+
+    /// The time limit for any sign of the server.
+    pub(super) fn idle(&self) -> Duration {
+        self.idle
     }
 
     /// Ends in order: LOGOUT, and a moment for the answer. What comes of it changes nothing.
@@ -307,19 +319,19 @@ impl Connection {
             self.buffer.reserve(READ_OCTETS);
         }
         let allowed = PACE_GRACE.max(self.idle) + Duration::from_secs(self.received / PACE_OCTETS);
-        let Some(left) = allowed.checked_sub(self.waited) else {
-            return Err(
-                self.error(SourceErrorKind::Timeout, format!("the server is too slow: {} octets in {} s", self.received, self.waited.as_secs()))
-            );
-        };
+        let left = allowed.saturating_sub(self.waited);
         let started = Instant::now();
-        let read = limited(self.idle.min(left.max(Duration::from_millis(1))), self.channel.read_buf(&mut self.buffer)).await;
+        let read = limited(self.idle.min(left), self.channel.read_buf(&mut self.buffer)).await;
         self.waited += started.elapsed();
         match read {
             Ok(0) => Err(self.error(SourceErrorKind::Closed, "the server closed the connection")),
             Ok(octets) => {
                 self.received += octets as u64;
                 Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::TimedOut && left < self.idle => {
+                let text = format!("the server is too slow: {} octets in {} s", self.received, self.waited.as_secs());
+                Err(self.error(SourceErrorKind::Timeout, text))
             }
             Err(error) => Err(self.broken(error)),
         }

@@ -157,7 +157,10 @@ impl ImapSession {
         if fetch.broken || fetch.body != Some(Body::Streamed(size)) {
             return Err(self.connection.error(SourceErrorKind::Protocol, "what follows a message is not IMAP: its size may be wrong"));
         }
-        let Some(wanted) = fetch.uid.and_then(|uid| self.fetching.wanted.remove(&uid)) else { return Ok(None) };
+        let Some(wanted) = fetch.uid.and_then(|uid| self.fetching.wanted.remove(&uid)) else {
+            self.connection.tolerate(size)?;
+            return Ok(None);
+        };
         match sink {
             Sink::Intake(intake) => self.message(wanted, *intake).await.map(Some),
             Sink::Nowhere if size == 0 => self.empty(wanted).await.map(Some),

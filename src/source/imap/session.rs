@@ -139,9 +139,10 @@ impl ImapSession {
     async fn selected(&mut self, mut tag: Tag, with_login: bool, folder: &FolderName) -> Result<Answered, SourceError> {
         let mut answered = Answered::default();
         let mut may_be_lost = with_login;
+        let patience = SELECT_PATIENCE.min(self.connection.idle() / 2);
         loop {
             let input = match may_be_lost {
-                true => timeout(SELECT_PATIENCE, self.connection.next()).await,
+                true => timeout(patience, self.connection.next()).await,
                 false => Ok(self.connection.next().await),
             };
             match input.ok().transpose()? {
