@@ -157,8 +157,8 @@ def message(number, size):
     left = max(100, size - len(head))
     if left < 20_000:
         start = r.randrange(len(TEXT) // 2)
-        body = TEXT[TEXT.index(b"\r\n", start) + 2:][:left].rsplit(b"\r\n", 1)[0]
-        # Cut at a line's end only, so that UTF-8 stays whole.
+        body = TEXT[TEXT.index(b"\r\n", start) + 2:][:left].rsplit(b"\r\n", 1)[0].removesuffix(b"\r")
+        # Cut at a line's end only, so that UTF-8 stays whole and no bare CR is left: mailgather would, by its rule, make that a line end.
         body += b"\r\n.\r\n..dots\r\nend\r\n"
         head += b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n"
     else:
@@ -361,9 +361,10 @@ def verdict(got, want):
     lost = sum(1 for identity in want if not count[identity])
     twice = sum(n - 1 for n in count.values())
     foreign = sum(1 for identity in count if identity not in want)
-    altered = sum(1 for identity, digest in got if identity in want and want[identity] != digest)
+    changed = [identity for identity, digest in got if identity in want and want[identity] != digest]
+    altered = len(changed)
     faults = [f"{n} {word}" for n, word in ((lost, "LOST"), (twice, "TWICE"), (foreign, "UNKNOWN"), (altered, "ALTERED")) if n]
-    return ", ".join(faults) or "all"
+    return ", ".join(faults) + (f" (the first: {changed[0]})" if changed else "") or "all"
 
 
 def workload(bench, title, protocol, target, want, clients, runs, far=False, prepare=None):
