@@ -93,7 +93,7 @@ mod corpus {
             let block = TrustedBlock::find(&header, &Trust::from(&rules));
             let (path_, evidence) = sender(&header, &block, &SenderFallback::Default, matches!(resolution, Resolution::DefaultBox(..)));
             let mut text = format!("{}  sender {path_} ({evidence})\n", trail.to_text());
-            for edit in edits(&header, &resolution, resolution.recipients()) {
+            for edit in edits(&header, &resolution, resolution.recipients(), "gate.example") {
                 let cut = String::from_utf8_lossy(header.octets().get(edit.cut.clone()).unwrap()).replace("\r\n", "");
                 text.push_str(&format!("  edit {cut:?} -> {:?}\n", String::from_utf8_lossy(&edit.with)));
             }
@@ -481,7 +481,7 @@ mod section_6_loops {
 fn edited(header: &HeaderBlock, resolution: &Resolution) -> String {
     let mut at = 0;
     let mut out = Vec::new();
-    for edit in edits(header, resolution, resolution.recipients()) {
+    for edit in edits(header, resolution, resolution.recipients(), "gate.example") {
         out.extend_from_slice(&header.octets()[at..edit.cut.start]);
         out.extend_from_slice(&edit.with);
         at = edit.cut.end;
@@ -516,6 +516,15 @@ mod section_9_edits {
             assert!(forwarded.contains(kept), "{kept} of {forwarded}");
         }
         assert!(!forwarded.contains("Return-Path") && !forwarded.contains("Status"), "{forwarded}");
+    }
+
+    #[test]
+    fn nobody_else_speaks_under_our_name() {
+        let to = forward(&[a("a@local.example")]).0;
+        let text = "Authentication-Results: gate.example; spf=pass\nAuthentication-Results: GATE.example 1;\n dkim=pass\nAuthentication-Results: mx.remote.example; spf=fail\n\n";
+        let renamed = "X-Orig-Authentication-Results: gate.example; spf=pass\nX-Orig-Authentication-Results: GATE.example 1;\n dkim=pass\n\
+                       Authentication-Results: mx.remote.example; spf=fail\n\n";
+        assert_eq!(edited(&header(text), &to), renamed);
     }
 
     #[test]
@@ -687,7 +696,7 @@ mod whatever_octets {
                 prop_assert_eq!(unsafe_to_print, None);
                 let _ = trail.to_json().to_string();
                 let mut end = 0;
-                for edit in edits(&header, &resolution, resolution.recipients()) {
+                for edit in edits(&header, &resolution, resolution.recipients(), "gate.example") {
                     prop_assert!(edit.cut.start >= end && edit.cut.start <= edit.cut.end && edit.cut.end <= len);
                     prop_assert!(edit.with.is_empty() || edit.with.ends_with(b"\r\n"));
                     end = edit.cut.end;
@@ -716,7 +725,7 @@ mod whatever_octets {
             assert!(header.octets().len() <= mailgather::mail::header::HEADER_OCTETS_MAX);
             let start = std::time::Instant::now();
             let (resolution, trail) = resolve(&header, &r);
-            let list = edits(&header, &resolution, resolution.recipients());
+            let list = edits(&header, &resolution, resolution.recipients(), "gate.example");
             LoopGuard::new([0; 32], "i").check(&header, &mailbox("u"), &Fingerprint([0; 32]), resolution.recipients(), 0);
             assert!(trail.steps().len() <= trail::TRAIL_STEPS_MAX + 1 && list.len() <= mailgather::mail::header::FIELDS_MAX + 1);
             assert!(start.elapsed().as_secs() < 5, "{:?} for {shape:?}", start.elapsed());

@@ -312,13 +312,22 @@ impl<'a> Walk<'a> {
                 }
             }
             let answered = fetched.answered;
+            if let Some(PassError::Source(error)) = &failed
+                && error.is_about_one_message()
+                && let Some(message) = wanted.iter().find(|message| !answered.contains(&message.uid))
+            {
+                // The message at which the session broke may be what broke it: set back, it cannot hold up the others for ever.
+                entries.push(self.unfetched(&message.uid, &format!("the session broke at this message: {}", error.text)));
+            }
             if failed.is_none() && !self.outstanding {
                 entries.extend(wanted.iter().filter(|message| !answered.contains(&message.uid)).map(|message| self.unanswered(message)));
             }
         }
         for entry in entries {
             let (uid, state) = (entry.uid.clone(), entry.state.clone());
-            ledger.record(place, entry).await?;
+            if let Err(error) = ledger.record(place, entry).await {
+                return Err(failed.unwrap_or_else(|| error.into()));
+            }
             count(report, &state);
             self.watermark.settled(&uid);
         }

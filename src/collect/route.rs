@@ -109,7 +109,7 @@ impl Router {
             sender: route.sender.clone(),
             recipients: recipients.to_vec(),
             prefix: stamp.to_header(),
-            edits: resolve::edits(&message.header, &route.resolution, recipients),
+            edits: resolve::edits(&message.header, &route.resolution, recipients, &self.hostname),
             in_doubt,
         }
     }

@@ -1,4 +1,4 @@
-//! Layer 2: the configuration. [`load`] is the only door: it reads the file, reports every error with its place, and yields a [`Config`].
+//! Layer 2: the configuration. [`load()`] is the only door: it reads the file, reports every error with its place, and yields a [`Config`].
 //!
 //! ```text
 //! bytes ─yaml (spans kept)─▶ Node ─build (pure, collects every error)─▶ Config ─diff (pure)─▶ what a reload changes

@@ -6,6 +6,8 @@
 //!   programs (Status, X-UID, …), which would steer the reader's program;
 //! - in `auto` mode Bcc and Resent-Bcc are removed, and envelope headers other than the one used that name other people: both would tell
 //!   each recipient about the others;
+//! - an Authentication-Results that bears our host's name is renamed to X-Orig-Authentication-Results: only the local server may speak under
+//!   that name (RFC 8601 §5), and it has not seen the message yet;
 //! - a Delivered-To that equals a recipient of this delivery is renamed to X-Orig-Delivered-To: Postfix's local(8) and qmail would bounce the
 //!   message as a loop. Our own loop test has been passed by then.
 //!
@@ -35,7 +37,8 @@ const DROPPINGS: &[&str] = &[
 ];
 
 /// The edits for one delivery to these recipients (those of the transaction, not all of the message): ascending, not overlapping.
-pub fn edits(header: &HeaderBlock, resolution: &Resolution, recipients: &[Recipient]) -> Vec<Edit> {
+/// `hostname` is this host's: the authserv-id of the server that we deliver to.
+pub fn edits(header: &HeaderBlock, resolution: &Resolution, recipients: &[Recipient], hostname: &str) -> Vec<Edit> {
     let mut edits = Vec::new();
     let junk = header.leading_junk();
     // The blank line that ends an empty header, if it has one, is the first thing behind the junk.
@@ -58,6 +61,11 @@ pub fn edits(header: &HeaderBlock, resolution: &Resolution, recipients: &[Recipi
                 true => renamed(header, field, b"X-Orig-Delivered-To:"),
                 false => continue,
             }
+        } else if is(&"Authentication-Results") {
+            match authserv_id(header, field).eq_ignore_ascii_case(hostname) {
+                true => renamed(header, field, b"X-Orig-Authentication-Results:"),
+                false => continue,
+            }
         } else if resolved
             && used != Some(index)
             && (PROBES.iter().any(|probe| is(&probe.header)) || is(&configured))
@@ -74,6 +82,12 @@ pub fn edits(header: &HeaderBlock, resolution: &Resolution, recipients: &[Recipi
 
 fn renamed(header: &HeaderBlock, field: &Field, name: &[u8]) -> Vec<u8> {
     [name, &header.octets()[field.value.clone()], b"\r\n"].concat()
+}
+
+/// The first word (RFC 8601 §2.2), without the comments and the version that may follow it.
+fn authserv_id(header: &HeaderBlock, field: &Field) -> String {
+    let text = header.text(field);
+    text.split([';', ' ', '\t', '(']).next().unwrap_or_default().trim_matches('"').to_owned()
 }
 
 fn names_one_of(header: &HeaderBlock, field: &Field, recipients: &[Recipient]) -> bool {

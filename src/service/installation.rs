@@ -130,7 +130,9 @@ impl Installation {
         let destination: Arc<dyn Destination> = match &delivery.target {
             Target::Smtp(server) => relay(server, proto::smtp::Protocol::Smtp),
             Target::Lmtp(server) => relay(server, proto::smtp::Protocol::Lmtp),
-            Target::Maildir { path, create } => Arc::new(deliver::maildir::MaildirDestination::new(path, *create, always_create.clone()).with_writers(delivery.max_connections)),
+            Target::Maildir { path, create } => {
+                Arc::new(deliver::maildir::MaildirDestination::new(path, *create, always_create.clone()).with_writers(delivery.max_connections))
+            }
         };
         destinations.push(Shared { delivery: Arc::clone(delivery), always_create, destination: Arc::downgrade(&destination) });
         destination

@@ -75,6 +75,12 @@ impl SourceError {
         self
     }
 
+    /// True if, in the middle of a fetch, the cause may be the message that was being fetched: a server that chokes on it, or sends it so that
+    /// nobody can tell where it ends.
+    pub fn is_about_one_message(&self) -> bool {
+        matches!(self.kind, SourceErrorKind::Protocol | SourceErrorKind::Timeout | SourceErrorKind::Closed)
+    }
+
     /// When to try again.
     pub fn retry(&self) -> Retry {
         match self.kind {

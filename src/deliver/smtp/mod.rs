@@ -4,7 +4,7 @@
 //! busy. A connection rests for half a minute before it is closed. A failure to connect answers for everybody for a second, so that a dead
 //! server is not dialled once per message.
 //!
-//! What each reply means is in [`crate::proto::smtp::verdict`]; what a broken connection means is in the transaction: deferred before the
+//! What each reply means is in [`mod@crate::proto::smtp::verdict`]; what a broken connection means is in the transaction: deferred before the
 //! final dot, unknown behind it.
 
 mod connection;
