@@ -1,4 +1,6 @@
-//! IMAP against a real Dovecot, which the test starts for itself. Skipped, with a word, where no Dovecot is installed.
+//! IMAP against a real Dovecot: TLS and logins, a password that needs a literal, marking, deleting, failures told apart.
+
+mod support;
 
 use mailgather::config::{AuthMethod, Protocol, SecretSource, Server, Tls, TlsMode};
 use mailgather::mail::{CollectorId, FolderName, KnownUids, RemoteUid, Secret};
@@ -6,104 +8,61 @@ use mailgather::source::imap::ImapSource;
 use mailgather::source::{Disposal, Disposed, Fetched, Password, Session, Source, SourceErrorKind, Want, Wanted};
 use mailgather::spool::Spool;
 use std::fs;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
+use support::Dovecot;
 
-struct Dovecot {
-    dir: tempfile::TempDir,
-    child: Child,
-    imap: u16,
-    imaps: u16,
+const USER: &str = "u@example.org";
+/// Neither an atom nor a quoted string can carry it.
+const ODD_PASSWORD: &str = "secret ü\"\\";
+
+/// A Dovecot that knows the odd password beside the usual one, and a folder for the spool.
+struct Mailbox {
+    server: Dovecot,
+    folder: tempfile::TempDir,
 }
 
-impl Drop for Dovecot {
-    fn drop(&mut self) {
-        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
-        let _ = self.child.wait();
-    }
-}
-
-impl Dovecot {
-    fn start() -> Option<Dovecot> {
-        if !Path::new("/usr/sbin/dovecot").exists() || !is_root() {
-            eprintln!("skipped: needs dovecot-imapd and root");
-            return None;
+impl Mailbox {
+    fn start() -> Mailbox {
+        let folder = tempfile::tempdir().unwrap();
+        let users = folder.path().join("users");
+        fs::write(&users, format!("{USER}:{{PLAIN}}{ODD_PASSWORD}::::::\n")).unwrap();
+        for path in [folder.path(), &users] {
+            fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         }
-        let dir = tempfile::tempdir().unwrap();
-        let base = dir.path().to_str().unwrap().to_owned();
-        let key = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
-        fs::write(dir.path().join("cert.pem"), key.cert.pem()).unwrap();
-        fs::write(dir.path().join("key.pem"), key.signing_key.serialize_pem()).unwrap();
-        fs::write(dir.path().join("users"), "u@example.org:{PLAIN}secret ü\"\\::::::\n").unwrap();
-        let (imap, imaps) = (free_port(), free_port());
-        let config = format!(
-            "base_dir = {base}/run\nstate_dir = {base}/state\nlog_path = {base}/log\nlisten = 127.0.0.1\nprotocols = imap\nssl = yes\n\
-             ssl_cert = <{base}/cert.pem\nssl_key = <{base}/key.pem\ndisable_plaintext_auth = no\nauth_mechanisms = plain login\n\
-             auth_failure_delay = 0\nmail_location = maildir:{base}/mail/%u\nmail_uid = mail\nmail_gid = mail\nfirst_valid_uid = 1\n\
-             default_internal_user = dovecot\ndefault_login_user = dovenull\n\
-             passdb {{\n driver = passwd-file\n args = scheme=PLAIN username_format=%u {base}/users\n}}\n\
-             userdb {{\n driver = static\n args = uid=mail gid=mail home={base}/mail/%u\n}}\n\
-             namespace inbox {{\n inbox = yes\n}}\n\
-             service imap-login {{\n inet_listener imap {{\n port = {imap}\n }}\n inet_listener imaps {{\n port = {imaps}\n ssl = yes\n }}\n}}\n"
-        );
-        fs::write(dir.path().join("dovecot.conf"), config).unwrap();
-        for folder in ["mail", "mail/u@example.org", "mail/u@example.org/cur", "mail/u@example.org/new", "mail/u@example.org/tmp"] {
-            fs::create_dir(dir.path().join(folder)).unwrap();
-        }
-        fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let child = Command::new("/usr/sbin/dovecot").args(["-F", "-c"]).arg(dir.path().join("dovecot.conf")).stdin(Stdio::null()).spawn().unwrap();
-        let dovecot = Dovecot { dir, child, imap, imaps };
-        let up = (0..100).any(|_| {
-            std::thread::sleep(Duration::from_millis(50));
-            std::net::TcpStream::connect(("127.0.0.1", imap)).is_ok()
-        });
-        assert!(up, "{}", fs::read_to_string(dovecot.dir.path().join("log")).unwrap_or_default());
-        Some(dovecot)
+        let extra = format!("passdb {{\n driver = passwd-file\n args = scheme=PLAIN username_format=%u {}\n}}", users.display());
+        Mailbox { server: Dovecot::builder().extra(&extra).start(), folder }
     }
 
-    fn maildir(&self) -> PathBuf {
-        self.dir.path().join("mail/u@example.org")
-    }
-
-    fn put(&self, messages: impl Iterator<Item = (usize, String)>) {
-        for (n, text) in messages {
-            fs::write(self.maildir().join(format!("new/{n:07}.x.y")), text).unwrap();
-        }
-        assert!(Command::new("chown").args(["-R", "mail:mail"]).arg(self.dir.path().join("mail")).status().unwrap().success());
+    fn put(&self, messages: impl Iterator<Item = String>) {
+        messages.for_each(|text| self.server.put(USER, text.as_bytes()));
     }
 
     fn source(&self, mode: TlsMode, auth: AuthMethod) -> ImapSource {
-        self.source_with(mode, auth, "secret ü\"\\", None)
+        self.source_with(mode, auth, ODD_PASSWORD, None)
     }
 
     fn source_with(&self, mode: TlsMode, auth: AuthMethod, password: &'static str, max_message_size: Option<u64>) -> ImapSource {
         let server = Server {
             protocol: Protocol::Imap,
             host: "localhost".into(),
-            port: if mode == TlsMode::Implicit { self.imaps } else { self.imap },
-            tls: Tls { mode, ca_file: Some(self.dir.path().join("cert.pem")) },
-            username: "u@example.org".into(),
+            port: if mode == TlsMode::Implicit { self.server.imaps() } else { self.server.imap() },
+            tls: Tls { mode, ca_file: Some(self.server.ca()) },
+            username: USER.into(),
             password: SecretSource::Plain(Secret::new(password.into())),
             auth,
             allow_plaintext: true,
-            connect_timeout: Some(Duration::from_secs(10)),
-            idle_timeout: Some(Duration::from_secs(10)),
+            connect_timeout: Some(Duration::from_secs(20)),
+            idle_timeout: Some(Duration::from_secs(20)),
         };
-        let spool = Spool::new(&self.dir.path().join("spool"), 256 * 1024, 4 * 1024 * 1024).unwrap();
+        let spool = Spool::new(&self.folder.path().join("spool"), 256 * 1024, 4 * 1024 * 1024).unwrap();
         let password: Password = Arc::new(move || Box::pin(async move { Ok(Secret::new(password.into())) }));
         ImapSource::new(server, password, spool, CollectorId::new("c").unwrap(), max_message_size)
     }
-}
 
-fn is_root() -> bool {
-    Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout == b"0\n")
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    fn flags(&self) -> Vec<String> {
+        self.server.flags(USER)
+    }
 }
 
 fn text(n: usize) -> String {
@@ -134,15 +93,10 @@ async fn fetched(session: &mut Box<dyn Session>) -> Vec<Fetched> {
     all
 }
 
-fn flags(dovecot: &Dovecot) -> Vec<String> {
-    let names = ["cur", "new"].into_iter().flat_map(|folder| fs::read_dir(dovecot.maildir().join(folder)).unwrap());
-    names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).map(|name| name.split(":2,").nth(1).unwrap_or("").to_owned()).collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn collects_marks_and_deletes() {
-    let Some(dovecot) = Dovecot::start() else { return };
-    dovecot.put((1..=500).map(|n| (n, text(n))));
+    let dovecot = Mailbox::start();
+    dovecot.put((1..=500).map(text));
     for (mode, auth) in [
         (TlsMode::None, AuthMethod::Password),
         (TlsMode::None, AuthMethod::Auto),
@@ -165,7 +119,7 @@ async fn collects_marks_and_deletes() {
         }
         assert_eq!(session.close().await.unwrap(), []);
     }
-    assert!(flags(&dovecot).iter().all(String::is_empty), "collecting changed a flag");
+    assert!(dovecot.flags().iter().all(String::is_empty), "collecting changed a flag");
 
     let source = dovecot.source(TlsMode::None, AuthMethod::Auto);
     let mut session = source.open().await.unwrap();
@@ -173,10 +127,10 @@ async fn collects_marks_and_deletes() {
     let odd: Vec<RemoteUid> = (1..=500).step_by(2).map(RemoteUid::Number).collect();
     let even: Vec<RemoteUid> = (2..=500).step_by(2).map(RemoteUid::Number).collect();
     assert_eq!(session.dispose(&odd, Disposal::MarkSeen).await.unwrap(), Disposed::Confirmed);
-    assert_eq!(flags(&dovecot).iter().filter(|flags| *flags == "S").count(), 250);
+    assert_eq!(dovecot.flags().iter().filter(|flags| *flags == "S").count(), 250);
     assert_eq!(listed(&mut session, Want { unseen: true, ..want() }).await.len(), 250);
     assert_eq!(session.dispose(&even, Disposal::Delete).await.unwrap(), Disposed::Confirmed);
-    assert_eq!(flags(&dovecot).len(), 250);
+    assert_eq!(dovecot.flags().len(), 250);
     let listing = session.list(Want { above: 490, also: vec![odd[0].clone(), even[0].clone()], sizes: true, ..want() }).await.unwrap();
     assert_eq!(listing.vanished, [even[0].clone()]);
     let uids: Vec<u32> = listing.messages.iter().filter_map(|listed| listed.uid.number()).collect();
@@ -189,13 +143,13 @@ async fn collects_marks_and_deletes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_are_told_apart() {
-    let Some(dovecot) = Dovecot::start() else { return };
-    dovecot.put([(1, text(1)), (2, text(20_049)), (3, String::new()), (4, text(4))].into_iter());
+    let dovecot = Mailbox::start();
+    dovecot.put([text(1), text(20_049), String::new(), text(4)].into_iter());
     let error = dovecot.source_with(TlsMode::StartTls, AuthMethod::Auto, "wrong horse", None).open().await.err().unwrap();
     assert_eq!((error.kind, error.stage), (SourceErrorKind::Auth, "login"));
     assert!(!format!("{error:?}").contains("horse"));
 
-    let source = dovecot.source_with(TlsMode::None, AuthMethod::Auto, "secret ü\"\\", Some(200));
+    let source = dovecot.source_with(TlsMode::None, AuthMethod::Auto, ODD_PASSWORD, Some(200));
     let mut session = source.open().await.unwrap();
     let error = session.select(&FolderName::new("Entwürfe \"x\"\r\na9 LOGOUT")).await.unwrap_err();
     assert_eq!((error.kind, error.stage), (SourceErrorKind::Mailbox, "select"));

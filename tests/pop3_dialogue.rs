@@ -147,7 +147,7 @@ fn source_of(server: Server, max_message_size: Option<u64>) -> Pop3Source {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::new(dir.path(), 1 << 20, 64 << 20).unwrap();
     let password: Password = Arc::new(|| Box::pin(async { Ok(Secret::new("pw-u1".into())) }));
-    Pop3Source::new(server, spool, CollectorId::new("c").unwrap(), max_message_size, password)
+    Pop3Source::new(server, password, spool, CollectorId::new("c").unwrap(), max_message_size)
 }
 
 fn uid(id: &[u8]) -> RemoteUid {

@@ -34,7 +34,7 @@ fn source_of(server: Server, password: &'static str) -> Pop3Source {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::new(dir.path(), 1 << 20, 64 << 20).unwrap();
     let read: Password = Arc::new(move || Box::pin(async move { Ok(Secret::new(password.into())) }));
-    Pop3Source::new(server, spool, CollectorId::new("c").unwrap(), None, read)
+    Pop3Source::new(server, read, spool, CollectorId::new("c").unwrap(), None)
 }
 
 /// Collects all, deletes the first `delete`; returns the texts.

@@ -103,7 +103,7 @@ impl Installation {
         let password = password(&server.password);
         match server.protocol {
             Protocol::Imap => Box::new(source::imap::ImapSource::new(server, password, spool, id, collector.max_message_size)),
-            Protocol::Pop3 => Box::new(source::pop3::Pop3Source::new(server, spool, id, collector.max_message_size, password)),
+            Protocol::Pop3 => Box::new(source::pop3::Pop3Source::new(server, password, spool, id, collector.max_message_size)),
         }
     }
 

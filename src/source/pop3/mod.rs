@@ -80,7 +80,7 @@ impl Streak {
 
 impl Pop3Source {
     /// A mailbox on `server`. Messages above `max_message_size` octets are read and thrown away.
-    pub fn new(server: Server, spool: Spool, collector: CollectorId, max_message_size: Option<u64>, password: Password) -> Self {
+    pub fn new(server: Server, password: Password, spool: Spool, collector: CollectorId, max_message_size: Option<u64>) -> Self {
         let peer = format!("{}:{}", server.host, server.port);
         let mailbox = Arc::new(server.mailbox());
         let (tls, quirks) = (OnceCell::new(), Arc::default());
