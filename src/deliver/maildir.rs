@@ -242,7 +242,11 @@ impl Folder {
     /// True if an earlier attempt put the file there; then it is made durable, as that attempt may have ended before its fsync.
     fn holds(&self, name: &str, in_doubt: bool) -> Result<bool, Outcome> {
         match rustix::fs::statat(&self.new, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(_) => return self.settle(name).map(|()| true),
+            Ok(_) => {
+                // A crash between the link and the removal left its file in tmp.
+                self.discard(name);
+                return self.settle(name).map(|()| true);
+            }
             Err(Errno::NOENT) => {}
             Err(error) => return Err(failure(error, "cannot look into new")),
         }

@@ -15,6 +15,7 @@ pub mod ports;
 pub mod postfix;
 pub mod process;
 pub mod sink;
+pub mod strace;
 
 pub use dovecot::Dovecot;
 pub use maildir::Maildir;

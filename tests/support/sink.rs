@@ -247,6 +247,11 @@ impl Sink {
         self.shared.state().most_open
     }
 
+    /// How many connections are open now.
+    pub fn open(&self) -> usize {
+        self.shared.state().open.len()
+    }
+
     /// Contents that broke off before their final dot.
     pub fn broken_off(&self) -> usize {
         self.shared.state().broken_off
