@@ -37,6 +37,7 @@ pub struct Taken {
 enum Action {
     Reply(String),
     Close,
+    TakeAndClose,
     ReplyAndClose(String),
     Silence,
     Delay(Duration),
@@ -92,6 +93,11 @@ impl Builder {
     /// The connection is closed in place of an answer. At `DOT` the message is not kept.
     pub fn close_at(self, step: &str, occurrence: usize) -> Builder {
         self.rule(step, occurrence, "", Action::Close)
+    }
+
+    /// For `DOT`: the message is kept and the connection closed without an answer (RFC 1047).
+    pub fn take_and_close_at(self, step: &str, occurrence: usize) -> Builder {
+        self.rule(step, occurrence, "", Action::TakeAndClose)
     }
 
     /// The connection is closed behind this answer. At `DOT` with a positive one the message is kept: the client may not have seen it.
@@ -522,6 +528,7 @@ impl Dialogue<'_> {
             Some(Action::Reply(reply)) => Decision::Answer(reply),
             Some(Action::ReplyAndClose(reply)) => Decision::Last(reply),
             Some(Action::Close) => Decision::Close,
+            Some(Action::TakeAndClose) => Decision::TakenAndClose,
             Some(Action::Silence) => Decision::Silence,
             Some(Action::Delay(time)) => {
                 std::thread::sleep(time);
@@ -541,7 +548,7 @@ impl Dialogue<'_> {
                 self.flush()?;
                 None
             }
-            Decision::Close => {
+            Decision::Close | Decision::TakenAndClose => {
                 self.flush()?;
                 None
             }
@@ -637,6 +644,7 @@ enum Decision {
     Answer(String),
     Last(String),
     Close,
+    TakenAndClose,
     Silence,
 }
 
@@ -644,6 +652,7 @@ impl Decision {
     fn text(&self) -> &str {
         match self {
             Decision::Answer(reply) | Decision::Last(reply) => reply,
+            Decision::TakenAndClose => "250",
             Decision::Close | Decision::Silence => "",
         }
     }

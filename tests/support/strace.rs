@@ -24,7 +24,7 @@ pub fn once_with_fault(program: &Mailgather, call: &str, fault: &str, k: usize) 
     let trace = program.path().join("trace");
     let finished = traced_once(program, &["-e", &format!("trace={call}"), "-e", &format!("inject={call}:{fault}:when={k}")], &trace);
     let text = std::fs::read_to_string(&trace).expect("strace is installed: tests/run installs what the tests need");
-    let met = text.contains("(INJECTED)") || text.contains("killed by SIGKILL");
+    let met = text.contains("(INJECTED)") || text.contains("killed by SIGKILL") || text.contains("--- SIGTERM");
     assert!(met || finished.status.success(), "without a fault it ends well: {}\n{}\n{}", finished.status, finished.stdout, finished.stderr);
     met.then_some(finished)
 }
