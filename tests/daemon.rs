@@ -361,6 +361,41 @@ fn f54_a_reload_in_mid_delivery() {
     assert_eq!(server.count("one"), 0);
 }
 
+/// Reloads at several moments of a large collection: the collector changes, goes, comes back, gets another name. Nothing is lost, nothing
+/// comes twice.
+#[test]
+fn f54_reloads_in_a_large_collection() {
+    const LETTERS: usize = 600;
+    let (server, sink) = (Dovecot::start(), Sink::lmtp_builder().delay("DOT", 0, Duration::from_millis(10)).start());
+    (0..LETTERS).for_each(|n| server.put("one", &letter(n)));
+    let one = || imap(&server, "one").after("delete");
+    let with = |collectors: &[CollectorYaml]| config(&sink.delivery(), &[collectors, &[imap(&server, "idle")]].concat());
+    let program = Mailgather::new(&with(&[one()]));
+    let mut daemon = program.run();
+    daemon.wait_for("config_loaded");
+    let steps = [
+        (20, with(&[one().set("interval", "12h")])),
+        (80, with(&[one().set("interval", "12h").id("renamed")])),
+        (160, with(&[])),
+        (160, with(&[one()])),
+        (300, with(&[one().after("keep")])),
+        (420, with(&[one()])),
+    ];
+    for (moment, text) in steps {
+        sink.wait_for(moment);
+        program.configure(&text);
+        daemon.signal(Signal::HUP);
+        daemon.wait_for("config_loaded");
+    }
+    sink.wait_for(LETTERS);
+    eventually("the pass ends", SOON, || daemon.count_log("session_started") == daemon.count_log("session_finished"));
+    daemon.signal(Signal::USR1);
+    daemon.wait_for("collect_requested");
+    daemon.wait_for("session_finished");
+    daemon.stop().expect_success();
+    assert_each_once(&sink, LETTERS);
+}
+
 #[test]
 fn a_dead_server_backs_off_alone() {
     let (server, sink) = (Dovecot::start(), Sink::lmtp());

@@ -53,7 +53,11 @@ struct Met {
     duplicates: usize,
 }
 
+/// How the mail is collected.
+type Protocol = fn(&Dovecot, &str) -> CollectorYaml;
+
 struct Sweep {
+    protocol: Protocol,
     server: Dovecot,
     program: Mailgather,
     target: Target,
@@ -62,8 +66,8 @@ struct Sweep {
 }
 
 impl Sweep {
-    fn new(target: Target) -> Sweep {
-        let mut sweep = Sweep { server: Dovecot::start(), program: Mailgather::new(""), target, round: 0, met: Met::default() };
+    fn new(protocol: Protocol, target: Target) -> Sweep {
+        let mut sweep = Sweep { protocol, server: Dovecot::start(), program: Mailgather::new(""), target, round: 0, met: Met::default() };
         // The first round makes the ledger and the Maildirs' parent; it also shows that nothing is wrong without a fault.
         sweep.prepare();
         sweep.program.once(&["--quiet"]).expect_success();
@@ -96,7 +100,7 @@ impl Sweep {
             }
         };
         let to = RECIPIENTS.map(|name| format!("{name}@example.org")).join(", ");
-        let collector = CollectorYaml::imap(&self.server, &self.user()).after("delete").set("recipient", &format!("{{forward_to: [{to}]}}"));
+        let collector = (self.protocol)(&self.server, &self.user()).after("delete").set("recipient", &format!("{{forward_to: [{to}]}}"));
         self.program.configure(&config(&delivery, &[collector]));
     }
 
@@ -144,8 +148,8 @@ impl Sweep {
         let sql = "SELECT e.uid FROM exception e JOIN folder f ON f.id = e.folder JOIN mailbox m ON m.id = f.mailbox WHERE m.login = ?1 AND e.state = 'owed'";
         let mut select = ledger.prepare(sql).expect("the tables are there");
         // The server gives out UIDs in the order of the letters.
-        let uids = select.query_map([self.user()], |row| row.get::<_, i64>(0)).expect("a query").collect::<Result<Vec<_>, _>>();
-        uids.expect("numbers").into_iter().map(|uid| uid as usize).collect()
+        let uids = select.query_map([self.user()], |row| row.get::<_, rusqlite::types::Value>(0)).expect("a query");
+        uids.map(|uid| letter_of(uid.expect("a UID"))).collect()
     }
 
     /// The letters that are still at the source.
@@ -211,6 +215,15 @@ impl Sweep {
     }
 }
 
+/// The letter of a UID. A UIDL of this server starts with the UID in hexadecimal digits.
+fn letter_of(uid: rusqlite::types::Value) -> usize {
+    match uid {
+        rusqlite::types::Value::Integer(uid) => uid as usize,
+        rusqlite::types::Value::Blob(uidl) => usize::from_str_radix(&String::from_utf8_lossy(&uidl[..8]), 16).expect("a UIDL of Dovecot"),
+        other => panic!("no UID: {other:?}"),
+    }
+}
+
 /// The number in the letter's subject; 0 for what is none of ours.
 fn number(octets: &[u8]) -> usize {
     field(octets, "Subject").and_then(|subject| subject.strip_prefix("letter ")?.parse().ok()).unwrap_or(0)
@@ -224,8 +237,8 @@ fn calls(around_effects: &'static [&'static str]) -> Vec<&'static str> {
 }
 
 #[track_caller]
-fn kills(target: Target, calls: Vec<&str>) -> Met {
-    let mut sweep = Sweep::new(target);
+fn kills(protocol: Protocol, target: Target, calls: Vec<&str>) -> Met {
+    let mut sweep = Sweep::new(protocol, target);
     for call in calls {
         let start = std::time::Instant::now();
         let before = sweep.met.faults;
@@ -240,27 +253,34 @@ fn kills(target: Target, calls: Vec<&str>) -> Met {
 
 #[test]
 fn f1_kill_at_every_call_smtp() {
-    let met = kills(Target::Sink(Sink::smtp(), 1), calls(&["sendto", "recvfrom", "epoll_wait", "write", "fsync", "pwrite64"]));
+    let met = kills(CollectorYaml::imap, Target::Sink(Sink::smtp(), 1), calls(&["sendto", "recvfrom", "epoll_wait", "write", "fsync", "pwrite64"]));
     assert!(met.duplicates > 0, "the window was met, so there were duplicates: {met:?}");
 }
 
 #[test]
 fn f3_kill_at_every_call_lmtp() {
-    let met = kills(Target::Sink(Sink::lmtp(), 2), calls(&["sendto", "recvfrom", "epoll_wait", "write", "fsync", "pwrite64"]));
+    let met = kills(CollectorYaml::imap, Target::Sink(Sink::lmtp(), 2), calls(&["sendto", "recvfrom", "epoll_wait", "write", "fsync", "pwrite64"]));
     assert!(met.duplicates > 0, "the window was met, so there were duplicates: {met:?}");
 }
 
 #[test]
 fn f2_kill_at_every_call_maildir() {
-    let met = kills(Target::Maildir, calls(&["sendto", "epoll_wait", "write", "fsync", "pwrite64", "mkdirat", "linkat", "unlinkat"]));
+    let met =
+        kills(CollectorYaml::imap, Target::Maildir, calls(&["sendto", "epoll_wait", "write", "fsync", "pwrite64", "mkdirat", "linkat", "unlinkat"]));
+    assert_eq!(met.duplicates, 0);
+}
+
+#[test]
+fn f2_kill_at_every_call_pop3_to_maildir() {
+    let met = kills(CollectorYaml::pop3, Target::Maildir, calls(&["sendto", "recvfrom", "fsync", "pwrite64"]));
     assert_eq!(met.duplicates, 0);
 }
 
 /// SIGTERM at every call: the pass ends in order, so that nothing comes twice, and disposals that stayed owed are made up for.
-#[test]
-fn f56_sigterm_at_every_call() {
-    let mut sweep = Sweep::new(Target::Sink(Sink::lmtp(), 1));
-    for call in calls(&["sendto", "recvfrom", "epoll_wait", "fsync"]) {
+#[track_caller]
+fn terms(protocol: Protocol) {
+    let mut sweep = Sweep::new(protocol, Target::Sink(Sink::lmtp(), 1));
+    for call in calls(&["sendto", "recvfrom", "fsync"]) {
         sweep.all(call, "signal=TERM");
     }
     println!("{:?}", sweep.met);
@@ -268,9 +288,19 @@ fn f56_sigterm_at_every_call() {
     assert!(sweep.met.between_record_and_dispose > 0, "no stop left a disposal owed: {:?}", sweep.met);
 }
 
+#[test]
+fn f56_sigterm_at_every_call_imap() {
+    terms(CollectorYaml::imap);
+}
+
+#[test]
+fn f56_sigterm_at_every_call_pop3() {
+    terms(CollectorYaml::pop3);
+}
+
 #[track_caller]
 fn errors(target: Target, call: &str, error: &str) {
-    let mut sweep = Sweep::new(target);
+    let mut sweep = Sweep::new(CollectorYaml::imap, target);
     sweep.all(call, &format!("error={error}"));
     println!("{:?}", sweep.met);
     assert!(sweep.met.faults > 5, "{:?}", sweep.met);
