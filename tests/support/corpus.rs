@@ -199,3 +199,15 @@ fn realistic_one(i: usize, recipient: &str) -> Vec<u8> {
     }
     m.into_bytes()
 }
+
+/// A short message as a provider hands it over: the envelope recipient in X-Original-To, above the provider's own Received. Its subject is
+/// `letter N`.
+pub fn letter(n: usize, envelope_to: &str) -> Vec<u8> {
+    format!(
+        "Return-Path: <sender{n}@remote.example>\r\nX-Original-To: {envelope_to}\r\n\
+         Received: from out.remote.example (out.remote.example [192.0.2.7])\r\n\tby localhost with ESMTP id {n}; Sat, 21 Nov 2026 10:00:00 +0000\r\n\
+         From: Sender <sender{n}@remote.example>\r\nTo: list@pop.example\r\nSubject: letter {n}\r\nMessage-ID: <{n}@remote.example>\r\n\
+         Date: Sat, 21 Nov 2026 10:00:00 +0000\r\n\r\nBody {n}\r\n"
+    )
+    .into_bytes()
+}

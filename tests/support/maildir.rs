@@ -205,3 +205,36 @@ pub fn with_crlf(stored: &[u8]) -> Vec<u8> {
     }
     out
 }
+
+/// A folder of Maildirs to deliver into, one for each address.
+pub struct Boxes(tempfile::TempDir);
+
+impl Boxes {
+    /// An empty one.
+    pub fn new() -> Boxes {
+        Boxes(tempfile::Builder::new().prefix("mailgather-boxes-").tempdir().expect("a temporary folder"))
+    }
+
+    /// The value of `delivery:` in a configuration. Every Maildir is made when its first message comes.
+    pub fn delivery(&self) -> String {
+        format!("{{maildir: '{}/{{domain}}/{{local}}', maildir_create: true}}", self.0.path().display())
+    }
+
+    /// The Maildir of an address.
+    pub fn of(&self, address: &str) -> Maildir {
+        let (local, domain) = address.rsplit_once('@').expect("an address");
+        Maildir(self.0.path().join(domain).join(local))
+    }
+
+    /// The subjects of an address's messages, sorted.
+    pub fn subjects(&self, address: &str) -> Vec<String> {
+        subjects(&self.of(address).messages())
+    }
+}
+
+/// The subjects of messages, sorted.
+pub fn subjects(messages: &[Vec<u8>]) -> Vec<String> {
+    let mut all: Vec<String> = messages.iter().map(|message| field(message, "Subject").unwrap_or_default()).collect();
+    all.sort();
+    all
+}

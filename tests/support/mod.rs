@@ -18,7 +18,7 @@ pub mod sink;
 pub mod strace;
 
 pub use dovecot::Dovecot;
-pub use maildir::Maildir;
+pub use maildir::{Boxes, Maildir};
 pub use postfix::Postfix;
 pub use process::{CollectorYaml, Mailgather, config};
 pub use sink::Sink;

@@ -1,0 +1,545 @@
+//! Rows of the requirements about the remote mailbox, each against a real Dovecot: where it is, how to log in, what is collected, what
+//! happens to it then. Tests are named after their rows.
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt;
+use support::corpus::letter;
+use support::dovecot::PASSWORD;
+use support::maildir::{field, subjects};
+use support::process::Channel;
+use support::*;
+
+const BOX: &str = "box@example.org";
+const PROTOCOLS: [fn(&Dovecot, &str) -> CollectorYaml; 2] = [CollectorYaml::imap, CollectorYaml::pop3];
+
+/// A collector that forwards everything to [`BOX`].
+fn forwarding(protocol: fn(&Dovecot, &str) -> CollectorYaml, server: &Dovecot, user: &str) -> CollectorYaml {
+    protocol(server, user).forward_to(BOX)
+}
+
+/// `letter 0` … in a user's mailbox.
+fn fill(server: &Dovecot, user: &str, numbers: std::ops::Range<usize>) {
+    numbers.for_each(|n| server.put(user, &letter(n, "anna@pop.example")));
+}
+
+fn letters(numbers: impl IntoIterator<Item = usize>) -> Vec<String> {
+    let mut all: Vec<String> = numbers.into_iter().map(|n| format!("letter {n}")).collect();
+    all.sort();
+    all
+}
+
+/// True if somebody tried to log in, as Dovecot tells it.
+fn was_tried(server: &Dovecot) -> bool {
+    let log = server.log();
+    log.contains("Login: user=")
+        || log.lines().any(|line| line.contains("auth") && line.contains(" attempts in") && !line.contains("no auth attempts"))
+}
+
+#[test]
+fn i3_the_server_by_address_and_by_name() {
+    let server = Dovecot::start();
+    for (n, name) in ["127.0.0.1", "localhost", "LocalHost"].iter().enumerate() {
+        let (boxes, user) = (Boxes::new(), format!("u{n}"));
+        fill(&server, &user, n..n + 1);
+        let yaml = forwarding(CollectorYaml::imap, &server, &user).channel(Channel::Tls).to_string();
+        let yaml = config(&boxes.delivery(), &[]) + &yaml.replace("server: 127.0.0.1", &format!("server: {name}"));
+        Mailgather::new(&yaml).once(&[]).expect_success();
+        assert_eq!(boxes.subjects(BOX), letters([n]), "{name}");
+    }
+}
+
+#[test]
+fn i4_pop3_and_imap() {
+    let server = Dovecot::start();
+    for (protocol, (user, word)) in PROTOCOLS.into_iter().zip([("imap", "IMAP"), ("pop", "POP3")]) {
+        let boxes = Boxes::new();
+        fill(&server, user, 0..3);
+        let program = Mailgather::new(&config(&boxes.delivery(), &[forwarding(protocol, &server, user)]));
+        let done = program.once(&[]).expect_success();
+        assert!(done.stdout.contains(&format!("{user}: 3 delivered")), "{}", done.stdout);
+        assert_eq!(boxes.subjects(BOX), letters(0..3), "{word}");
+        let received = field(&boxes.of(BOX).messages()[0], "Received").unwrap();
+        assert!(received.contains(&format!("with {word})")), "{received}");
+        program.once(&[]).expect_success();
+        assert_eq!(boxes.of(BOX).count(), 3, "{word}: nothing comes twice");
+    }
+}
+
+#[test]
+fn i5_tls_implicit_by_command_and_none() {
+    let server = Dovecot::start();
+    for protocol in PROTOCOLS {
+        for (n, channel) in [Channel::Plain, Channel::StartTls, Channel::Tls].into_iter().enumerate() {
+            let (boxes, user) = (Boxes::new(), format!("u{n}{}", protocol(&server, "x").to_string().contains("pop3")));
+            fill(&server, &user, 0..1);
+            Mailgather::new(&config(&boxes.delivery(), &[forwarding(protocol, &server, &user).channel(channel)])).once(&[]).expect_success();
+            assert_eq!(boxes.subjects(BOX), letters([0]), "{user}");
+            // Dovecot's own word on the channel. It calls loopback "secured" without TLS.
+            let log = server.log();
+            let login = log.lines().find(|line| line.contains(&format!("Login: user=<{user}>"))).unwrap();
+            assert_eq!(login.contains(", TLS"), channel != Channel::Plain, "{login}");
+        }
+    }
+}
+
+#[test]
+fn i5_a_certificate_that_cannot_be_verified_gets_no_password() {
+    // The certificate is for 127.0.0.1 and localhost: at 127.0.0.2 its name is wrong.
+    let server = Dovecot::builder().extra("listen = 127.0.0.1, 127.0.0.2").start();
+    let other = Dovecot::start();
+    fill(&server, "u", 0..1);
+    let boxes = Boxes::new();
+    for protocol in PROTOCOLS {
+        for channel in [Channel::StartTls, Channel::Tls] {
+            let good = config(&boxes.delivery(), &[forwarding(protocol, &server, "u").channel(channel)]);
+            let ca = server.ca().display().to_string();
+            let wrong = [
+                ("another authority", good.replace(&ca, &other.ca().display().to_string())),
+                ("no authority", good.replace(&format!(", ca_file: {ca}"), "")),
+                ("another name", good.replace("server: 127.0.0.1", "server: 127.0.0.2")),
+            ];
+            for (what, yaml) in wrong {
+                assert_ne!(yaml, good, "{what}");
+                let done = Mailgather::new(&yaml).once(&[]).expect_code(69);
+                assert!(done.stderr.to_lowercase().contains("certificate"), "{what}: {}", done.stderr);
+                assert!(done.stderr.contains("hint"), "{what}: {}", done.stderr);
+            }
+        }
+    }
+    assert!(!was_tried(&server), "{}", server.log());
+    assert_eq!(boxes.of(BOX).count(), 0);
+}
+
+/// Lines of dovecot.conf: neither STARTTLS nor STLS; the ports of TLS answer in clear.
+const WITHOUT_TLS: &str = "ssl = no
+service imap-login {
+  inet_listener imaps {
+    ssl = no
+  }
+}
+service pop3-login {
+  inet_listener pop3s {
+    ssl = no
+  }
+}";
+
+#[test]
+fn i5_without_starttls_at_the_server_there_is_no_login() {
+    let server = Dovecot::builder().extra(WITHOUT_TLS).start();
+    let boxes = Boxes::new();
+    for protocol in PROTOCOLS {
+        let done = Mailgather::new(&config(&boxes.delivery(), &[forwarding(protocol, &server, "u").channel(Channel::StartTls)])).once(&[]);
+        let done = done.expect_code(69);
+        assert!(done.stderr.contains("TLS"), "{}", done.stderr);
+    }
+    assert!(!was_tried(&server), "{}", server.log());
+}
+
+#[test]
+fn i5_an_open_channel_is_for_those_who_say_so() {
+    let server = Dovecot::start();
+    let yaml = config("{maildir: '/nowhere/{local}'}", &[forwarding(CollectorYaml::imap, &server, "u")]);
+    let done = Mailgather::new(&yaml.replace("    auth: {allow_plaintext: true}\n", "")).once(&[]).expect_code(78);
+    assert!(done.stderr.contains("open channel") && done.stderr.contains("allow_plaintext"), "{}", done.stderr);
+}
+
+#[test]
+fn i6_the_password_from_a_file_the_environment_and_a_command() {
+    let server = Dovecot::start();
+    let secrets = tempfile::tempdir().unwrap();
+    let file = secrets.path().join("secret");
+    std::fs::write(&file, format!("{PASSWORD}\n")).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let sources = [format!("{{file: '{}'}}", file.display()), "{env: THE_SECRET}".into(), format!("{{command: [printf, '{PASSWORD}\\n']}}")];
+    for protocol in PROTOCOLS {
+        for (n, source) in sources.iter().enumerate() {
+            for method in ["auto", "password", "plain"] {
+                let boxes = Boxes::new();
+                let user = format!("u{n}");
+                server.put(&user, &letter(n, "anna@pop.example"));
+                let here = server.count(&user);
+                let yaml = config(&boxes.delivery(), &[forwarding(protocol, &server, &user)]);
+                let yaml = yaml.replace(&format!("password: {{env: {}}}", support::process::PASSWORD_VARIABLE), &format!("password: {source}"));
+                let yaml = yaml.replace("allow_plaintext: true", &format!("allow_plaintext: true, method: {method}"));
+                let program = Mailgather::new(&yaml).env("THE_SECRET", PASSWORD);
+                program.check().expect_success();
+                let done = program.once(&[]).expect_success();
+                assert_eq!(boxes.of(BOX).count(), here, "{source}, {method}");
+                assert!(!done.stderr.contains(PASSWORD) && !done.stdout.contains(PASSWORD), "{}", done.stderr);
+            }
+        }
+    }
+}
+
+#[test]
+fn i6_a_wrong_password_is_a_clear_error_and_never_shown() {
+    let server = Dovecot::start();
+    let boxes = Boxes::new();
+    for protocol in PROTOCOLS {
+        for channel in [Channel::Plain, Channel::StartTls, Channel::Tls] {
+            fill(&server, "u", 0..1);
+            let yaml = config(&boxes.delivery(), &[forwarding(protocol, &server, "u").channel(channel)]);
+            let program = Mailgather::new(&yaml).env(support::process::PASSWORD_VARIABLE, "wrong-Secret-7341");
+            let done = program.run_to_end("once", &["-vv"]).expect_code(77);
+            for needle in ["login", "hint", "password"] {
+                assert!(done.stderr.contains(needle), "{needle}: {}", done.stderr);
+            }
+            assert!(done.stdout.contains("u: FAILED"), "{}", done.stdout);
+            let output = format!("{}{}", done.stdout, done.stderr);
+            // In clear, in base64 as SASL PLAIN sends it, and as the pieces of both.
+            assert!(!output.contains("wrong-Secret") && !output.contains("d3JvbmctU2VjcmV0"), "{output}");
+        }
+    }
+    assert_eq!(boxes.of(BOX).count(), 0);
+    // Each run tried once: accounts get locked by more.
+    let tries = server.log().lines().filter(|line| line.contains("auth failed, 1 attempts")).count();
+    assert_eq!(tries, 6, "{}", server.log());
+}
+
+#[test]
+fn i10_all_and_delete_takes_what_was_collected_before_too() {
+    let server = Dovecot::start();
+    for (protocol, user) in PROTOCOLS.into_iter().zip(["imap", "pop"]) {
+        let boxes = Boxes::new();
+        fill(&server, user, 0..2);
+        let program = Mailgather::new(&config(&boxes.delivery(), &[forwarding(protocol, &server, user)]));
+        program.once(&[]).expect_success();
+        fill(&server, user, 2..3);
+        program.configure(&config(&boxes.delivery(), &[forwarding(protocol, &server, user).set("collect", "all").after("delete")]));
+        let done = program.once(&[]).expect_success();
+        assert!(done.stdout.contains("3 delivered, 3 removed"), "{}", done.stdout);
+        assert_eq!(server.count(user), 0);
+        // A Maildir's file is named after the message: the second copy of the first two is the first one.
+        assert_eq!(boxes.subjects(BOX), letters(0..3), "{user}");
+    }
+}
+
+#[test]
+fn i10_new_and_delete_leaves_alone_what_was_collected_before() {
+    let server = Dovecot::start();
+    for (protocol, user) in PROTOCOLS.into_iter().zip(["imap", "pop"]) {
+        let boxes = Boxes::new();
+        fill(&server, user, 0..2);
+        let program = Mailgather::new(&config(&boxes.delivery(), &[forwarding(protocol, &server, user)]));
+        program.once(&[]).expect_success();
+        fill(&server, user, 2..4);
+        program.configure(&config(&boxes.delivery(), &[forwarding(protocol, &server, user).after("delete")]));
+        let done = program.once(&[]).expect_success();
+        assert!(done.stdout.contains("2 delivered, 2 removed"), "{}", done.stdout);
+        assert_eq!(subjects(&server.messages(user)), letters(0..2), "{user}");
+        assert_eq!(boxes.subjects(BOX), letters(0..4), "{user}");
+    }
+}
+
+#[test]
+fn i10_new_and_keep_collects_each_message_once() {
+    let server = Dovecot::start();
+    for (protocol, user) in PROTOCOLS.into_iter().zip(["imap", "pop"]) {
+        let boxes = Boxes::new();
+        let program = Mailgather::new(&config(&boxes.delivery(), &[forwarding(protocol, &server, user)]));
+        for n in 0..3 {
+            fill(&server, user, n..n + 1);
+            let done = program.once(&[]).expect_success();
+            assert!(done.stdout.contains("1 delivered"), "{}", done.stdout);
+            // Gone from where it was delivered to, so that a second copy would be seen.
+            std::fs::remove_dir_all(boxes.of(BOX).0).unwrap();
+        }
+        program.once(&[]).expect_success();
+        assert_eq!(boxes.of(BOX).count(), 0);
+        assert_eq!(subjects(&server.messages(user)), letters(0..3), "{user}");
+        assert_untouched(&server, user);
+    }
+}
+
+/// No flag by IMAP. By POP3 Dovecot itself sets \Seen at RETR (`pop3_no_flag_updates = no`), and no client can help it.
+fn assert_untouched(server: &Dovecot, user: &str) {
+    let allowed = if user == "pop" { "S" } else { "" };
+    assert!(server.flags(user).iter().all(|flags| flags == allowed), "{user}: {:?}", server.flags(user));
+}
+
+#[test]
+fn i11_a_short_interval_of_the_daemon() {
+    let server = Dovecot::start();
+    let boxes = Boxes::new();
+    let collectors = [
+        forwarding(CollectorYaml::imap, &server, "a").set("interval", "100ms"),
+        forwarding(CollectorYaml::pop3, &server, "b").set("interval", "100ms"),
+    ];
+    let program = Mailgather::new(&format!("limits: {{interval_min: 50ms}}\n{}", config(&boxes.delivery(), &collectors)));
+    let daemon = program.run();
+    for n in 0..3 {
+        fill(&server, "a", n..n + 1);
+        fill(&server, "b", n + 10..n + 11);
+        eventually("both are collected", SOON, || boxes.of(BOX).count() == 2 * (n + 1));
+    }
+    daemon.stop().expect_success();
+    assert_eq!(boxes.subjects(BOX), letters((0..3).chain(10..13)));
+}
+
+#[test]
+fn i12_at_most_so_many_a_session_and_once_empties_the_box_all_the_same() {
+    let server = Dovecot::start();
+    for (protocol, user) in PROTOCOLS.into_iter().zip(["imap", "pop"]) {
+        for after in ["keep", "delete"] {
+            let boxes = Boxes::new();
+            let user = format!("{user}-{after}");
+            fill(&server, &user, 0..7);
+            let collector = forwarding(protocol, &server, &user).set("max_messages_per_session", "3").after(after);
+            let done = Mailgather::new(&config(&boxes.delivery(), &[collector])).once(&[]).expect_success();
+            assert_eq!(boxes.subjects(BOX), letters(0..7), "{user}");
+            assert_eq!(sessions(&done.stderr), [3, 3, 1], "{}", done.stderr);
+            assert_eq!(server.log().matches(&format!("Login: user=<{user}>")).count(), 3, "{user}");
+        }
+    }
+}
+
+/// How many messages each session that found any delivered.
+fn sessions(log: &str) -> Vec<usize> {
+    let figure = |line: &str| line.split(' ').find_map(|word| word.strip_prefix("delivered=")).and_then(|figure| figure.parse().ok());
+    log.lines().filter(|line| line.contains("session_finished")).filter_map(figure).filter(|delivered| *delivered > 0).collect()
+}
+
+#[test]
+fn m1_many_collectors_at_once() {
+    let server = Dovecot::start();
+    let boxes = Boxes::new();
+    let mut collectors = Vec::new();
+    for n in 0..15 {
+        let user = format!("client-{n}");
+        fill(&server, &user, n * 10..n * 10 + 4);
+        let (protocol, channel) = [
+            (PROTOCOLS[1], Channel::Plain),
+            (PROTOCOLS[0], Channel::Plain),
+            (PROTOCOLS[0], Channel::Tls),
+            (PROTOCOLS[1], Channel::Tls),
+            (PROTOCOLS[0], Channel::StartTls),
+        ][n % 5];
+        let after = ["keep", "delete"][n % 2];
+        collectors.push(protocol(&server, &user).id(&format!("client-{n}")).forward_to(&format!("box{n}@example.org")).channel(channel).after(after));
+    }
+    let program = Mailgather::new(&config(&boxes.delivery(), &collectors));
+    let done = program.once(&[]).expect_success();
+    assert!(done.stdout.contains("60 delivered in"), "{}", done.stdout);
+    for n in 0..15 {
+        assert_eq!(boxes.subjects(&format!("box{n}@example.org")), letters(n * 10..n * 10 + 4), "{n}");
+        assert_eq!(server.count(&format!("client-{n}")), if n % 2 == 0 { 4 } else { 0 });
+    }
+}
+
+#[test]
+fn m1_one_that_fails_holds_up_nobody() {
+    let server = Dovecot::start();
+    let boxes = Boxes::new();
+    fill(&server, "good", 0..3);
+    let bad = CollectorYaml::at("imap", "dead", 1).forward_to(BOX);
+    let done = Mailgather::new(&config(&boxes.delivery(), &[bad, forwarding(CollectorYaml::imap, &server, "good")])).once(&[]).expect_code(75);
+    assert_eq!(boxes.subjects(BOX), letters(0..3));
+    assert!(done.stdout.contains("dead: FAILED: 127.0.0.1:1") && done.stdout.contains("good: 3 delivered"), "{}", done.stdout);
+}
+
+#[test]
+fn m2_c3_a_disabled_collector_does_not_run_unless_it_is_named() {
+    let server = Dovecot::start();
+    let boxes = Boxes::new();
+    fill(&server, "on", 0..1);
+    fill(&server, "off", 1..2);
+    let collectors = [forwarding(CollectorYaml::imap, &server, "on"), forwarding(CollectorYaml::imap, &server, "off").set("enabled", "false")];
+    let program = Mailgather::new(&config(&boxes.delivery(), &collectors));
+    let checked = program.check().expect_success();
+    assert!(checked.stdout.contains("2 collectors, 1 enabled"), "{}", checked.stdout);
+    program.once(&[]).expect_success();
+    let mut daemon = program.run();
+    daemon.wait_for("session_finished");
+    daemon.stop().expect_success();
+    assert_eq!(boxes.subjects(BOX), letters([0]));
+    assert!(!server.log().contains("user=<off>"), "{}", server.log());
+    program.once(&["off"]).expect_success();
+    assert_eq!(boxes.subjects(BOX), letters(0..2));
+    let unknown = program.once(&["of"]).expect_code(64);
+    assert!(unknown.stderr.contains("off, on"), "{}", unknown.stderr);
+}
+
+#[test]
+fn m5_fifty_messages_a_connection() {
+    let server = Dovecot::start();
+    for (protocol, user) in PROTOCOLS.into_iter().zip(["imap", "pop"]) {
+        let boxes = Boxes::new();
+        fill(&server, user, 0..120);
+        let collector = forwarding(protocol, &server, user).set("max_messages_per_session", "50").set("collect", "all").after("delete");
+        let done = Mailgather::new(&config(&boxes.delivery(), &[collector])).once(&[]).expect_success();
+        assert_eq!(sessions(&done.stderr), [50, 50, 20], "{}", done.stderr);
+        assert_eq!(server.log().matches(&format!("Login: user=<{user}>")).count(), 3);
+        assert_eq!((boxes.of(BOX).count(), server.count(user)), (120, 0));
+    }
+}
+
+#[test]
+fn m6_c7_p4_the_port_follows_protocol_and_mode_unless_it_is_set() {
+    // Nobody listens there: the error names the port that was tried.
+    for (protocol, mode, port) in [
+        ("imap", "implicit", 993),
+        ("imap", "starttls", 143),
+        ("imap", "none", 143),
+        ("pop3", "implicit", 995),
+        ("pop3", "starttls", 110),
+        ("pop3", "none", 110),
+    ] {
+        let yaml = config("{maildir: '/nowhere/{local}'}", &[CollectorYaml::at(protocol, "u", 1).forward_to(BOX)]);
+        let yaml = yaml.replace("server: 127.0.0.1", "server: 127.0.0.77").replace("tls: {mode: none}", &format!("tls: {{mode: {mode}}}"));
+        let set = Mailgather::new(&yaml).once(&[]).expect_code(69);
+        assert!(set.stderr.contains("127.0.0.77:1:"), "{}", set.stderr);
+        let unset = Mailgather::new(&yaml.replace("    port: 1\n", "")).once(&[]).expect_code(69);
+        assert!(unset.stderr.contains(&format!("127.0.0.77:{port}:")), "{protocol} {mode}: {}", unset.stderr);
+    }
+}
+
+#[test]
+fn m7_a_login_with_backslashes() {
+    const LOGIN: &str = r"dom\juser\J.User";
+    // Dovecot refuses such names unless it is told otherwise.
+    let server = Dovecot::builder().extra("auth_username_chars =\nauth_username_format = %u").start();
+    for protocol in PROTOCOLS {
+        for method in ["password", "plain"] {
+            let boxes = Boxes::new();
+            fill(&server, LOGIN, 0..1);
+            let here = server.count(LOGIN);
+            let yaml = config(&boxes.delivery(), &[forwarding(protocol, &server, LOGIN)]);
+            let yaml = yaml.replace("allow_plaintext: true", &format!("allow_plaintext: true, method: {method}"));
+            Mailgather::new(&yaml).once(&[]).expect_success();
+            assert_eq!(boxes.of(BOX).count(), here, "{method}");
+        }
+    }
+    assert!(server.log().contains(r"Login: user=<dom\juser\J.User>"), "{}", server.log());
+}
+
+#[test]
+fn p2_the_login_is_the_address_unless_it_is_set() {
+    let server = Dovecot::start();
+    fill(&server, "anna@pop.example", 0..1);
+    fill(&server, "other", 1..2);
+    for (user, n) in [("anna@pop.example", 0), ("other", 1)] {
+        let boxes = Boxes::new();
+        let yaml = config(&boxes.delivery(), &[forwarding(CollectorYaml::pop3, &server, user).set("email", "anna@pop.example")]);
+        Mailgather::new(&yaml.replace("    username: 'anna@pop.example'\n", "")).once(&[]).expect_success();
+        assert_eq!(boxes.subjects(BOX), letters([n]));
+    }
+}
+
+#[test]
+fn p7_nothing_is_deleted_or_marked_unless_it_is_said() {
+    let server = Dovecot::start();
+    for (protocol, user) in PROTOCOLS.into_iter().zip(["imap", "pop"]) {
+        let boxes = Boxes::new();
+        fill(&server, user, 0..3);
+        let yaml = config(&boxes.delivery(), &[forwarding(protocol, &server, user)]);
+        let yaml = yaml.replace("    after: keep\n", "").replace("    collect: new\n", "");
+        let program = Mailgather::new(&yaml);
+        program.once(&[]).expect_success();
+        program.once(&[]).expect_success();
+        assert_eq!((boxes.of(BOX).count(), server.count(user)), (3, 3));
+        assert_untouched(&server, user);
+    }
+}
+
+#[test]
+fn p7_c1_collected_mail_is_marked_read() {
+    let server = Dovecot::start();
+    let boxes = Boxes::new();
+    fill(&server, "u", 0..3);
+    let program = Mailgather::new(&config(&boxes.delivery(), &[forwarding(CollectorYaml::imap, &server, "u").after("mark_seen")]));
+    let done = program.once(&[]).expect_success();
+    assert!(done.stdout.contains("3 delivered, 3 removed or marked"), "{}", done.stdout);
+    assert_eq!(server.flags("u"), ["S", "S", "S"]);
+    fill(&server, "u", 3..4);
+    assert!(program.once(&[]).expect_success().stdout.contains("1 delivered"));
+    assert_eq!(server.flags("u"), ["S", "S", "S", "S"]);
+}
+
+#[test]
+fn c1_unseen_mail_only() {
+    let server = Dovecot::start();
+    let boxes = Boxes::new();
+    fill(&server, "u", 0..4);
+    // Somebody has read letter 1 and, later, reads letter 2.
+    let see = |n: usize| {
+        let folder = server.maildir("u");
+        let subject = format!("letter {n}");
+        let stored = folder.stored().into_iter().find(|m| field(&m.bytes, "Subject").as_deref() == Some(&subject)).unwrap();
+        let from = folder.0.join(if stored.is_new { "new" } else { "cur" }).join(&stored.name);
+        let base = stored.name.split(":2,").next().unwrap();
+        std::fs::rename(from, folder.0.join("cur").join(format!("{base}:2,S"))).unwrap();
+    };
+    see(1);
+    let program = Mailgather::new(&config(&boxes.delivery(), &[forwarding(CollectorYaml::imap, &server, "u").set("collect", "unseen")]));
+    program.once(&[]).expect_success();
+    assert_eq!(boxes.subjects(BOX), letters([0, 2, 3]));
+    std::fs::remove_dir_all(boxes.of(BOX).0).unwrap();
+    // What is unseen still was collected before; what becomes unseen again and was not, is new.
+    let again = program.once(&[]).expect_success();
+    assert!(again.stdout.contains("0 delivered"), "{}", again.stdout);
+    let folder = server.maildir("u");
+    let seen = folder.stored().into_iter().find(|m| m.flags == "S").unwrap();
+    std::fs::rename(folder.0.join("cur").join(&seen.name), folder.0.join("cur").join(seen.name.replace(":2,S", ":2,"))).unwrap();
+    program.once(&[]).expect_success();
+    assert_eq!(boxes.subjects(BOX), letters([1]));
+}
+
+#[test]
+fn a_new_name_in_the_file_delivers_nothing_twice() {
+    let server = Dovecot::start();
+    for (protocol, user) in PROTOCOLS.into_iter().zip(["imap", "pop"]) {
+        let boxes = Boxes::new();
+        fill(&server, user, 0..3);
+        let program = Mailgather::new(&config(&boxes.delivery(), &[forwarding(protocol, &server, user).id("before")]));
+        program.once(&[]).expect_success();
+        // Gone, as its reader may have filed it: a second copy would be seen.
+        std::fs::remove_dir_all(boxes.of(BOX).0).unwrap();
+        fill(&server, user, 3..4);
+        program.configure(&config(&boxes.delivery(), &[forwarding(protocol, &server, user).id("behind")]));
+        let done = program.once(&[]).expect_success();
+        assert!(done.stdout.contains("behind: 1 delivered"), "{}", done.stdout);
+        assert_eq!(boxes.subjects(BOX), letters([3]), "{user}");
+    }
+}
+
+#[test]
+fn a_message_above_the_limit_is_reported_and_waits_for_a_higher_one() {
+    let server = Dovecot::start();
+    for (protocol, user) in PROTOCOLS.into_iter().zip(["imap", "pop"]) {
+        let boxes = Boxes::new();
+        fill(&server, user, 0..1);
+        server.put(user, &[letter(1, "anna@pop.example"), b"x".repeat(70_000)].concat());
+        fill(&server, user, 2..3);
+        let collector = |limit: &str| forwarding(protocol, &server, user).set("max_message_size", limit).after("delete");
+        let program = Mailgather::new(&config(&boxes.delivery(), &[collector("64KiB")]));
+        let done = program.once(&[]).expect_success();
+        assert!(done.stdout.contains("2 delivered, 1 left on the server"), "{}", done.stdout);
+        assert!(done.stderr.contains("message_skipped") && done.stderr.contains("max_message_size"), "{}", done.stderr);
+        let again = program.once(&[]).expect_success();
+        assert!(!again.stderr.contains("message_skipped"), "reported once: {}", again.stderr);
+        assert_eq!((boxes.subjects(BOX), subjects(&server.messages(user))), (letters([0, 2]), letters([1])));
+        program.configure(&config(&boxes.delivery(), &[collector("{limit: 1MiB, action: skip}")]));
+        program.once(&[]).expect_success();
+        assert_eq!((boxes.subjects(BOX), server.count(user)), (letters(0..3), 0), "{user}");
+    }
+}
+
+#[test]
+fn without_uidplus_messages_are_flagged_reported_once_and_never_fetched_again() {
+    let server = Dovecot::builder().without(&["UIDPLUS"]).start();
+    let boxes = Boxes::new();
+    fill(&server, "u", 0..3);
+    let program = Mailgather::new(&config(&boxes.delivery(), &[forwarding(CollectorYaml::imap, &server, "u").after("delete")]));
+    let done = program.once(&[]).expect_success();
+    assert!(done.stdout.contains("3 delivered"), "{}", done.stdout);
+    assert_eq!(done.stderr.matches("no UIDPLUS").count(), 1, "{}", done.stderr);
+    assert_eq!(server.flags("u"), ["ST", "ST", "ST"], "flagged (and \\Seen, for Exchange's sake), and not expunged");
+    std::fs::remove_dir_all(boxes.of(BOX).0).unwrap();
+    let again = program.once(&[]).expect_success();
+    assert!(again.stdout.contains("0 delivered") && !again.stderr.contains("UIDPLUS"), "{}\n{}", again.stdout, again.stderr);
+    fill(&server, "u", 3..4);
+    program.once(&[]).expect_success();
+    assert_eq!(boxes.subjects(BOX), letters([3]));
+    assert_eq!(server.count("u"), 4);
+}
