@@ -13,12 +13,10 @@ pub(super) struct Check {
     /// Warnings count as errors.
     #[arg(long)]
     strict: bool,
-    #[command(flatten)]
-    common: Common,
 }
 
-pub(super) fn check(arguments: &Check) -> Exit {
-    let mut common = arguments.common.clone();
+pub(super) fn check(arguments: &Check, common: &Common) -> Exit {
+    let mut common = common.clone();
     if let Some(file) = &arguments.file {
         common.config.clone_from(file);
     }

@@ -24,16 +24,14 @@ pub(super) struct Explain {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    #[command(flatten)]
-    common: Common,
 }
 
-pub(super) fn explain(arguments: &Explain) -> Exit {
-    try_explain(arguments).unwrap_or_else(|exit| exit)
+pub(super) fn explain(arguments: &Explain, common: &Common) -> Exit {
+    try_explain(arguments, common).unwrap_or_else(|exit| exit)
 }
 
-fn try_explain(arguments: &Explain) -> Result<Exit, Exit> {
-    let loaded = arguments.common.load()?;
+fn try_explain(arguments: &Explain, common: &Common) -> Result<Exit, Exit> {
+    let loaded = common.load()?;
     let collector = chosen(&loaded, arguments.collector.as_deref())?;
     let raw = read(arguments)?;
     let mut octets = Vec::with_capacity(raw.len());

@@ -14,6 +14,8 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(name = "mailgather", version, disable_help_subcommand = true)]
 struct Arguments {
+    #[command(flatten)]
+    common: Common,
     #[command(subcommand)]
     command: Subcommands,
 }
@@ -21,7 +23,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Subcommands {
     /// Run as a daemon, in the foreground.
-    Run(Common),
+    Run,
     /// Collect until each mailbox is empty of new mail, then end.
     Once(once::Once),
     /// Check the configuration, and whether its secrets can be read.
@@ -34,16 +36,16 @@ enum Subcommands {
 #[derive(Clone, Debug, Args)]
 struct Common {
     /// The configuration file.
-    #[arg(long, value_name = "FILE", default_value = "/etc/mailgather/mailgather.yaml")]
+    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/mailgather/mailgather.yaml")]
     config: PathBuf,
     /// Where the ledger and the spool are; wins over the file.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     state_dir: Option<PathBuf>,
     /// Log more; twice for all.
-    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
     /// Log errors only.
-    #[arg(short, long)]
+    #[arg(short, long, global = true)]
     quiet: bool,
 }
 
@@ -57,11 +59,12 @@ pub fn main() -> std::process::ExitCode {
         }
     };
     crate::net::install_crypto_provider();
-    let exit = match arguments.command {
-        Subcommands::Run(common) => run::run(&common),
-        Subcommands::Once(once) => once::once(&once),
-        Subcommands::Check(check) => check::check(&check),
-        Subcommands::Explain(explain) => explain::explain(&explain),
+    let common = &arguments.common;
+    let exit = match &arguments.command {
+        Subcommands::Run => run::run(common),
+        Subcommands::Once(arguments) => once::once(arguments, common),
+        Subcommands::Check(arguments) => check::check(arguments, common),
+        Subcommands::Explain(arguments) => explain::explain(arguments, common),
     };
     exit.into()
 }

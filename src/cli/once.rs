@@ -5,7 +5,7 @@ use super::run::open_failed;
 use super::{Common, runtime};
 use crate::collect::Stop;
 use crate::collect::task::{Session, Worker};
-use crate::config::{Collector, Loaded};
+use crate::config::{Collector, Loaded, LogLevel};
 use crate::observe::Counters;
 use crate::service::{Command, Installation, signals};
 use clap::Args;
@@ -21,19 +21,19 @@ const PROGRESS_TICK: Duration = Duration::from_millis(100);
 pub(super) struct Once {
     /// Only these collectors, also disabled ones; all enabled ones by default.
     names: Vec<String>,
-    #[command(flatten)]
-    common: Common,
 }
 
-pub(super) fn once(arguments: &Once) -> Exit {
-    try_once(arguments).unwrap_or_else(|exit| exit)
+pub(super) fn once(arguments: &Once, common: &Common) -> Exit {
+    try_once(arguments, common).unwrap_or_else(|exit| exit)
 }
 
-fn try_once(arguments: &Once) -> Result<Exit, Exit> {
-    let common = &arguments.common;
+fn try_once(arguments: &Once, common: &Common) -> Result<Exit, Exit> {
     let loaded = common.load()?;
     let collectors = chosen(&loaded, &arguments.names)?;
-    common.start_logging(loaded.config.log_level);
+    // On a terminal the progress bar tells how it goes; each message's line would run through it. `-v` shows them all the same.
+    let level =
+        if std::io::stderr().is_terminal() && common.verbose == 0 { LogLevel::Warn.min(loaded.config.log_level) } else { loaded.config.log_level };
+    common.start_logging(level);
     let runtime = runtime()?;
     let results = runtime.block_on(async {
         let stop = Stop::new();

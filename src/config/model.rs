@@ -40,8 +40,8 @@ pub struct Service {
     pub spool_above: u64,
 }
 
-/// `log.level`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// `log.level`, the most silent first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
     /// What needs the operator.
     Error,
