@@ -3,9 +3,12 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use support::maildir::field;
 use support::process::{Daemon, PASSWORD_VARIABLE, Signal};
@@ -297,6 +300,88 @@ fn f56_sigterm_while_the_source_hangs() {
         daemon.signal(Signal::TERM);
         let finished = daemon.wait(SOON);
         assert!([Some(0), Some(75)].contains(&finished.status.code()), "{}\n{}", finished.status, finished.stderr);
+    }
+}
+
+/// A server that falls silent after so many octets, in any state of the dialogue: the stop ends in time, and the books balance.
+#[test]
+fn f56_sigterm_while_the_source_hangs_somewhere() {
+    for protocol in [CollectorYaml::imap as fn(&Dovecot, &str) -> CollectorYaml, CollectorYaml::pop3] {
+        let (server, sink) = (Dovecot::start(), Sink::lmtp());
+        let (mut allowed, mut hung, mut user) = (30, 0, 0);
+        loop {
+            let name = format!("box{user}");
+            user += 1;
+            (0..3).for_each(|n| server.put(&name, &letter(n)));
+            sink.clear();
+            let direct = protocol(&server, &name).after("delete").forward_to("anna@example.org");
+            let is_imap = direct.to_string().contains("protocol: imap");
+            let proxy = Silent::start(if is_imap { server.imap() } else { server.pop3() }, allowed);
+            // State hangs on protocol, host and login, not on the port: the next pass goes straight to the server.
+            let port = format!("port: {}", if is_imap { server.imap() } else { server.pop3() });
+            let text = grace(&config(&sink.delivery(), &[direct]), "500ms");
+            let program = Mailgather::new(&text.replace(&port, &format!("port: {}", proxy.port)));
+            let daemon = program.run();
+            eventually("the server falls silent or the pass ends", SOON, || proxy.is_silent() || daemon.count_log("session_finished") > 0);
+            let ended = daemon.count_log("session_finished") > 0;
+            daemon.signal(Signal::TERM);
+            let finished = daemon.wait(SOON);
+            assert!([Some(0), Some(75)].contains(&finished.status.code()), "{allowed}: {}\n{}", finished.status, finished.stderr);
+            assert!(server.count(&name) + sink.count() >= 3, "{allowed}: what is gone from the source has arrived");
+            program.configure(&text);
+            program.once(&[]).expect_success();
+            assert_each_once(&sink, 3);
+            assert_eq!(server.count(&name), 0, "{allowed}");
+            if ended {
+                break;
+            }
+            hung += 1;
+            allowed += 149;
+        }
+        assert!(hung > 3, "{hung} times");
+    }
+}
+
+/// A proxy that passes on so many octets from the server and then nothing, with the connection open.
+struct Silent {
+    port: u16,
+    silent: Arc<AtomicBool>,
+}
+
+impl Silent {
+    fn start(to: u16, allowed: usize) -> Silent {
+        let (listener, port) = mute();
+        let silent = Arc::new(AtomicBool::new(false));
+        let flag = silent.clone();
+        std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().unwrap();
+            let mut server = TcpStream::connect(("127.0.0.1", to)).unwrap();
+            let (mut from_client, mut to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut from_client, &mut to_server);
+                let _ = to_server.shutdown(std::net::Shutdown::Both);
+            });
+            let (mut left, mut buffer) = (allowed, [0; 4096]);
+            while let Some(n) = server.read(&mut buffer).ok().filter(|&n| n > 0) {
+                let pass = n.min(left);
+                left -= pass;
+                if client.write_all(&buffer[..pass]).is_err() {
+                    return;
+                }
+                flag.fetch_or(left == 0, Ordering::SeqCst);
+            }
+            // The server may close; the client is not told, as long as it was to be kept waiting.
+            if left > 0 {
+                let _ = client.shutdown(std::net::Shutdown::Both);
+            } else {
+                let _ = std::io::copy(&mut client, &mut std::io::sink());
+            }
+        });
+        Silent { port, silent }
+    }
+
+    fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::SeqCst)
     }
 }
 

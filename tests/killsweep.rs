@@ -306,7 +306,7 @@ fn errors(target: Target, call: &str, error: &str) {
     let mut sweep = Sweep::new(CollectorYaml::imap, target);
     sweep.all(call, &format!("error={error}"));
     println!("{:?}", sweep.met);
-    assert!(sweep.met.faults > 5, "{:?}", sweep.met);
+    assert!(sweep.met.faults > 2, "{:?}", sweep.met);
 }
 
 #[test]
@@ -331,7 +331,7 @@ fn full_disk(target: Target) {
     let mut sweep = Sweep::new(CollectorYaml::imap, target);
     let (mut failed, mut partly) = (0, 0);
     // In blocks of 512 octets; the ledger's files get by with some hundred, the large letter needs 370.
-    for blocks in [0, 1, 8, 16, 40, 80, 120, 160, 200, 240, 280, 320, 360, 400, 800] {
+    for blocks in [0, 1, 8, 16, 40, 80, 120, 160, 200, 220, 240, 260, 280, 300, 320, 340, 360, 400, 800] {
         sweep.prepare();
         let what = format!("files of {blocks} blocks at most");
         let plain = sweep.program.command("once", &["--quiet"]);
