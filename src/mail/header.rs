@@ -86,8 +86,9 @@ impl HeaderBlock {
                 }
                 let name_end = at + line[..colon].trim_ascii_end().len();
                 fields.push(Field { name: at..name_end, value: at + colon + 1..at + len - 2, whole: at..at + len });
-            } else if first_line && !is_mbox_from(line) && !continues {
-                // The message starts with something that is no header: it has none.
+            } else if (first_line && !is_mbox_from(line)) || (continues && fields.is_empty()) {
+                // The message starts with something that is no header: it has none. A folded line without a field to belong to would become
+                // part of the last trace field on top, and so spoil our loop marker.
                 break at;
             }
             first_line = false;
@@ -204,6 +205,10 @@ mod tests {
         let b = block("just some text\r\nA: not a header\r\n");
         assert!(b.fields().is_empty());
         assert_eq!(b.body_start(), 0);
+        let b = block(" folded\r\nA: 1\r\n");
+        assert_eq!((b.fields().len(), b.body_start()), (0, 0));
+        let b = block("From x@y Mon\r\n folded\r\nA: 1\r\n");
+        assert_eq!((b.fields().len(), b.body_start()), (0, 14));
         let b = block("A: 1\r\n");
         assert_eq!((names(&b), b.body_start()), (vec!["A"], 6));
         let b = block("\r\nbody\r\n");
