@@ -14,6 +14,7 @@ pub mod maildir;
 pub mod ports;
 pub mod postfix;
 pub mod process;
+pub mod raw_imap;
 pub mod sink;
 pub mod strace;
 
@@ -21,6 +22,7 @@ pub use dovecot::Dovecot;
 pub use maildir::{Boxes, Maildir};
 pub use postfix::Postfix;
 pub use process::{CollectorYaml, Mailgather, config};
+pub use raw_imap::RawImap;
 pub use sink::Sink;
 
 use std::time::{Duration, Instant};
