@@ -1,10 +1,11 @@
 //! IMAP against a scripted peer: each way in which a step can fail, and a stream that is cut at every octet.
 
+use mailgather::config::secret::SecretReader;
 use mailgather::config::{AuthMethod, Protocol, SecretSource, Server, Tls, TlsMode};
 use mailgather::mail::{CollectorId, Content, FolderName, KnownUids, RemoteUid, Secret};
 use mailgather::net::Channel;
 use mailgather::source::imap::ImapSource;
-use mailgather::source::{Disposal, Disposed, Fetched, Listing, Password, SourceError, SourceErrorKind, Want, Wanted};
+use mailgather::source::{Disposal, Disposed, Fetched, Listing, SourceError, SourceErrorKind, Want, Wanted};
 use mailgather::spool::Spool;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -116,7 +117,7 @@ async fn play(play: Play, greeting: &str, answer: impl Fn(&str) -> String + Send
     let spool = Spool::new(dir.path(), 1 << 16, 1 << 20).unwrap();
     let read = Arc::new(AtomicBool::new(false));
     let noted = read.clone();
-    let password: Password = Arc::new(move || {
+    let password: SecretReader = Arc::new(move || {
         noted.store(true, Ordering::Relaxed);
         Box::pin(async { Ok(Secret::new("hunter2".into())) })
     });

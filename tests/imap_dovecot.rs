@@ -2,10 +2,11 @@
 
 mod support;
 
+use mailgather::config::secret::SecretReader;
 use mailgather::config::{AuthMethod, Protocol, SecretSource, Server, Tls, TlsMode};
 use mailgather::mail::{CollectorId, FolderName, KnownUids, RemoteUid, Secret};
 use mailgather::source::imap::ImapSource;
-use mailgather::source::{Disposal, Disposed, Fetched, Password, Session, Source, SourceErrorKind, Want, Wanted};
+use mailgather::source::{Disposal, Disposed, Fetched, Session, Source, SourceErrorKind, Want, Wanted};
 use mailgather::spool::Spool;
 use std::fs;
 use std::sync::Arc;
@@ -56,7 +57,7 @@ impl Mailbox {
             idle_timeout: Some(Duration::from_secs(20)),
         };
         let spool = Spool::new(&self.folder.path().join("spool"), 256 * 1024, 4 * 1024 * 1024).unwrap();
-        let password: Password = Arc::new(move || Box::pin(async move { Ok(Secret::new(password.into())) }));
+        let password: SecretReader = Arc::new(move || Box::pin(async move { Ok(Secret::new(password.into())) }));
         ImapSource::new(server, password, spool, CollectorId::new("c").unwrap(), max_message_size)
     }
 

@@ -1,10 +1,11 @@
 //! Scripted POP3 servers: each way in which a step can fail.
 
+use mailgather::config::secret::SecretReader;
 use mailgather::config::{AuthMethod, Protocol, SecretSource, Server, Tls, TlsMode};
 use mailgather::mail::{CollectorId, Content, Epoch, FolderName, KnownUids, RemoteUid, Secret};
 use mailgather::net::Channel;
 use mailgather::source::pop3::Pop3Source;
-use mailgather::source::{Disposal, Disposed, Fetched, Password, Session, Source, SourceError, SourceErrorKind as Kind, Want, Wanted};
+use mailgather::source::{Disposal, Disposed, Fetched, Session, Source, SourceError, SourceErrorKind as Kind, Want, Wanted};
 use mailgather::spool::Spool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -146,7 +147,7 @@ fn source_of(server: Server, max_message_size: Option<u64>) -> Pop3Source {
     // The spool's folder is made anew for each source and only ever holds unlinked files.
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::new(dir.path(), 1 << 20, 64 << 20).unwrap();
-    let password: Password = Arc::new(|| Box::pin(async { Ok(Secret::new("pw-u1".into())) }));
+    let password: SecretReader = Arc::new(|| Box::pin(async { Ok(Secret::new("pw-u1".into())) }));
     Pop3Source::new(server, password, spool, CollectorId::new("c").unwrap(), max_message_size)
 }
 

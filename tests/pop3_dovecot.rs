@@ -2,10 +2,11 @@
 
 mod support;
 
+use mailgather::config::secret::SecretReader;
 use mailgather::config::{AuthMethod, Protocol, SecretSource, Server, Tls, TlsMode};
 use mailgather::mail::{Canonical, CollectorId, Content, FolderName, KnownUids, RemoteUid, Secret};
 use mailgather::source::pop3::Pop3Source;
-use mailgather::source::{Disposal, Fetched, Password, Source, SourceErrorKind, Want, Wanted};
+use mailgather::source::{Disposal, Fetched, Source, SourceErrorKind, Want, Wanted};
 use mailgather::spool::Spool;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +34,7 @@ fn server(dovecot: &Dovecot, mode: TlsMode, auth: AuthMethod) -> Server {
 fn source_of(server: Server, password: &'static str) -> Pop3Source {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::new(dir.path(), 1 << 20, 64 << 20).unwrap();
-    let read: Password = Arc::new(move || Box::pin(async move { Ok(Secret::new(password.into())) }));
+    let read: SecretReader = Arc::new(move || Box::pin(async move { Ok(Secret::new(password.into())) }));
     Pop3Source::new(server, read, spool, CollectorId::new("c").unwrap(), None)
 }
 

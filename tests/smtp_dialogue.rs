@@ -4,9 +4,10 @@ mod deliver_kit;
 mod smtp_peer;
 
 use deliver_kit::{delivery, envelope, local, message, no_password, relay, word, words};
+use mailgather::config::secret::SecretReader;
 use mailgather::config::{Endpoint, Relay, RelayAuth, SecretSource, Tls, TlsMode};
 use mailgather::deliver::Destination;
-use mailgather::deliver::smtp::{Limits, PasswordReader, SmtpDestination};
+use mailgather::deliver::smtp::{Limits, SmtpDestination};
 use mailgather::mail::*;
 use mailgather::proto::smtp::Protocol;
 use smtp_peer::{Act, Server, Step, say};
@@ -600,7 +601,7 @@ fn starttls(port: u16, ca_folder: &Path) -> Relay {
     relay
 }
 
-fn password() -> PasswordReader {
+fn password() -> SecretReader {
     Arc::new(|| Box::pin(async { Ok(Secret::new("tanstaaftanstaaf".into())) }))
 }
 

@@ -6,10 +6,12 @@
 use super::SecretSource;
 use super::error::harmless;
 use crate::mail::Secret;
+use futures_util::future::BoxFuture;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -83,6 +85,18 @@ pub enum SecretError {
     /// It cannot be sent.
     #[error("the secret is not UTF-8 text")]
     NotText,
+}
+
+/// Reads a secret anew each time it is called, so that a changed one needs no reload. The error says in words why there is none, without it.
+pub type SecretReader = Arc<dyn Fn() -> BoxFuture<'static, Result<Secret, String>> + Send + Sync>;
+
+/// A reader of this source.
+pub fn reader(source: &SecretSource) -> SecretReader {
+    let source = source.clone();
+    Arc::new(move || {
+        let source = source.clone();
+        Box::pin(async move { read(&source).await.map_err(|error| error.to_string()) })
+    })
 }
 
 /// Reads a secret.

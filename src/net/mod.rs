@@ -7,3 +7,8 @@ mod tls;
 pub use channel::Channel;
 pub use dial::{DialError, DialErrorKind, tcp, unix};
 pub use tls::{TlsClient, install_crypto_provider};
+
+/// This host's name, for EHLO and trace fields.
+pub fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

@@ -3,15 +3,17 @@
 use crate::collect::Limits;
 use crate::collect::route::Router;
 use crate::collect::task::Worker;
+use crate::config::secret::{self, SecretReader};
 use crate::config::{self, Collector, Config, Delivery, Protocol, RecipientMode, Target};
 use crate::deliver::smtp::SmtpDestination;
 use crate::deliver::{self, Destination};
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{Instance, Ledger, LedgerError};
 use crate::mail::Address;
+use crate::net;
 use crate::observe::Counters;
 use crate::proto;
-use crate::source::{self, Password, Source};
+use crate::source::{self, Source};
 use crate::spool::{Spool, SpoolError};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
@@ -78,7 +80,7 @@ impl Installation {
             ledger: Arc::new(ledger),
             instance,
             spool: Spool::new(&dir.join("spool"), service.spool_above, service.memory)?,
-            hostname: hostname(),
+            hostname: net::hostname(),
             limits: Arc::new(Limits::new(service.max_sessions, service.max_sessions_per_host)),
             destinations: Mutex::default(),
             _lock: lock,
@@ -100,7 +102,7 @@ impl Installation {
 
     fn source(&self, collector: &Collector) -> Box<dyn Source> {
         let (server, spool, id) = (collector.server.clone(), self.spool.clone(), collector.id.clone());
-        let password = password(&server.password);
+        let password = secret::reader(&server.password);
         match server.protocol {
             Protocol::Imap => Box::new(source::imap::ImapSource::new(server, password, spool, id, collector.max_message_size)),
             Protocol::Pop3 => Box::new(source::pop3::Pop3Source::new(server, password, spool, id, collector.max_message_size)),
@@ -122,9 +124,9 @@ impl Installation {
         if let Some(destination) = same.and_then(|shared| shared.destination.upgrade()) {
             return destination;
         }
-        let no_password = || -> Password { Arc::new(|| Box::pin(async { Err("this relay has no login".to_owned()) })) };
+        let no_password = || -> SecretReader { Arc::new(|| Box::pin(async { Err("this relay has no login".to_owned()) })) };
         let relay = |relay: &config::Relay, protocol| {
-            let password = relay.auth.as_ref().map_or_else(no_password, |auth| password(&auth.password));
+            let password = relay.auth.as_ref().map_or_else(no_password, |auth| secret::reader(&auth.password));
             Arc::new(SmtpDestination::new(relay.clone(), protocol, delivery, password))
         };
         let destination: Arc<dyn Destination> = match &delivery.target {
@@ -137,18 +139,4 @@ impl Installation {
         destinations.push(Shared { delivery: Arc::clone(delivery), always_create, destination: Arc::downgrade(&destination) });
         destination
     }
-}
-
-/// Reads the secret anew each time, so that a changed one needs no reload.
-fn password(source: &config::SecretSource) -> Password {
-    let source = source.clone();
-    Arc::new(move || {
-        let source = source.clone();
-        Box::pin(async move { config::secret::read(&source).await.map_err(|error| error.to_string()) })
-    })
-}
-
-/// This host's name, for EHLO and trace fields.
-fn hostname() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

@@ -9,11 +9,9 @@
 
 pub mod error;
 pub mod imap;
-pub mod password;
 pub mod pop3;
 
 pub use error::{Retry, SourceError, SourceErrorKind};
-pub use password::Password;
 
 use crate::mail::{Epoch, FolderName, KnownUids, Message, Present, RemoteUid};
 use async_trait::async_trait;

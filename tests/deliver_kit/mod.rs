@@ -3,8 +3,8 @@
 #![allow(dead_code)] // Each test binary uses a part of it.
 
 use bytes::Bytes;
+use mailgather::config::secret::SecretReader;
 use mailgather::config::{Delivery, Endpoint, Relay, Target, Tls, TlsMode};
-use mailgather::deliver::smtp::PasswordReader;
 use mailgather::mail::*;
 use std::sync::Arc;
 
@@ -75,6 +75,6 @@ pub fn delivery() -> Delivery {
     }
 }
 
-pub fn no_password() -> PasswordReader {
+pub fn no_password() -> SecretReader {
     Arc::new(|| Box::pin(async { Err("no password here".to_owned()) }))
 }

@@ -1,7 +1,8 @@
 //! One connection to an SMTP or LMTP server: dialled, greeted, secured, logged in; then commands out and replies in.
 
+use super::Login;
 use super::limits::Limits;
-use super::{Login, PasswordReader};
+use crate::config::secret::SecretReader;
 use crate::config::{Endpoint, Relay, TlsMode};
 use crate::mail::outcome::harmless;
 use crate::mail::{Blame, Diagnosis, Reply, Stage};
@@ -77,7 +78,7 @@ impl Connection {
         protocol: Protocol,
         limits: Limits,
         tls: Option<&TlsClient>,
-        password: &PasswordReader,
+        password: &SecretReader,
     ) -> Result<Self, Diagnosis> {
         let host = match &relay.endpoint {
             Endpoint::Tcp { host, .. } => host.as_str(),
@@ -107,7 +108,7 @@ impl Connection {
         };
         let greeting = connection.reply(limits.greeting).await.map_err(|e| failed(Stage::Greeting, e))?.reply;
         connection.expect(Stage::Greeting, greeting)?;
-        let name = relay.hello.clone().unwrap_or_else(host_name);
+        let name = relay.hello.clone().unwrap_or_else(crate::net::hostname);
         connection.hello(&name).await?;
         if relay.tls.mode == TlsMode::StartTls {
             connection = connection.start_tls(tls, host).await?;
@@ -331,11 +332,6 @@ fn lost(error: &io::Error) -> Broken {
         }
         _ => Broken::Io(error.to_string()),
     }
-}
-
-/// The host's own name, as it calls itself.
-fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Runs `close` without anybody waiting for it.

@@ -14,13 +14,14 @@ mod transaction;
 use self::connection::{Connection, failed, in_background};
 use self::transaction::{Mail, Report};
 use super::Destination;
+use crate::config::secret::SecretReader;
 use crate::config::{Delivery, Endpoint, Relay, TlsMode};
-use crate::mail::{Blame, Diagnosis, Envelope, Message, Outcome, Secret, Stage};
+use crate::mail::{Blame, Diagnosis, Envelope, Message, Outcome, Stage};
 use crate::net::TlsClient;
 use crate::proto::smtp::{Extensions, Protocol};
 use crate::spool::reader::Outgoing;
 use async_trait::async_trait;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::join_all;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::{OnceCell, Semaphore};
@@ -31,12 +32,9 @@ pub use limits::Limits;
 /// Most recipients of one transaction, whatever is configured.
 const RECIPIENTS_MAX: usize = 1000;
 
-/// Reads the password of a relay host, at each login. The error is a text for people, without the secret.
-pub type PasswordReader = Arc<dyn Fn() -> BoxFuture<'static, Result<Secret, String>> + Send + Sync>;
-
 struct Login<'a> {
     username: &'a str,
-    password: &'a PasswordReader,
+    password: &'a SecretReader,
 }
 
 /// An SMTP or LMTP server to deliver to.
@@ -48,7 +46,7 @@ struct Pool {
     relay: Relay,
     protocol: Protocol,
     limits: Limits,
-    password: PasswordReader,
+    password: SecretReader,
     max_recipients: usize,
     max_messages_per_connection: usize,
     permits: Semaphore,
@@ -68,12 +66,12 @@ struct PoolState {
 
 impl SmtpDestination {
     /// A destination without any connection yet. `password` is asked only if the relay has a login.
-    pub fn new(relay: Relay, protocol: Protocol, delivery: &Delivery, password: PasswordReader) -> Self {
+    pub fn new(relay: Relay, protocol: Protocol, delivery: &Delivery, password: SecretReader) -> Self {
         Self::with_limits(relay, protocol, delivery, password, Limits::DEFAULT)
     }
 
     /// The same with other time limits, for tests that cannot wait.
-    pub fn with_limits(relay: Relay, protocol: Protocol, delivery: &Delivery, password: PasswordReader, limits: Limits) -> Self {
+    pub fn with_limits(relay: Relay, protocol: Protocol, delivery: &Delivery, password: SecretReader, limits: Limits) -> Self {
         let pool = Pool {
             relay,
             protocol,

@@ -1,8 +1,9 @@
 //! What we say to a server (RFC 9051 §6). A [`Wire`] knows where a synchronising literal has to wait. Whatever a string holds, it stays inside
 //! its quotes or its literal: nothing from outside can add a command.
 
-use super::{Capabilities, base64, utf7};
+use super::{Capabilities, utf7};
 use crate::mail::{FolderName, Secret, UidSet};
+use crate::proto::sasl;
 
 /// Longest set of UIDs in one command: some servers cut lines at 8192 octets (RFC 7162 §4).
 const SET_OCTETS_MAX: usize = 7900;
@@ -116,9 +117,7 @@ impl Command<'_> {
                 writer.string(password.expose())?;
             }
             Command::AuthenticatePlain { username, password, initial } => {
-                if username.contains('\0') || password.expose().contains('\0') {
-                    return Err(UnwritableCommand);
-                }
+                let response = sasl::plain(username, password).ok_or(UnwritableCommand)?;
                 writer.text("AUTHENTICATE PLAIN");
                 if *initial {
                     writer.text(" ");
@@ -126,8 +125,7 @@ impl Command<'_> {
                     writer.text("\r\n");
                     writer.parts.push(Vec::new());
                 }
-                // No authorization identity (RFC 4616 §2).
-                base64::encode(format!("\0{username}\0{}", password.expose()).as_bytes(), true, writer.last());
+                writer.text(response.expose());
             }
             Command::Select(folder) if folder.as_str().eq_ignore_ascii_case("INBOX") => writer.text("SELECT INBOX"),
             Command::Select(folder) => {

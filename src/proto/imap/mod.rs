@@ -8,7 +8,6 @@
 //! Reading is tolerant: what we do not know is skipped, never an error. What could make us believe that mail is gone or complete when it is
 //! not (SEARCH results, literals) is read strictly.
 
-mod base64;
 mod command;
 mod framer;
 mod response;

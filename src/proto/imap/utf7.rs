@@ -1,6 +1,7 @@
 //! Folder names as RFC 3501 §5.1.3 wants them: printable ASCII as it is, `&` as `&-`, everything else as UTF-16 in a base 64 of its own.
 
-use super::base64;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 /// The modified UTF-7 form of a folder name: printable ASCII only, whatever the name holds.
 pub fn encode(name: &str) -> String {
@@ -28,10 +29,8 @@ fn end_wide(wide: &mut Vec<u8>, out: &mut Vec<u8>) {
         return;
     }
     out.push(b'&');
-    let start = out.len();
-    base64::encode(wide, false, out);
     // "," stands for "/", which is a hierarchy separator.
-    out[start..].iter_mut().filter(|octet| **octet == b'/').for_each(|octet| *octet = b',');
+    out.extend(STANDARD_NO_PAD.encode(&*wide).bytes().map(|octet| if octet == b'/' { b',' } else { octet }));
     out.push(b'-');
     wide.clear();
 }

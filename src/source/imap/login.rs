@@ -1,11 +1,12 @@
 //! From the greeting to the login: the part in which nothing may be believed and nothing secret said too early.
 
 use super::connection::{Connection, Input, Tag};
+use crate::config::secret::SecretReader;
 use crate::config::{AuthMethod, Server};
 use crate::mail::FolderName;
 use crate::net::Channel;
 use crate::proto::imap::{Command, State};
-use crate::source::{Password, SourceError, SourceErrorKind};
+use crate::source::{SourceError, SourceErrorKind};
 
 /// Reads the greeting; true if it says that we are logged in already.
 pub(super) async fn greeting(connection: &mut Connection) -> Result<bool, SourceError> {
@@ -43,7 +44,7 @@ pub(super) async fn start_tls(mut connection: Connection, preauth: bool) -> Resu
 pub(super) async fn log_in(
     connection: &mut Connection,
     server: &Server,
-    password: &Password,
+    password: &SecretReader,
     preauth: bool,
     select: bool,
 ) -> Result<Option<Tag>, SourceError> {

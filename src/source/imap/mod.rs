@@ -7,7 +7,8 @@ mod login;
 mod refusal;
 mod session;
 
-use super::{Password, Session, Source, SourceError, SourceErrorKind};
+use super::{Session, Source, SourceError, SourceErrorKind};
+use crate::config::secret::SecretReader;
 use crate::config::{Server, TlsMode};
 use crate::mail::{CollectorId, MailboxId};
 use crate::net::{self, Channel, DialError, DialErrorKind, TlsClient};
@@ -27,7 +28,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(600);
 /// A mailbox on an IMAP server.
 pub struct ImapSource {
     server: Server,
-    password: Password,
+    password: SecretReader,
     pub(self) shared: Arc<Shared>,
 }
 
@@ -44,7 +45,7 @@ struct Shared {
 impl ImapSource {
     /// A source that reads its password by `password` at each login, and spools messages to `spool`. Messages above `max_message_size`
     /// octets are not taken.
-    pub fn new(server: Server, password: Password, spool: Spool, collector: CollectorId, max_message_size: Option<u64>) -> Self {
+    pub fn new(server: Server, password: SecretReader, spool: Spool, collector: CollectorId, max_message_size: Option<u64>) -> Self {
         let mailbox = Arc::new(server.mailbox());
         let shared = Shared { spool, collector, mailbox, max_message_size, select_with_login: AtomicBool::new(true) };
         ImapSource { server, password, shared: Arc::new(shared) }

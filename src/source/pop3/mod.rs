@@ -19,7 +19,8 @@ mod roster;
 mod session;
 mod wire;
 
-use super::{Password, Session, Source, SourceError, SourceErrorKind};
+use super::{Session, Source, SourceError, SourceErrorKind};
+use crate::config::secret::SecretReader;
 use crate::config::{Server, TlsMode};
 use crate::mail::{CollectorId, MailboxId};
 use crate::net::{self, Channel, DialError, DialErrorKind, TlsClient};
@@ -43,7 +44,7 @@ pub struct Pop3Source {
     spool: Spool,
     collector: CollectorId,
     max_message_size: Option<u64>,
-    password: Password,
+    password: SecretReader,
     peer: String,
     tls: OnceCell<TlsClient>,
     quirks: Arc<Quirks>,
@@ -80,7 +81,7 @@ impl Streak {
 
 impl Pop3Source {
     /// A mailbox on `server`. Messages above `max_message_size` octets are read and thrown away.
-    pub fn new(server: Server, password: Password, spool: Spool, collector: CollectorId, max_message_size: Option<u64>) -> Self {
+    pub fn new(server: Server, password: SecretReader, spool: Spool, collector: CollectorId, max_message_size: Option<u64>) -> Self {
         let peer = format!("{}:{}", server.host, server.port);
         let mailbox = Arc::new(server.mailbox());
         let (tls, quirks) = (OnceCell::new(), Arc::default());
