@@ -17,7 +17,7 @@ use crate::config::{After, Collector};
 use crate::deliver::Destination;
 use crate::ledger::state::Due;
 use crate::ledger::{Entry, Finished, Ledger, LedgerError, Pending, Place, Progress, State};
-use crate::mail::{FolderName, Present, RemoteUid};
+use crate::mail::{FolderName, MessageKey, Present, RemoteUid};
 use crate::observe::{Counters, maillog};
 use crate::source::{Disposed, Fetched, Listed, Listing, Retry, Selected, Session, Source, SourceError, Wanted};
 use futures_util::future::BoxFuture;
@@ -394,13 +394,26 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// The key of a message that was never fetched, for the log.
+    fn key(&self, uid: &RemoteUid) -> MessageKey {
+        let collector = self.pass.collector;
+        MessageKey {
+            collector: collector.id.clone(),
+            mailbox: Arc::new(collector.server.mailbox()),
+            folder: FolderName::inbox(),
+            epoch: self.selected.epoch,
+            uid: uid.clone(),
+            generation: 0,
+        }
+    }
+
     fn too_large(&self, uid: &RemoteUid, octets: u64) -> Entry {
-        maillog::skipped(&self.pass.collector.id, uid, &format!("{octets} octets are more than max_message_size"));
+        maillog::skipped(&self.key(uid), &format!("{octets} octets are more than max_message_size"));
         Entry { uid: uid.clone(), state: State::Skipped { octets }, fingerprint: None }
     }
 
     fn unfetched(&self, uid: &RemoteUid, reason: &str) -> Entry {
-        maillog::unfetched(&self.pass.collector.id, uid, reason);
+        maillog::unfetched(&self.key(uid), reason);
         let before = match self.progress.exceptions.get(uid) {
             Some(State::Pending(pending)) => pending.clone(),
             _ => Pending::default(),

@@ -1,7 +1,7 @@
 //! The mail log: one function per thing that happens to mail, each with fixed fields. `grep` for a message's key follows it from its server
 //! to its mailbox; `id` is in the message itself (X-Mailgather-Id).
 
-use crate::mail::{CollectorId, MessageKey, Recipient, RemoteUid, Reply};
+use crate::mail::{CollectorId, MessageKey, Recipient, Reply};
 use std::time::Duration;
 use tracing::{debug, error, info, warn};
 
@@ -37,13 +37,13 @@ pub fn known_by_fingerprint(key: &MessageKey) {
 }
 
 /// It was not fetched.
-pub fn skipped(collector: &CollectorId, uid: &RemoteUid, reason: &str) {
-    warn!(event = "message_skipped", collector = %collector, uid = %uid, reason);
+pub fn skipped(key: &MessageKey, reason: &str) {
+    warn!(event = "message_skipped", collector = %key.collector, key = %key, id = %key.trace_id(), reason);
 }
 
 /// It could not be fetched now.
-pub fn unfetched(collector: &CollectorId, uid: &RemoteUid, reason: &str) {
-    warn!(event = "message_not_fetched", collector = %collector, uid = %uid, reason, next = "tried again later");
+pub fn unfetched(key: &MessageKey, reason: &str) {
+    warn!(event = "message_not_fetched", collector = %key.collector, key = %key, id = %key.trace_id(), reason, next = "tried again later");
 }
 
 /// Copies at the source were disposed of.
