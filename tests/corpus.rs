@@ -168,6 +168,26 @@ fn an_empty_body_of_unknown_size_is_not_taken_for_a_message() {
 }
 
 #[test]
+fn what_people_get_reaches_each_of_them_unchanged() {
+    const USERS: usize = 5;
+    for protocol in [CollectorYaml::imap, CollectorYaml::pop3] {
+        let to: Vec<String> = (0..USERS).map(|n| format!("user{n}@example.org")).collect();
+        let server = Dovecot::builder().users(&to.iter().map(String::as_str).chain(["post@example.org"]).collect::<Vec<_>>()).start();
+        let letters = corpus::realistic(40, |i| format!("user{}@pop.example", i % USERS));
+        letters.iter().for_each(|letter| server.put("source", letter));
+        let collector = protocol(&server, "source").after("delete").auto("{map: {pop.example: example.org}}", "post@example.org");
+        let done = Mailgather::new(&config(&lmtp(&server), &[collector])).once(&[]).expect_success();
+        assert!(done.stdout.contains("40 delivered, 40 removed"), "{}", done.stdout);
+        for (n, user) in to.iter().enumerate() {
+            let expected: Vec<Named> =
+                letters.iter().enumerate().filter(|(i, _)| i % USERS == n).map(|(i, letter)| (format!("letter {i}"), letter.clone())).collect();
+            assert_exactly_once(&expected, &server.messages(user));
+        }
+        assert_eq!((server.count("source"), server.count("post@example.org")), (0, 0));
+    }
+}
+
+#[test]
 fn a_folded_first_line_hides_no_loop() {
     // On top of such a message stand our trace fields: the line would become a part of the last one, the loop marker, which then is not ours.
     for first in ["", " folded\r\n", "\tfolded\r\n", "From a@b Sat Nov 21 10:00:00 2026\r\n folded\r\n"] {
