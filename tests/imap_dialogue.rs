@@ -172,7 +172,7 @@ async fn a_whole_pass() {
         "AUTHENTICATE PLAIN AHVzZXIAaHVudGVyMg==",
         "SELECT INBOX",
         "UID SEARCH UID 1:*",
-        "UID FETCH 4,6,9 (UID BODY.PEEK[])",
+        "UID FETCH 4,6,9 (UID RFC822.SIZE BODY.PEEK[])",
         "UID STORE 4,6,9 +FLAGS.SILENT (\\Deleted \\Seen)",
         "UID EXPUNGE 4,6,9",
         "LOGOUT",

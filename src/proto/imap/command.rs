@@ -136,7 +136,7 @@ impl Command<'_> {
             Command::SearchUnseen(set) => writer.text(&format!("UID SEARCH UID {set} UNSEEN")),
             Command::SearchAll => writer.text("UID SEARCH ALL"),
             Command::FetchSizes(set) => writer.text(&format!("UID FETCH {set} (RFC822.SIZE)")),
-            Command::FetchBodies(set) => writer.text(&format!("UID FETCH {set} (UID BODY.PEEK[])")),
+            Command::FetchBodies(set) => writer.text(&format!("UID FETCH {set} (UID RFC822.SIZE BODY.PEEK[])")),
             Command::StoreSeen(set) => writer.text(&format!("UID STORE {set} +FLAGS.SILENT (\\Seen)")),
             Command::StoreDeleted(set) => writer.text(&format!("UID STORE {set} +FLAGS.SILENT (\\Deleted \\Seen)")),
             Command::Expunge(set) => writer.text(&format!("UID EXPUNGE {set}")),

@@ -26,7 +26,7 @@ fn commands() {
         (Command::Select(&folder), "a1 SELECT \"Entw&APw-rfe/\\\"x\\\"\"\r\n"),
         (Command::Search("1:3,9:*"), "a1 UID SEARCH UID 1:3,9:*\r\n"),
         (Command::SearchUnseen("9:*"), "a1 UID SEARCH UID 9:* UNSEEN\r\n"),
-        (Command::FetchBodies("1:3"), "a1 UID FETCH 1:3 (UID BODY.PEEK[])\r\n"),
+        (Command::FetchBodies("1:3"), "a1 UID FETCH 1:3 (UID RFC822.SIZE BODY.PEEK[])\r\n"),
         (Command::FetchSizes("1:3"), "a1 UID FETCH 1:3 (RFC822.SIZE)\r\n"),
         (Command::StoreDeleted("4"), "a1 UID STORE 4 +FLAGS.SILENT (\\Deleted \\Seen)\r\n"),
         (Command::StoreSeen("4"), "a1 UID STORE 4 +FLAGS.SILENT (\\Seen)\r\n"),

@@ -163,7 +163,7 @@ impl ImapSession {
         };
         match sink {
             Sink::Intake(intake) => self.message(wanted, *intake).await.map(Some),
-            Sink::Nowhere if size == 0 => self.empty(wanted).await.map(Some),
+            Sink::Nowhere if size == 0 => self.empty(wanted, fetch.size).await.map(Some),
             Sink::Nowhere => Ok(Some(Fetched::TooLarge { uid: wanted.uid, octets: size })),
         }
     }
@@ -174,7 +174,7 @@ impl ImapSession {
         let Some(wanted) = self.fetching.wanted.remove(&uid) else { return Ok(None) };
         let octets = match body {
             Body::Inline(octets) if !octets.is_empty() => octets,
-            _ => return self.empty(wanted).await.map(Some),
+            _ => return self.empty(wanted, fetch.size).await.map(Some),
         };
         let size = octets.len() as u64;
         if self.too_large(size) {
@@ -186,9 +186,10 @@ impl ImapSession {
     }
 
     /// A message without any octet. Exchange announces messages whose body is not there yet, and whoever took that for the message would
-    /// delete it. So it is one only if the listing said size 0 as well; else it is reported, tried again later, and stands in nobody's way.
-    async fn empty(&mut self, wanted: Wanted) -> Result<Fetched, SourceError> {
-        match wanted.size {
+    /// delete it. So it is one only if RFC822.SIZE, which is asked for with each body, says 0 as well; else it is reported, tried again
+    /// later, and stands in nobody's way.
+    async fn empty(&mut self, wanted: Wanted, size: Option<u64>) -> Result<Fetched, SourceError> {
+        match size.or(wanted.size) {
             Some(0) => {
                 let intake = self.intake(wanted.uid.number().unwrap_or(0), 0).await;
                 self.message(wanted, intake).await
