@@ -51,6 +51,8 @@ struct Met {
     between_data_and_record: usize,
     /// Rounds in which the ledger said that a message is owed its disposal and the source had it still.
     between_record_and_dispose: usize,
+    /// Stops that were asked for and came to their end.
+    orderly_stops: usize,
     /// Second copies.
     duplicates: usize,
 }
@@ -162,16 +164,15 @@ impl Sweep {
 
     /// One sweep of one call: the fault at every k, then a pass without one, then the books.
     fn all(&mut self, call: &str, fault: &str) {
-        let none = BTreeMap::new();
         for k in 1.. {
             assert!(k < K_MAX, "{call} is made without end");
             self.prepare();
             let what = format!("{fault} at {call} number {k}");
-            if strace::once_with_fault(&self.program, call, fault, k).is_none() {
-                assert!(k > 1 || call.contains(','), "the program makes no call {call}");
+            let Some(faulty) = strace::once_with_fault(&self.program, call, fault, k) else {
+                assert!(k > 1, "the program makes no call {call}");
                 self.check_end("no fault", &BTreeMap::new());
                 break;
-            }
+            };
             self.met.faults += 1;
             let (before, owed, source) = (self.counts(), self.owed(), self.at_source());
             // What is gone from the source is at every recipient.
@@ -180,14 +181,18 @@ impl Sweep {
                     assert!(before.contains_key(&(gone, format!("{to}@example.org"))), "{what}: letter {gone} for {to} is lost");
                 }
             }
-            // A stop that was asked for is no crash: it leaves nothing in doubt.
-            let orderly = fault == "signal=TERM";
             let doubtful: BTreeMap<_, _> = before.into_iter().filter(|((letter, _), _)| !owed.contains(letter) && source.contains(letter)).collect();
+            // A stop that was asked for is no crash: it leaves nothing in doubt. Two threads that reach their k-th call are two signals,
+            // which end the program at once; it then prints no summary.
+            if fault == "signal=TERM" && faulty.stdout.contains(" delivered in ") {
+                self.met.orderly_stops += 1;
+                assert!(doubtful.is_empty(), "{what}: an orderly stop left {doubtful:?} in doubt");
+            }
             self.met.between_data_and_record += usize::from(!doubtful.is_empty());
             self.met.between_record_and_dispose += usize::from(owed.iter().any(|letter| source.contains(letter)));
             let finished = self.program.once(&["--quiet"]);
             assert!(finished.status.success(), "{what}: the next pass ends with {}\n{}\n{}", finished.status, finished.stdout, finished.stderr);
-            self.check_end(&what, if orderly { &none } else { &doubtful });
+            self.check_end(&what, &doubtful);
         }
     }
 
@@ -287,7 +292,7 @@ fn terms(protocol: Protocol) {
         sweep.all(call, "signal=TERM");
     }
     println!("{:?}", sweep.met);
-    assert_eq!((sweep.met.between_data_and_record, sweep.met.duplicates), (0, 0), "{:?}", sweep.met);
+    assert!(sweep.met.orderly_stops > 10, "{:?}", sweep.met);
     assert!(sweep.met.between_record_and_dispose > 0, "no stop left a disposal owed: {:?}", sweep.met);
 }
 
