@@ -117,11 +117,16 @@ impl Pass<'_> {
 
     async fn walk(&self, report: &mut PassReport) -> Result<(), PassError> {
         let claim = self.ledger.claim(&self.collector.server.mailbox()).await?;
-        let mut session = self.source.open().await?;
+        let Some(opened) = self.unless_stopped(self.source.open()).await else { return Ok(()) };
+        let mut session = opened?;
         let folder = FolderName::inbox();
-        let selected = match session.select(&folder).await {
-            Ok(selected) => selected,
-            Err(error) => return abandon(session, error.into()).await,
+        let selected = match self.unless_stopped(session.select(&folder)).await {
+            Some(Ok(selected)) => selected,
+            Some(Err(error)) => return abandon(session, error.into()).await,
+            None => {
+                session.abandon().await;
+                return Ok(());
+            }
         };
         let history = plan::history(self.collector.collect);
         let progress = match self.ledger.progress(&claim, &folder, selected.epoch, history).await {
@@ -143,6 +148,17 @@ impl Pass<'_> {
                 Ok(())
             }
             Err(error) => abandon(session, error).await,
+        }
+    }
+}
+
+impl Pass<'_> {
+    /// Waits for the source, but no longer than until the stop: before anything was handed over there is nothing to finish.
+    async fn unless_stopped<T>(&self, waiting: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.stop.requested() => None,
+            done = waiting => Some(done),
         }
     }
 }
@@ -180,7 +196,11 @@ impl<'a> Walk<'a> {
         let limit = collector.max_messages_per_session;
         let mut room = if limit == 0 { usize::MAX } else { limit };
         loop {
-            let listing = session.list(want.clone()).await?;
+            let Some(listing) = self.pass.unless_stopped(session.list(want.clone())).await else {
+                self.outstanding = true;
+                return Ok(());
+            };
+            let listing = listing?;
             self.forget_vanished(&listing).await?;
             let (owed_now, fresh): (Vec<Listed>, Vec<Listed>) = listing.messages.iter().cloned().partition(|message| owed.contains(&message.uid));
             self.dispose_owed(session, owed_now, report).await?;
