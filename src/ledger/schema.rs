@@ -9,7 +9,7 @@ pub(super) const STEPS: &[&str] = &["
     CREATE TABLE instance (one INTEGER PRIMARY KEY CHECK (one = 1), id BLOB NOT NULL, key BLOB NOT NULL) STRICT;
     CREATE TABLE mailbox (
         id INTEGER PRIMARY KEY, protocol TEXT NOT NULL, host TEXT NOT NULL, login TEXT NOT NULL,
-        token INTEGER NOT NULL DEFAULT 0, claimed_at INTEGER NOT NULL DEFAULT 0, UNIQUE (protocol, host, login)) STRICT;
+        claimed_at INTEGER NOT NULL DEFAULT 0, UNIQUE (protocol, host, login)) STRICT;
     CREATE TABLE folder (
         id INTEGER PRIMARY KEY, mailbox INTEGER NOT NULL REFERENCES mailbox, name TEXT NOT NULL, epoch INTEGER NOT NULL,
         watermark INTEGER NOT NULL DEFAULT 0, UNIQUE (mailbox, name, epoch)) STRICT;

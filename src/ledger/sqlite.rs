@@ -8,9 +8,10 @@ use crate::mail::{Epoch, Fingerprint, FolderName, KnownUids, MailboxId, Present,
 use async_trait::async_trait;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -25,6 +26,27 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct SqliteLedger {
     path: PathBuf,
     jobs: mpsc::Sender<Job>,
+    claims: Claims,
+}
+
+/// The newest token of each mailbox. One process holds a state directory (flock), so that claims need not be in the file: a poll that finds
+/// nothing new writes nothing.
+#[derive(Clone, Default)]
+struct Claims(Arc<Mutex<HashMap<i64, i64>>>);
+
+impl Claims {
+    fn take(&self, mailbox: i64) -> Claim {
+        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let token = tokens.entry(mailbox).or_default();
+        *token += 1;
+        Claim { mailbox, token: *token }
+    }
+
+    /// Every write checks that no later pass claimed the mailbox.
+    fn check(&self, claim: Claim) -> Result<(), Failure> {
+        let tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if tokens.get(&claim.mailbox) == Some(&claim.token) { Ok(()) } else { Err(Failure::Fenced) }
+    }
 }
 
 /// One write: applied inside the group's transaction, and told after the commit how that went.
@@ -55,7 +77,7 @@ impl SqliteLedger {
             .name("ledger".into())
             .spawn(move || write_all(&writer_path, &connection, queue))
             .map_err(|error| failed(&error))?;
-        Ok(SqliteLedger { path: path.into(), jobs })
+        Ok(SqliteLedger { path: path.into(), jobs, claims: Claims::default() })
     }
 
     /// Runs `apply` in the next group; resolves when the group is durable.
@@ -132,13 +154,6 @@ fn store_error(path: &Path, error: &dyn std::fmt::Display) -> LedgerError {
     LedgerError::Store { path: path.display().to_string(), text: error.to_string() }
 }
 
-/// Every write checks that no later pass claimed the mailbox.
-fn fence(connection: &Connection, claim: Claim) -> Result<(), Failure> {
-    let token: Option<i64> =
-        connection.prepare_cached("SELECT token FROM mailbox WHERE id = ?1")?.query_row([claim.mailbox], |row| row.get(0)).optional()?;
-    if token == Some(claim.token) { Ok(()) } else { Err(Failure::Fenced) }
-}
-
 #[async_trait]
 impl Ledger for SqliteLedger {
     async fn instance(&self) -> Result<Instance, LedgerError> {
@@ -152,20 +167,29 @@ impl Ledger for SqliteLedger {
 
     async fn claim(&self, mailbox: &MailboxId) -> Result<Claim, LedgerError> {
         let MailboxId { protocol, host, login } = mailbox.clone();
+        let claims = self.claims.clone();
         self.write(move |connection| {
-            let sql = "INSERT INTO mailbox (protocol, host, login, token, claimed_at) VALUES (?1, ?2, ?3, 1, unixepoch())
-                       ON CONFLICT (protocol, host, login) DO UPDATE SET token = token + 1, claimed_at = unixepoch() RETURNING id, token";
-            Ok(connection.query_row(sql, params![protocol, host, login], |row| Ok(Claim { mailbox: row.get(0)?, token: row.get(1)? }))?)
+            let known = "SELECT id FROM mailbox WHERE protocol = ?1 AND host = ?2 AND login = ?3 AND claimed_at > unixepoch() - 86400";
+            let known = connection.prepare_cached(known)?.query_row(params![protocol, host, login], |row| row.get(0)).optional()?;
+            let mailbox = match known {
+                Some(mailbox) => mailbox,
+                None => {
+                    // The day is enough to tell which mailboxes nobody collects any more.
+                    let sql = "INSERT INTO mailbox (protocol, host, login, claimed_at) VALUES (?1, ?2, ?3, unixepoch())
+                               ON CONFLICT (protocol, host, login) DO UPDATE SET claimed_at = unixepoch() RETURNING id";
+                    connection.query_row(sql, params![protocol, host, login], |row| row.get(0))?
+                }
+            };
+            Ok(claims.take(mailbox))
         })
         .await
     }
 
     async fn progress(&self, claim: &Claim, folder: &FolderName, epoch: Epoch, history: History) -> Result<Progress, LedgerError> {
-        let (claim, folder) = (*claim, folder.clone());
+        let (claim, folder, claims) = (*claim, folder.clone(), self.claims.clone());
         self.write(move |connection| {
-            fence(connection, claim)?;
-            let sql = "INSERT INTO folder (mailbox, name, epoch) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET name = name RETURNING id, watermark";
-            let (id, watermark): (i64, u32) = connection.query_row(sql, params![claim.mailbox, folder.as_str(), epoch.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            claims.check(claim)?;
+            let (id, watermark) = folder_row(connection, claim.mailbox, &folder, epoch)?;
             doubt_unfinished_batch(connection, id)?;
             let exceptions = exceptions(connection, id)?;
             let (kept, kept_count) = kept(connection, id, watermark, history)?;
@@ -178,9 +202,9 @@ impl Ledger for SqliteLedger {
     }
 
     async fn begin(&self, place: &Place, batch: &[RemoteUid]) -> Result<(), LedgerError> {
-        let (place, uids) = (*place, encode_batch(batch));
+        let (place, uids, claims) = (*place, encode_batch(batch), self.claims.clone());
         self.write(move |connection| {
-            fence(connection, place.claim)?;
+            claims.check(place.claim)?;
             connection.prepare_cached("INSERT OR REPLACE INTO batch (folder, uids) VALUES (?1, ?2)")?.execute(params![place.folder, uids])?;
             Ok(())
         })
@@ -188,9 +212,9 @@ impl Ledger for SqliteLedger {
     }
 
     async fn record(&self, place: &Place, entry: Entry) -> Result<(), LedgerError> {
-        let place = *place;
+        let (place, claims) = (*place, self.claims.clone());
         self.write(move |connection| {
-            fence(connection, place.claim)?;
+            claims.check(place.claim)?;
             match &entry.state {
                 State::Kept => keep(connection, place.folder, &entry.uid, entry.fingerprint.as_ref()),
                 state => except(connection, place.folder, &entry.uid, state, entry.fingerprint.as_ref()),
@@ -200,9 +224,9 @@ impl Ledger for SqliteLedger {
     }
 
     async fn finish(&self, place: &Place, finished: Finished) -> Result<(), LedgerError> {
-        let place = *place;
+        let (place, claims) = (*place, self.claims.clone());
         self.write(move |connection| {
-            fence(connection, place.claim)?;
+            claims.check(place.claim)?;
             for uid in finished.deleted.iter().chain(&finished.vanished) {
                 connection.prepare_cached("DELETE FROM exception WHERE folder = ?1 AND uid = ?2")?.execute(params![place.folder, Uid(uid)])?;
                 connection.prepare_cached("DELETE FROM kept WHERE folder = ?1 AND uid = ?2")?.execute(params![place.folder, Uid(uid)])?;
@@ -225,9 +249,9 @@ impl Ledger for SqliteLedger {
     }
 
     async fn prune(&self, place: &Place, present: &Present) -> Result<u64, LedgerError> {
-        let (place, present) = (*place, present.clone());
+        let (place, present, claims) = (*place, present.clone(), self.claims.clone());
         self.write(move |connection| {
-            fence(connection, place.claim)?;
+            claims.check(place.claim)?;
             let mut pruned = 0;
             for table in ["kept", "exception"] {
                 let mut gone = Vec::new();
@@ -263,10 +287,22 @@ impl Ledger for SqliteLedger {
     }
 }
 
+/// The folder's id and watermark; made at its first pass.
+fn folder_row(connection: &Connection, mailbox: i64, folder: &FolderName, epoch: Epoch) -> Result<(i64, u32), Failure> {
+    let select = "SELECT id, watermark FROM folder WHERE mailbox = ?1 AND name = ?2 AND epoch = ?3";
+    let of = params![mailbox, folder.as_str(), epoch.0];
+    if let Some(found) = connection.prepare_cached(select)?.query_row(of, |row| Ok((row.get(0)?, row.get(1)?))).optional()? {
+        return Ok(found);
+    }
+    connection.execute("INSERT INTO folder (mailbox, name, epoch) VALUES (?1, ?2, ?3)", of)?;
+    Ok((connection.last_insert_rowid(), 0))
+}
+
 /// Messages of a batch that nobody finished and that have no outcome may have been delivered: they become exceptions in doubt.
 fn doubt_unfinished_batch(connection: &Connection, folder: i64) -> Result<(), Failure> {
     let batch: Option<Vec<u8>> = connection.query_row("SELECT uids FROM batch WHERE folder = ?1", [folder], |row| row.get(0)).optional()?;
-    for uid in batch.map(|octets| decode_batch(&octets)).unwrap_or_default() {
+    let Some(batch) = batch else { return Ok(()) };
+    for uid in decode_batch(&batch) {
         let settled = "SELECT EXISTS (SELECT 1 FROM kept WHERE folder = ?1 AND uid = ?2)";
         if connection.prepare_cached(settled)?.query_row(params![folder, Uid(&uid)], |row| row.get(0))? {
             continue;
