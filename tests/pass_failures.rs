@@ -14,7 +14,9 @@ use mailgather::source::*;
 use mailgather::spool::Spool;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 const MESSAGES: u32 = 5;
 
@@ -68,6 +70,12 @@ struct World {
     target: Mutex<BTreeMap<(String, String), usize>>,
     spool: Spool,
     pop3: bool,
+    /// What a message says in place of its usual text: a server may give a used UIDL to a new message.
+    texts: Mutex<BTreeMap<u32, String>>,
+    /// The server says +OK to QUIT and removes nothing.
+    forgetful: AtomicBool,
+    /// From the first record on, the ledger fails.
+    ledger_breaks: AtomicBool,
 }
 
 impl World {
@@ -155,7 +163,8 @@ impl Session for FakeSession {
         let (collector, epoch) = (CollectorId::new("c").unwrap(), Epoch(if self.world.pop3 { 0 } else { 77 }));
         let key = MessageKey { collector, mailbox: Arc::new(mailbox), folder: FolderName::inbox(), epoch, uid: wanted.uid, generation: 0 };
         let mut intake = self.world.spool.intake(key, None).await;
-        intake.write(format!("Message-ID: <{n}@x>\r\nSubject: {n}\r\n\r\nbody {n}\r\n").as_bytes()).await.unwrap();
+        let id = self.world.texts.lock().unwrap().get(&n).cloned().unwrap_or_else(|| n.to_string());
+        intake.write(format!("Message-ID: <{id}@x>\r\nSubject: {id}\r\n\r\nbody {id}\r\n").as_bytes()).await.unwrap();
         Ok(Some(Fetched::Message(Box::new(intake.finish().await.unwrap()))))
     }
 
@@ -183,7 +192,7 @@ impl Session for FakeSession {
     async fn close(self: Box<Self>) -> Result<Vec<RemoteUid>, SourceError> {
         let world = Arc::clone(&self.world);
         world.apply("close", || {
-            for uid in &self.requested {
+            for uid in self.requested.iter().filter(|_| !world.forgetful.load(Relaxed)) {
                 let n = world.number(uid);
                 world.mailbox.lock().unwrap().remove(&n);
                 world.deleted.lock().unwrap().insert(n);
@@ -260,6 +269,11 @@ impl Ledger for FaultyLedger {
         self.apply("begin", self.inner.begin(place, batch)).await
     }
     async fn record(&self, place: &Place, entry: Entry) -> Result<(), LedgerError> {
+        if self.world.ledger_breaks.load(Relaxed) {
+            // A failing disk answers late: what is delivered meanwhile must be bounded all the same.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            return Err(LedgerError::Store { path: "fake".into(), text: "disk full".into() });
+        }
         self.apply("record", self.inner.record(place, entry)).await
     }
     async fn finish(&self, place: &Place, finished: Finished) -> Result<(), LedgerError> {
@@ -268,8 +282,8 @@ impl Ledger for FaultyLedger {
     async fn prune(&self, place: &Place, present: &Present) -> Result<u64, LedgerError> {
         self.apply("prune", self.inner.prune(place, present)).await
     }
-    async fn seen_before(&self, place: &Place, fingerprint: &Fingerprint) -> Result<bool, LedgerError> {
-        self.apply("seen_before", self.inner.seen_before(place, fingerprint)).await
+    async fn forget_former(&self, place: &Place) -> Result<(), LedgerError> {
+        self.apply("forget_former", self.inner.forget_former(place)).await
     }
 }
 
@@ -292,14 +306,21 @@ struct Run {
 
 impl Run {
     fn new(pop3: bool, collect: &str, after: &str) -> Run {
+        Run::of(MESSAGES, pop3, collect, after)
+    }
+
+    fn of(messages: u32, pop3: bool, collect: &str, after: &str) -> Run {
         let dir = tempfile::tempdir().unwrap();
         let world = Arc::new(World {
             fate: Mutex::default(),
-            mailbox: Mutex::new((1..=MESSAGES).map(|n| (n, BTreeSet::new())).collect()),
+            mailbox: Mutex::new((1..=messages).map(|n| (n, BTreeSet::new())).collect()),
             deleted: Mutex::default(),
             target: Mutex::default(),
             spool: Spool::new(dir.path(), 1 << 20, 1 << 22).unwrap(),
             pop3,
+            texts: Mutex::default(),
+            forgetful: AtomicBool::new(false),
+            ledger_breaks: AtomicBool::new(false),
         });
         let ledger = FaultyLedger { world: Arc::clone(&world), inner: SqliteLedger::open(&dir.path().join("l.db")).unwrap() };
         Run { world, ledger, collector: collector(pop3, collect, after), _dir: dir }
@@ -370,6 +391,54 @@ async fn balance(pop3: bool, collect: &str, after: &str) {
     for kind in ["open", "select", "progress", "list", "begin", "fetch", "next", "deliver", "record", "finish", "close"] {
         assert!(kinds.contains(kind), "no fault struck {kind}");
     }
+}
+
+#[tokio::test]
+async fn a_used_uidl_does_not_delete_the_message_that_has_it_now() {
+    let run = Run::new(true, "new", "delete");
+    // The server takes the last operation of the pass, QUIT, and its answer gets lost.
+    let clean = Run::new(true, "new", "delete");
+    clean.pass().await;
+    let operations = clean.world.fate.lock().unwrap().count;
+    run.world.fate.lock().unwrap().strike = Some((operations, Fault::After));
+    assert!(!run.pass().await && run.world.fate.lock().unwrap().struck == Some("close"));
+    assert!(run.world.mailbox.lock().unwrap().is_empty());
+    run.world.mailbox.lock().unwrap().insert(1, BTreeSet::new());
+    run.world.texts.lock().unwrap().insert(1, "second".into());
+    *run.world.fate.lock().unwrap() = Fate::default();
+    assert!(run.pass().await);
+    assert_eq!(run.world.target.lock().unwrap().get(&("<second@x>".into(), "a@x.example".into())), Some(&1));
+    assert_eq!(run.copies(), (2 * MESSAGES as usize + 2, 1));
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_delete_makes_no_duplicates() {
+    let run = Run::new(true, "new", "delete");
+    run.world.forgetful.store(true, Relaxed);
+    for _ in 0..4 {
+        assert!(run.pass().await);
+        assert_eq!(run.copies(), (2 * MESSAGES as usize, 1));
+    }
+    run.world.forgetful.store(false, Relaxed);
+    assert!(run.pass().await);
+    assert!(run.world.mailbox.lock().unwrap().is_empty(), "what is owed is asked for again");
+}
+
+#[tokio::test]
+async fn a_ledger_that_fails_stops_the_pass() {
+    let run = Run::of(400, false, "new", "delete");
+    run.world.ledger_breaks.store(true, Relaxed);
+    assert!(!run.pass().await);
+    // Two in flight on the one connection, and one group of records that waits.
+    let (all, _) = run.copies();
+    assert!(all / 2 <= 64 + 4, "{} messages were handed over unrecorded", all / 2);
+    assert!(run.world.deleted.lock().unwrap().is_empty());
+    run.world.ledger_breaks.store(false, Relaxed);
+    for _ in 0..5 {
+        assert!(run.pass().await);
+    }
+    assert_eq!(run.copies().0, 800);
+    assert!(run.world.mailbox.lock().unwrap().is_empty());
 }
 
 #[tokio::test]

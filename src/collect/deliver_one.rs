@@ -6,11 +6,11 @@ use super::settle::{self, Instead, Settled};
 use crate::config::Collector;
 use crate::deliver::Destination;
 use crate::ledger::state::LEFT_RETRY;
-use crate::ledger::{Entry, Ledger, LedgerError, Pending, Place, State};
-use crate::mail::{Message, MessageKey, Outcome, Recipient, RemoteUid};
+use crate::ledger::{Entry, Pending, State};
+use crate::mail::{Fingerprint, Message, Outcome, Recipient, RemoteUid};
 use crate::observe::{Counters, maillog};
-use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
 
 /// What all messages of a pass share.
 pub struct Deliverer<'a> {
@@ -20,14 +20,12 @@ pub struct Deliverer<'a> {
     pub router: &'a Router,
     /// Where they go.
     pub destination: &'a dyn Destination,
-    /// What was delivered before.
-    pub ledger: &'a dyn Ledger,
-    /// Where that is noted.
-    pub place: Place,
     /// Exceptions of earlier passes.
     pub exceptions: &'a BTreeMap<RemoteUid, State>,
-    /// New messages are compared with an earlier epoch first.
-    pub rematch: bool,
+    /// The identities of delivered messages whose copy is still owed its disposal.
+    pub identities: &'a HashMap<RemoteUid, Fingerprint>,
+    /// Messages of an earlier epoch that no new one has matched yet.
+    pub former: &'a Mutex<HashMap<Fingerprint, u32>>,
     /// Progress.
     pub counters: &'a Counters,
     /// Goes up when the target is down: the pass takes no more.
@@ -47,30 +45,28 @@ pub struct Done {
 
 impl Deliverer<'_> {
     /// Takes a message to its recipients. Nothing is recorded here.
-    pub async fn deliver(&self, message: Message) -> Result<Done, LedgerError> {
+    pub async fn deliver(&self, message: Message) -> Done {
         let octets = message.content.len();
         let uid = message.key.uid.clone();
-        let fingerprint = Some(message.fingerprint);
-        let state = self.settle(&message).await?;
+        let (state, identity) = self.settle(&message).await;
         self.counters.taken(octets);
-        Ok(Done { entry: state.map(|state| Entry { uid, state, fingerprint }), octets })
+        Done { entry: state.map(|state| Entry { uid, state, identity }), octets }
     }
 
-    async fn settle(&self, message: &Message) -> Result<Option<State>, LedgerError> {
-        let key = &message.key;
-        if self.rematch && self.ledger.seen_before(&self.place, &message.fingerprint).await? {
-            maillog::known_by_fingerprint(key);
-            return Ok(Some(final_state(self.collector.after)));
-        }
+    async fn settle(&self, message: &Message) -> (Option<State>, Option<Fingerprint>) {
         let route = match self.router.route(message) {
             Routed::To(route) => route,
             Routed::Leave { event, reason } => {
-                maillog::left(key, event, &reason);
+                maillog::left(message, event, &reason);
                 let next_try = self.now + LEFT_RETRY.as_secs() as i64;
-                return Ok(Some(State::Left { reason, rules: self.collector.recipient_hash, next_try }));
+                return (Some(State::Left { reason, rules: self.collector.recipient_hash, next_try }), None);
             }
         };
-        let before = match self.exceptions.get(&key.uid) {
+        let identity = message.identity(&route.recipients);
+        if self.was_delivered(message, &identity) {
+            return (Some(final_state(self.collector.after)), Some(identity));
+        }
+        let before = match self.exceptions.get(&message.key.uid) {
             Some(State::Pending(pending)) => pending.clone(),
             _ => Pending::default(),
         };
@@ -85,11 +81,29 @@ impl Deliverer<'_> {
             }
             _ => None,
         };
-        Ok(match settle::settle(before, first, &instead, second, self.now) {
+        let state = match settle::settle(before, first, &instead, second, self.now) {
             Settled::Final => Some(final_state(self.collector.after)),
             Settled::Again(pending) => Some(State::Pending(pending)),
             Settled::NotNow(pending) => pending.map(State::Pending),
-        })
+        };
+        (state, Some(identity))
+    }
+
+    /// True if this very message was delivered before: its copy is only owed its disposal, or it is known from an earlier epoch.
+    fn was_delivered(&self, message: &Message, identity: &Fingerprint) -> bool {
+        if self.exceptions.get(&message.key.uid) == Some(&State::Owed) {
+            // A server may give the UIDL of a deleted message to a new one: only the same message may go undelivered.
+            return self.identities.get(&message.key.uid) == Some(identity);
+        }
+        if !message.has_identity() {
+            return false;
+        }
+        let mut former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
+        // Each former message stands for one new one.
+        let Some(left) = former.get_mut(identity).filter(|left| **left > 0) else { return false };
+        *left -= 1;
+        maillog::known_by_fingerprint(message);
+        true
     }
 
     /// One delivery to these recipients, logged.
@@ -108,7 +122,7 @@ impl Deliverer<'_> {
         let outcomes = self.destination.deliver(&envelope, message).await;
         let summary = settle::sum_up(recipients, &outcomes);
         let by = if refused.is_some() { "refused address: default box" } else { route.by.as_str() };
-        self.log(&message.key, recipients, &outcomes, by, message.content.len());
+        self.log(message, recipients, &outcomes, by, message.content.len());
         if let Some(reason) = &summary.target_down
             && let Ok(mut down) = self.target_down.lock()
         {
@@ -117,20 +131,20 @@ impl Deliverer<'_> {
         summary
     }
 
-    fn log(&self, key: &MessageKey, recipients: &[Recipient], outcomes: &[Outcome], by: &str, octets: u64) {
+    fn log(&self, message: &Message, recipients: &[Recipient], outcomes: &[Outcome], by: &str, octets: u64) {
         let to = self.destination.name();
         for (recipient, outcome) in recipients.iter().zip(outcomes) {
             match outcome {
-                Outcome::Delivered(reply) => maillog::delivered(key, recipient, by, &to, reply, octets),
-                Outcome::Deferred(diagnosis) => maillog::deferred(key, recipient, &to, &diagnosis.to_string()),
+                Outcome::Delivered(reply) => maillog::delivered(message, recipient, by, &to, reply, octets),
+                Outcome::Deferred(diagnosis) => maillog::deferred(message, recipient, &to, &diagnosis.to_string()),
                 Outcome::Rejected(diagnosis) => {
                     let next = match self.router.default_box() {
                         Some(address) if *address != recipient.address => "default box",
                         _ => "set aside: stays on the server, tried again later",
                     };
-                    maillog::refused(key, recipient, &to, &diagnosis.to_string(), next);
+                    maillog::refused(message, recipient, &to, &diagnosis.to_string(), next);
                 }
-                Outcome::Unknown(diagnosis) => maillog::in_doubt(key, recipient, &to, &diagnosis.to_string()),
+                Outcome::Unknown(diagnosis) => maillog::in_doubt(message, recipient, &to, &diagnosis.to_string()),
             }
         }
     }

@@ -13,17 +13,18 @@ use super::deliver_one::{Deliverer, Done};
 use super::plan::{self, BATCH_MESSAGES_MAX, Plan, Step, Watermark};
 use super::route::Router;
 use super::stop::Stop;
-use crate::config::{After, Collector};
+use crate::config::{After, Collect, Collector};
 use crate::deliver::Destination;
 use crate::ledger::state::Due;
 use crate::ledger::{Entry, Finished, Ledger, LedgerError, Pending, Place, Progress, State};
-use crate::mail::{FolderName, MessageKey, Present, RemoteUid};
+use crate::mail::{Fingerprint, FolderName, MessageKey, Present, RemoteUid};
 use crate::observe::{Counters, maillog};
 use crate::source::{Disposed, Fetched, Listed, Listing, Retry, Selected, Session, Source, SourceError, Wanted};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Deliveries in flight for each connection that the destination may have: one being sent, one ready to follow.
@@ -31,7 +32,7 @@ const IN_FLIGHT_PER_CONNECTION: usize = 2;
 /// Most deliveries in flight in one pass, each holding at most the spool's threshold in memory.
 const IN_FLIGHT_MAX: usize = 32;
 /// Most outcomes of one pass that wait for the ledger's next commit.
-const RECORDS_MAX: usize = 256;
+const RECORDS_MAX: usize = 64;
 
 /// Everything that one pass needs.
 pub struct Pass<'a> {
@@ -140,11 +141,8 @@ impl Pass<'_> {
                 Ok(())
             }
             Ok(()) => {
-                let confirmed = session.close().await?;
-                report.disposed += confirmed.len() as u64;
-                if !confirmed.is_empty() {
-                    self.ledger.finish(&progress.place, Finished { deleted: confirmed, ..Finished::default() }).await?;
-                }
+                // What QUIT confirmed stays owed until a listing shows that it is gone: servers have said +OK and removed nothing.
+                report.disposed += session.close().await?.len() as u64;
                 Ok(())
             }
             Err(error) => abandon(session, error).await,
@@ -177,13 +175,27 @@ struct Walk<'a> {
     /// Answers to FETCH or RETR are outstanding: the session can only be abandoned.
     outstanding: bool,
     target_down: Mutex<Option<String>>,
+    /// What is not recorded would come again: once the ledger fails, nothing more is handed over.
+    ledger_failed: AtomicBool,
+    /// Messages of an earlier epoch that no new one has matched yet.
+    former: Mutex<HashMap<Fingerprint, u32>>,
     now: i64,
 }
 
 impl<'a> Walk<'a> {
     fn new(pass: &'a Pass<'a>, progress: &'a Progress, selected: &'a Selected) -> Self {
         let now = jiff::Timestamp::now().as_second();
-        Walk { pass, progress, selected, watermark: Watermark::new(pass.collector), outstanding: false, target_down: Mutex::new(None), now }
+        Walk {
+            pass,
+            progress,
+            selected,
+            watermark: Watermark::new(pass.collector),
+            outstanding: false,
+            target_down: Mutex::default(),
+            ledger_failed: AtomicBool::new(false),
+            former: Mutex::new(progress.former.clone()),
+            now,
+        }
     }
 
     async fn all(&mut self, session: &mut dyn Session, report: &mut PassReport) -> Result<(), PassError> {
@@ -202,7 +214,10 @@ impl<'a> Walk<'a> {
             };
             let listing = listing?;
             self.forget_vanished(&listing).await?;
-            let (owed_now, fresh): (Vec<Listed>, Vec<Listed>) = listing.messages.iter().cloned().partition(|message| owed.contains(&message.uid));
+            // An IMAP UID names one message for ever. An UIDL may name another one by now: those that are owed come with the others, and are
+            // compared before they are disposed of.
+            let is_settled = |uid: &RemoteUid| uid.number().is_some() && owed.contains(uid);
+            let (owed_now, fresh): (Vec<Listed>, Vec<Listed>) = listing.messages.iter().cloned().partition(|message| is_settled(&message.uid));
             self.dispose_owed(session, owed_now, report).await?;
             self.watermark.listed(&fresh, self.progress.watermark);
             let exceptions = &self.progress.exceptions;
@@ -217,6 +232,10 @@ impl<'a> Walk<'a> {
             }
             self.check_target()?;
             report.more = more || (listing.more && room == 0);
+            if !self.is_over() && !listing.more && !more && !self.progress.former.is_empty() && collector.collect != Collect::Unseen {
+                // Every message of the new epoch has been compared with the former one.
+                self.pass.ledger.forget_former(&self.progress.place).await?;
+            }
             if self.is_over() || !listing.more || more || room == 0 {
                 return Ok(());
             }
@@ -291,7 +310,11 @@ impl<'a> Walk<'a> {
         match (disposed, after) {
             (Disposed::Confirmed, After::Delete) => {
                 report.disposed += uids.len() as u64;
-                finished.deleted = uids;
+                // `all` has no watermark to tell what was delivered: were the server not to keep its word, the row would.
+                match self.pass.collector.collect {
+                    Collect::All => finished.flagged = uids,
+                    Collect::New | Collect::Unseen => finished.deleted = uids,
+                }
             }
             (Disposed::Confirmed, _) => {
                 report.disposed += uids.len() as u64;
@@ -319,7 +342,11 @@ impl<'a> Walk<'a> {
         if !wanted.is_empty() {
             let uids: Vec<RemoteUid> = wanted.iter().map(|message| message.uid.clone()).collect();
             ledger.begin(place, &uids).await?;
-            session.fetch(wanted.clone()).await?;
+            if let Err(error) = session.fetch(wanted.clone()).await {
+                // Nothing was asked for, so that nothing is in doubt.
+                ledger.finish(place, Finished::default()).await?;
+                return Err(error.into());
+            }
             let fetched = self.fetch_and_deliver(&mut *session).await;
             failed = fetched.failed;
             self.outstanding |= fetched.outstanding;
@@ -334,13 +361,18 @@ impl<'a> Walk<'a> {
             let answered = fetched.answered;
             if let Some(PassError::Source(error)) = &failed
                 && error.is_about_one_message()
-                && let Some(message) = wanted.iter().find(|message| !answered.contains(&message.uid))
+                && let Some(message) = wanted.iter().find(|message| !answered.contains(&message.uid) && !self.is_owed(&message.uid))
             {
                 // The message at which the session broke may be what broke it: set back, it cannot hold up the others for ever.
                 entries.push(self.unfetched(&message.uid, &format!("the session broke at this message: {}", error.text)));
             }
             if failed.is_none() && !self.outstanding {
-                entries.extend(wanted.iter().filter(|message| !answered.contains(&message.uid)).map(|message| self.unanswered(message)));
+                entries.extend(
+                    wanted
+                        .iter()
+                        .filter(|message| !answered.contains(&message.uid) && !self.is_owed(&message.uid))
+                        .map(|message| self.unanswered(message)),
+                );
             }
         }
         for entry in entries {
@@ -350,6 +382,10 @@ impl<'a> Walk<'a> {
             }
             count(report, &state);
             self.watermark.settled(&uid);
+        }
+        if let Some(error @ PassError::Ledger(_)) = failed {
+            // What could not be recorded is in doubt, and the batch says so.
+            return Err(error);
         }
         if let Some(error) = failed {
             // Owed disposals wait for the next pass; how far everything is settled is noted all the same.
@@ -370,10 +406,9 @@ impl<'a> Walk<'a> {
             collector: pass.collector,
             router: pass.router,
             destination: pass.destination,
-            ledger: pass.ledger,
-            place: self.progress.place,
             exceptions: &self.progress.exceptions,
-            rematch: self.progress.rematch,
+            identities: &self.progress.identities,
+            former: &self.former,
             counters: pass.counters,
             target_down: &self.target_down,
             now: self.now,
@@ -381,10 +416,10 @@ impl<'a> Walk<'a> {
         let in_flight = (pass.collector.delivery.max_connections * IN_FLIGHT_PER_CONNECTION).clamp(1, IN_FLIGHT_MAX);
         let place = self.progress.place;
         let end: Arc<Mutex<End>> = Arc::default();
-        let arriving = arriving(session, pass.stop, &self.target_down, &end);
+        let arriving = arriving(session, pass.stop, &self.target_down, &self.ledger_failed, &end);
         // The futures are boxed by name: their types would otherwise be too general for the compiler to see that they may cross threads.
         let take = |fetched| -> BoxFuture<'_, _> { self.take(&deliverer, fetched).boxed() };
-        let record = |taken| -> BoxFuture<'_, _> { record(pass.ledger, place, taken).boxed() };
+        let record = |taken| -> BoxFuture<'_, _> { record(pass.ledger, place, &self.ledger_failed, taken).boxed() };
         let mut recording = arriving.map(take).buffer_unordered(in_flight).map(record).buffer_unordered(RECORDS_MAX).boxed();
         let mut batch = Batch::default();
         while let Some(handled) = recording.next().await {
@@ -400,18 +435,18 @@ impl<'a> Walk<'a> {
         batch
     }
 
-    async fn take(&self, deliverer: &Deliverer<'_>, fetched: Fetched) -> (RemoteUid, Result<Done, LedgerError>) {
+    async fn take(&self, deliverer: &Deliverer<'_>, fetched: Fetched) -> (RemoteUid, Done) {
+        let without = |uid: RemoteUid, entry: Entry| (uid.clone(), Done { entry: (!self.is_owed(&uid)).then_some(entry), octets: 0 });
         match fetched {
             Fetched::Message(message) => (message.key.uid.clone(), deliverer.deliver(*message).await),
-            Fetched::Missing { uid, reason } => {
-                let entry = self.unfetched(&uid, &reason);
-                (uid, Ok(Done { entry: Some(entry), octets: 0 }))
-            }
-            Fetched::TooLarge { uid, octets } => {
-                let entry = self.too_large(&uid, octets);
-                (uid, Ok(Done { entry: Some(entry), octets: 0 }))
-            }
+            Fetched::Missing { uid, reason } => without(uid.clone(), self.unfetched(&uid, &reason)),
+            Fetched::TooLarge { uid, octets } => without(uid.clone(), self.too_large(&uid, octets)),
         }
+    }
+
+    /// A message that was delivered before stays owed its disposal, whatever came of looking at it again.
+    fn is_owed(&self, uid: &RemoteUid) -> bool {
+        self.progress.exceptions.get(uid) == Some(&State::Owed)
     }
 
     /// The key of a message that was never fetched, for the log.
@@ -429,7 +464,7 @@ impl<'a> Walk<'a> {
 
     fn too_large(&self, uid: &RemoteUid, octets: u64) -> Entry {
         maillog::skipped(&self.key(uid), &format!("{octets} octets are more than max_message_size"));
-        Entry { uid: uid.clone(), state: State::Skipped { octets }, fingerprint: None }
+        Entry { uid: uid.clone(), state: State::Skipped { octets }, identity: None }
     }
 
     fn unfetched(&self, uid: &RemoteUid, reason: &str) -> Entry {
@@ -438,7 +473,7 @@ impl<'a> Walk<'a> {
             Some(State::Pending(pending)) => pending.clone(),
             _ => Pending::default(),
         };
-        Entry { uid: uid.clone(), state: State::Pending(before.failed(self.now, reason.to_owned())), fingerprint: None }
+        Entry { uid: uid.clone(), state: State::Pending(before.failed(self.now, reason.to_owned())), identity: None }
     }
 
     /// The source answered for everything else and never for this one.
@@ -452,12 +487,13 @@ fn arriving<'s>(
     session: &'s mut dyn Session,
     stop: &'s Stop,
     target_down: &'s Mutex<Option<String>>,
+    ledger_failed: &'s AtomicBool,
     end: &Arc<Mutex<End>>,
 ) -> BoxStream<'s, Fetched> {
     let unfolded = stream::unfold((session, Arc::clone(end)), move |(session, end)| {
         async move {
             let is_down = target_down.lock().is_ok_and(|down| down.is_some());
-            let next = if is_down || stop.is_requested() {
+            let next = if is_down || ledger_failed.load(Ordering::Relaxed) || stop.is_requested() {
                 None
             } else {
                 tokio::select! {
@@ -480,15 +516,11 @@ fn arriving<'s>(
 }
 
 /// Records what became of a message. What is not recorded did not happen, as far as the source is concerned.
-async fn record(ledger: &dyn Ledger, place: Place, (uid, done): (RemoteUid, Result<Done, LedgerError>)) -> Handled {
-    match done {
-        Err(error) => Handled { uid, octets: 0, entry: None, failed: Some(error) },
-        Ok(Done { entry: None, octets }) => Handled { uid, octets, entry: None, failed: None },
-        Ok(Done { entry: Some(entry), octets }) => {
-            let failed = ledger.record(&place, entry.clone()).await.err();
-            Handled { uid, octets, entry: failed.is_none().then_some(entry), failed }
-        }
-    }
+async fn record(ledger: &dyn Ledger, place: Place, ledger_failed: &AtomicBool, (uid, done): (RemoteUid, Done)) -> Handled {
+    let Done { entry: Some(entry), octets } = done else { return Handled { uid, octets: done.octets, entry: None, failed: None } };
+    let failed = ledger.record(&place, entry.clone()).await.err();
+    ledger_failed.fetch_or(failed.is_some(), Ordering::Relaxed);
+    Handled { uid, octets, entry: failed.is_none().then_some(entry), failed }
 }
 
 /// How the stream of arriving messages ended.

@@ -112,11 +112,11 @@ pub fn steps(collector: &Collector, listed: &[Listed], retried: impl Fn(&RemoteU
     let (mut steps, mut taken, mut more) = (Vec::new(), 0, false);
     for Listed { uid, size } in listed {
         let too_large = size.filter(|octets| collector.max_message_size.is_some_and(|limit| *octets > limit));
-        if let Some(octets) = too_large {
-            steps.push(Step::TooLarge { uid: uid.clone(), octets });
-        } else if retried(uid) {
+        if retried(uid) {
             // Neither counted nor held up: a hundred stuck messages must not starve the box, nor the box them.
             steps.push(Step::Collect(Wanted { uid: uid.clone(), generation: 0, size: *size }));
+        } else if let Some(octets) = too_large {
+            steps.push(Step::TooLarge { uid: uid.clone(), octets });
         } else if taken < room {
             taken += 1;
             steps.push(Step::Collect(Wanted { uid: uid.clone(), generation: 0, size: *size }));

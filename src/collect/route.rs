@@ -97,7 +97,7 @@ impl Router {
             protocol,
             source_host: &server.host,
             source_ip: None,
-            trace_id: message.key.trace_id(),
+            trace_id: message.trace_id(),
             collector: &message.key.collector,
             time: &jiff::Zoned::now(),
             recipients,

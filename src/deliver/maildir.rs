@@ -102,7 +102,7 @@ impl Destination for MaildirDestination {
 fn file_name(message: &Message, address: &Address) -> String {
     let hash = Sha256::digest(address.to_smtp().as_bytes());
     let hash: String = hash[..8].iter().map(|octet| format!("{octet:02x}")).collect();
-    format!("{}.{hash}.mailgather", message.key.trace_id())
+    format!("{}.{hash}.mailgather", message.trace_id())
 }
 
 impl Shared {

@@ -11,7 +11,7 @@
 //! | [`State::Pending`], [`State::Left`], [`State::Skipped`] | an exception | it is settled, or gone from the server |
 //! | [`State::Owed`]: every recipient is final, the copy still stands | an exception | the disposal is confirmed |
 //! | [`State::Flagged`]: \Deleted is set and nobody expunged | an exception | it is gone from the server |
-//! | [`State::Kept`] | its UID and fingerprint, written once | it is gone from the server |
+//! | [`State::Kept`] | its UID and identity, written once | it is gone from the server |
 
 mod schema;
 pub mod sqlite;
@@ -23,7 +23,7 @@ pub use state::{Pending, State, due};
 
 use crate::mail::{Epoch, Fingerprint, FolderName, KnownUids, MailboxId, Present, RemoteUid};
 use async_trait::async_trait;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// A store of what was delivered. Every write is durable when its future resolves; a write under a stale claim changes nothing.
 #[async_trait]
@@ -49,8 +49,8 @@ pub trait Ledger: Send + Sync {
     /// Forgets what is gone from the server; returns how many. Only ever called with a complete listing.
     async fn prune(&self, place: &Place, present: &Present) -> Result<u64, LedgerError>;
 
-    /// True if a message of this identity was collected from this folder in an earlier epoch.
-    async fn seen_before(&self, place: &Place, fingerprint: &Fingerprint) -> Result<bool, LedgerError>;
+    /// Forgets the earlier epochs of this folder, once every message of it has been compared with them.
+    async fn forget_former(&self, place: &Place) -> Result<(), LedgerError>;
 }
 
 /// Who this installation is: for loop markers that outsiders cannot forge.
@@ -100,8 +100,11 @@ pub struct Progress {
     pub kept: KnownUids,
     /// How many messages are kept in all.
     pub kept_count: u64,
-    /// True if an earlier epoch of this folder has identities: then each new message is compared before it is delivered.
-    pub rematch: bool,
+    /// The identities of what is still at the source and waits for its disposal, as far as they are known.
+    pub identities: HashMap<RemoteUid, Fingerprint>,
+    /// Messages of earlier epochs of this folder (UIDVALIDITY changed): how many there were of each identity. A new message that matches one
+    /// was collected already.
+    pub former: HashMap<Fingerprint, u32>,
 }
 
 /// What became of one message.
@@ -111,8 +114,8 @@ pub struct Entry {
     pub uid: RemoteUid,
     /// Its state from now on.
     pub state: State,
-    /// Its identity, if it was fetched.
-    pub fingerprint: Option<Fingerprint>,
+    /// Its identity ([`crate::mail::Message::identity`]), if it was fetched.
+    pub identity: Option<Fingerprint>,
 }
 
 /// The end of a batch, or of disposals that were owed.

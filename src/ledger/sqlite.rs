@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -22,11 +23,22 @@ const GROUP_MAX: usize = 4096;
 /// How long another process may hold the file (a backup, the `sqlite3` shell).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The embedded ledger. Dropping it ends its thread once all writes are done.
+/// The embedded ledger. Dropping it waits for its writes and closes the file in order, so that no `-wal` is left to grow from run to run.
 pub struct SqliteLedger {
     path: PathBuf,
-    jobs: mpsc::Sender<Job>,
+    /// `None` only while it is being dropped.
+    jobs: Option<mpsc::Sender<Job>>,
+    writer: Option<JoinHandle<()>>,
     claims: Claims,
+}
+
+impl Drop for SqliteLedger {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
 }
 
 /// The newest token of each mailbox. One process holds a state directory (flock), so that claims need not be in the file: a poll that finds
@@ -73,11 +85,9 @@ impl SqliteLedger {
         }
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
         let writer_path = path.to_owned();
-        std::thread::Builder::new()
-            .name("ledger".into())
-            .spawn(move || write_all(&writer_path, &connection, queue))
-            .map_err(|error| failed(&error))?;
-        Ok(SqliteLedger { path: path.into(), jobs, claims: Claims::default() })
+        let write = move || write_all(&writer_path, connection, queue);
+        let writer = std::thread::Builder::new().name("ledger".into()).spawn(write).map_err(|error| failed(&error))?;
+        Ok(SqliteLedger { path: path.into(), jobs: Some(jobs), writer: Some(writer), claims: Claims::default() })
     }
 
     /// Runs `apply` in the next group; resolves when the group is durable.
@@ -91,13 +101,15 @@ impl SqliteLedger {
             })
         });
         let gone = || store_error(&self.path, &"the write was not done (the file is locked or cannot be written; see the log)");
-        self.jobs.send(job).await.map_err(|_| gone())?;
+        let jobs = self.jobs.as_ref().ok_or_else(gone)?;
+        jobs.send(job).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 }
 
 /// The writer's life: a group of jobs, one transaction, then the answers.
-fn write_all(path: &Path, connection: &Connection, mut queue: mpsc::Receiver<Job>) {
+fn write_all(path: &Path, connection: Connection, mut queue: mpsc::Receiver<Job>) {
+    let connection = &connection;
     while let Some(first) = queue.blocking_recv() {
         let mut told = Vec::new();
         let apply = || -> rusqlite::Result<()> {
@@ -191,12 +203,10 @@ impl Ledger for SqliteLedger {
             claims.check(claim)?;
             let (id, watermark) = folder_row(connection, claim.mailbox, &folder, epoch)?;
             doubt_unfinished_batch(connection, id)?;
-            let exceptions = exceptions(connection, id)?;
+            let (exceptions, identities) = exceptions(connection, id)?;
             let (kept, kept_count) = kept(connection, id, watermark, history)?;
-            let others = "SELECT EXISTS (SELECT 1 FROM folder f JOIN kept k ON k.folder = f.id WHERE f.mailbox = ?1 AND f.name = ?2 AND f.id <> ?3)
-                              OR EXISTS (SELECT 1 FROM folder f JOIN exception e ON e.folder = f.id WHERE f.mailbox = ?1 AND f.name = ?2 AND f.id <> ?3 AND e.state = 'owed')";
-            let rematch = connection.query_row(others, params![claim.mailbox, folder.as_str(), id], |row| row.get(0))?;
-            Ok(Progress { place: Place { claim, folder: id }, watermark, exceptions, kept, kept_count, rematch })
+            let former = former(connection, claim.mailbox, &folder, id)?;
+            Ok(Progress { place: Place { claim, folder: id }, watermark, exceptions, kept, kept_count, identities, former })
         })
         .await
     }
@@ -216,8 +226,8 @@ impl Ledger for SqliteLedger {
         self.write(move |connection| {
             claims.check(place.claim)?;
             match &entry.state {
-                State::Kept => keep(connection, place.folder, &entry.uid, entry.fingerprint.as_ref()),
-                state => except(connection, place.folder, &entry.uid, state, entry.fingerprint.as_ref()),
+                State::Kept => keep(connection, place.folder, &entry.uid, entry.identity.as_ref()),
+                state => except(connection, place.folder, &entry.uid, state, entry.identity.as_ref()),
             }
         })
         .await
@@ -274,17 +284,36 @@ impl Ledger for SqliteLedger {
         .await
     }
 
-    async fn seen_before(&self, place: &Place, fingerprint: &Fingerprint) -> Result<bool, LedgerError> {
-        let (place, fingerprint) = (*place, *fingerprint);
+    async fn forget_former(&self, place: &Place) -> Result<(), LedgerError> {
+        let (place, claims) = (*place, self.claims.clone());
         self.write(move |connection| {
-            // Rare (only after UIDVALIDITY changed), so that a scan of the older epochs is good enough.
-            let sql = "SELECT EXISTS (SELECT 1 FROM folder now JOIN folder f ON f.mailbox = now.mailbox AND f.name = now.name AND f.id <> now.id
-                       WHERE now.id = ?1 AND (EXISTS (SELECT 1 FROM kept k WHERE k.folder = f.id AND k.fingerprint = ?2)
-                       OR EXISTS (SELECT 1 FROM exception e WHERE e.folder = f.id AND e.state IN ('owed', 'flagged') AND e.fingerprint = ?2)))";
-            Ok(connection.prepare_cached(sql)?.query_row(params![place.folder, fingerprint.0.as_slice()], |row| row.get(0))?)
+            claims.check(place.claim)?;
+            let former =
+                "SELECT f.id FROM folder f JOIN folder now ON f.mailbox = now.mailbox AND f.name = now.name AND f.id <> now.id WHERE now.id = ?1";
+            for table in ["kept", "exception", "batch"] {
+                connection.execute(&format!("DELETE FROM {table} WHERE folder IN ({former})"), [place.folder])?;
+            }
+            connection.execute(&format!("DELETE FROM folder WHERE id IN ({former})"), [place.folder])?;
+            Ok(())
         })
         .await
     }
+}
+
+/// What earlier epochs of this folder hold as collected.
+fn former(connection: &Connection, mailbox: i64, name: &FolderName, now: i64) -> Result<HashMap<Fingerprint, u32>, Failure> {
+    let others = "SELECT id FROM folder WHERE mailbox = ?1 AND name = ?2 AND id <> ?3";
+    let sql = format!(
+        "SELECT fingerprint FROM kept WHERE folder IN ({others}) AND fingerprint IS NOT NULL UNION ALL
+         SELECT fingerprint FROM exception WHERE folder IN ({others}) AND fingerprint IS NOT NULL AND state IN ('owed', 'flagged')"
+    );
+    let mut select = connection.prepare_cached(&sql)?;
+    let mut rows = select.query(params![mailbox, name.as_str(), now])?;
+    let mut former = HashMap::new();
+    while let Some(row) = rows.next()? {
+        *former.entry(Fingerprint(row.get(0)?)).or_default() += 1;
+    }
+    Ok(former)
 }
 
 /// The folder's id and watermark; made at its first pass.
@@ -359,11 +388,14 @@ fn except(connection: &Connection, folder: i64, uid: &RemoteUid, state: &State, 
     Ok(())
 }
 
-fn exceptions(connection: &Connection, folder: i64) -> Result<BTreeMap<RemoteUid, State>, Failure> {
-    let mut select =
-        connection.prepare("SELECT uid, state, tries, first, next_try, in_doubt, done, reason, number FROM exception WHERE folder = ?1")?;
+/// Exceptions, and the identities of those that were delivered.
+type Exceptions = (BTreeMap<RemoteUid, State>, HashMap<RemoteUid, Fingerprint>);
+
+fn exceptions(connection: &Connection, folder: i64) -> Result<Exceptions, Failure> {
+    let mut select = connection
+        .prepare("SELECT uid, state, tries, first, next_try, in_doubt, done, reason, number, fingerprint FROM exception WHERE folder = ?1")?;
     let mut rows = select.query([folder])?;
-    let mut found = BTreeMap::new();
+    let (mut found, mut identities) = (BTreeMap::new(), HashMap::new());
     while let Some(row) = rows.next()? {
         let word: String = row.get(1)?;
         let number: i64 = row.get(8)?;
@@ -384,9 +416,13 @@ fn exceptions(connection: &Connection, folder: i64) -> Result<BTreeMap<RemoteUid
             // Anything else is not final: unknown means not delivered.
             _ => State::Pending(pending),
         };
-        found.insert(uid_of(row, 0)?, state);
+        let uid = uid_of(row, 0)?;
+        if let (State::Owed | State::Flagged, Some(identity)) = (&state, row.get::<_, Option<[u8; 32]>>(9)?) {
+            identities.insert(uid.clone(), Fingerprint(identity));
+        }
+        found.insert(uid, state);
     }
-    Ok(found)
+    Ok((found, identities))
 }
 
 fn kept(connection: &Connection, folder: i64, watermark: u32, history: History) -> Result<(KnownUids, u64), Failure> {
@@ -488,6 +524,7 @@ mod tests {
             assert_eq!(mode & 0o077, 0, "{name} has mode {mode:o}");
         }
         drop(ledger);
+        assert!(!dir.path().join("ledger.db-wal").exists(), "closed in order");
         let again = SqliteLedger::open(&dir.path().join("ledger.db")).unwrap();
         assert_eq!(again.instance().await.unwrap().id, id);
     }
@@ -518,7 +555,7 @@ mod tests {
         let (_dir, ledger) = fresh();
         let claim = ledger.claim(&crate::ledger::suite::mailbox("u")).await.unwrap();
         let place = ledger.progress(&claim, &FolderName::inbox(), Epoch(1), History::None).await.unwrap().place;
-        let writes = (1..=500).map(|n| ledger.record(&place, Entry { uid: RemoteUid::Number(n), state: State::Kept, fingerprint: None }));
+        let writes = (1..=500).map(|n| ledger.record(&place, Entry { uid: RemoteUid::Number(n), state: State::Kept, identity: None }));
         futures_util::future::join_all(writes).await.into_iter().for_each(|written| written.unwrap());
         assert_eq!(ledger.progress(&claim, &FolderName::inbox(), Epoch(1), History::Full).await.unwrap().kept.len(), 500);
     }

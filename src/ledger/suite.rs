@@ -16,7 +16,7 @@ fn uidl(text: &str) -> RemoteUid {
 }
 
 fn entry(uid: RemoteUid, state: State) -> Entry {
-    Entry { uid, state, fingerprint: Some(Fingerprint([7; 32])) }
+    Entry { uid, state, identity: Some(Fingerprint([7; 32])) }
 }
 
 async fn opened(ledger: &dyn Ledger, epoch: u32, history: History) -> Progress {
@@ -119,13 +119,17 @@ pub(crate) async fn pruning_forgets_what_is_gone(ledger: &dyn Ledger) {
 }
 
 pub(crate) async fn a_new_epoch_knows_the_old_one(ledger: &dyn Ledger) {
-    let place = opened(ledger, 1, History::None).await.place;
-    ledger.record(&place, entry(uid(1), State::Kept)).await.unwrap();
-    assert!(!ledger.seen_before(&place, &Fingerprint([7; 32])).await.unwrap(), "an epoch does not match itself");
+    let progress = opened(ledger, 1, History::None).await;
+    for (n, state) in [(1, State::Kept), (2, State::Owed), (3, State::Kept), (4, State::Pending(Pending::default()))] {
+        ledger.record(&progress.place, entry(uid(n), state)).await.unwrap();
+    }
+    let again = opened(ledger, 1, History::None).await;
+    assert!(again.former.is_empty(), "an epoch is not its own former one");
+    assert_eq!(again.identities.into_iter().collect::<Vec<_>>(), [(uid(2), Fingerprint([7; 32]))]);
     let progress = opened(ledger, 2, History::None).await;
-    assert!(progress.rematch && progress.watermark == 0);
-    assert!(ledger.seen_before(&progress.place, &Fingerprint([7; 32])).await.unwrap());
-    assert!(!ledger.seen_before(&progress.place, &Fingerprint([8; 32])).await.unwrap());
+    assert_eq!((progress.former.get(&Fingerprint([7; 32])), progress.watermark), (Some(&3), 0), "what is pending was not collected");
+    ledger.forget_former(&progress.place).await.unwrap();
+    assert!(opened(ledger, 2, History::None).await.former.is_empty());
 }
 
 pub(crate) async fn mailboxes_do_not_mix(ledger: &dyn Ledger) {
@@ -133,7 +137,7 @@ pub(crate) async fn mailboxes_do_not_mix(ledger: &dyn Ledger) {
     ledger.record(&place, entry(uid(1), State::Kept)).await.unwrap();
     let claim = ledger.claim(&mailbox("other")).await.unwrap();
     let progress = ledger.progress(&claim, &FolderName::inbox(), Epoch(1), History::Full).await.unwrap();
-    assert_eq!((progress.kept_count, progress.rematch), (0, false));
+    assert_eq!((progress.kept_count, progress.former.len()), (0, 0));
     ledger.record(&place, entry(uid(2), State::Kept)).await.expect("a claim on another mailbox is no matter of ours");
 }
 

@@ -143,7 +143,7 @@ pub struct MessageKey {
 }
 
 impl MessageKey {
-    /// The stable id of this message, for trace headers and file names: the same after a crash, a restart and a rename.
+    /// A name for this place in this mailbox; see [`super::Message::trace_id`] for the message that stands there.
     pub fn trace_id(&self) -> TraceId {
         let mut hash = Sha256::new();
         for part in [self.mailbox.protocol.as_bytes(), self.mailbox.host.as_bytes(), self.mailbox.login.as_bytes(), self.folder.as_str().as_bytes()] {

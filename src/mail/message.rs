@@ -1,6 +1,7 @@
 //! A message that arrived whole.
 
-use super::{Content, Fingerprint, HeaderBlock, MessageKey};
+use super::{Content, Fingerprint, HeaderBlock, MessageKey, Recipient, TraceId};
+use sha2::{Digest, Sha256};
 use std::any::Any;
 
 /// A complete message in canonical form, as it came from its source. Nothing that is not complete becomes one.
@@ -17,6 +18,37 @@ pub struct Message {
     pub eight_bit: bool,
     /// The share of the memory budget that it holds; given back when the message is dropped.
     pub budget: Option<Box<dyn Any + Send + Sync>>,
+}
+
+impl Message {
+    /// The stable id of this message, for trace headers and file names: the same after a crash, a restart and a rename, and another one for
+    /// another message to which a server gives a used UIDL.
+    pub fn trace_id(&self) -> TraceId {
+        let mut hash = Sha256::new();
+        hash.update(self.key.trace_id().0);
+        hash.update(self.fingerprint.0);
+        let mut id = [0; 16];
+        id.copy_from_slice(&hash.finalize()[..16]);
+        TraceId(id)
+    }
+
+    /// What makes it the same letter to the same people: its fingerprint and who gets it. A provider puts one copy for each recipient into a
+    /// mailbox, alike but for the envelope traces.
+    pub fn identity(&self, recipients: &[Recipient]) -> Fingerprint {
+        let mut addresses: Vec<String> = recipients.iter().map(|recipient| recipient.address.to_smtp()).collect();
+        addresses.sort_unstable();
+        let mut hash = Sha256::new_with_prefix(self.fingerprint.0);
+        for address in addresses {
+            hash.update((address.len() as u64).to_be_bytes());
+            hash.update(address);
+        }
+        Fingerprint(hash.finalize().into())
+    }
+
+    /// True if it says when or by which name it was written. Without either, equal messages are different mail: alarms, test prints.
+    pub fn has_identity(&self) -> bool {
+        ["Message-ID", "Date"].into_iter().any(|name| self.header.first(name).is_some_and(|field| !self.header.value(field).trim_ascii().is_empty()))
+    }
 }
 
 impl std::fmt::Debug for Message {

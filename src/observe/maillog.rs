@@ -1,49 +1,49 @@
 //! The mail log: one function per thing that happens to mail, each with fixed fields. `grep` for a message's key follows it from its server
 //! to its mailbox; `id` is in the message itself (X-Mailgather-Id).
 
-use crate::mail::{CollectorId, MessageKey, Recipient, Reply};
+use crate::mail::{CollectorId, Message, MessageKey, Recipient, Reply};
 use std::time::Duration;
 use tracing::{debug, error, info, warn};
 
 /// One recipient has it.
-pub fn delivered(key: &MessageKey, recipient: &Recipient, by: &str, to: &str, reply: &Reply, octets: u64) {
+pub fn delivered(message: &Message, recipient: &Recipient, by: &str, to: &str, reply: &Reply, octets: u64) {
     let original = recipient.original.as_ref().map(|address| address.to_string()).unwrap_or_default();
-    info!(event = "message_delivered", collector = %key.collector, key = %key, id = %key.trace_id(), rcpt = %recipient.address, original, by, to, reply = %reply, octets);
+    info!(event = "message_delivered", collector = %message.key.collector, key = %message.key, id = %message.trace_id(), rcpt = %recipient.address, original, by, to, reply = %reply, octets);
 }
 
 /// One recipient does not have it now.
-pub fn deferred(key: &MessageKey, recipient: &Recipient, to: &str, reason: &str) {
-    warn!(event = "message_deferred", collector = %key.collector, key = %key, id = %key.trace_id(), rcpt = %recipient.address, to, reason);
+pub fn deferred(message: &Message, recipient: &Recipient, to: &str, reason: &str) {
+    warn!(event = "message_deferred", collector = %message.key.collector, key = %message.key, id = %message.trace_id(), rcpt = %recipient.address, to, reason);
 }
 
 /// The target refused it for good.
-pub fn refused(key: &MessageKey, recipient: &Recipient, to: &str, reason: &str, next: &str) {
-    warn!(event = "message_refused", collector = %key.collector, key = %key, id = %key.trace_id(), rcpt = %recipient.address, to, reason, next);
+pub fn refused(message: &Message, recipient: &Recipient, to: &str, reason: &str, next: &str) {
+    warn!(event = "message_refused", collector = %message.key.collector, key = %message.key, id = %message.trace_id(), rcpt = %recipient.address, to, reason, next);
 }
 
 /// No answer to the final dot: it may be there, and is tried again.
-pub fn in_doubt(key: &MessageKey, recipient: &Recipient, to: &str, reason: &str) {
-    warn!(event = "message_in_doubt", collector = %key.collector, key = %key, id = %key.trace_id(), rcpt = %recipient.address, to, reason, next = "tried again: a possible duplicate");
+pub fn in_doubt(message: &Message, recipient: &Recipient, to: &str, reason: &str) {
+    warn!(event = "message_in_doubt", collector = %message.key.collector, key = %message.key, id = %message.trace_id(), rcpt = %recipient.address, to, reason, next = "tried again: a possible duplicate");
 }
 
 /// It stays on the server: no recipient here, or a loop.
-pub fn left(key: &MessageKey, event: &'static str, reason: &str) {
-    warn!(event, collector = %key.collector, key = %key, id = %key.trace_id(), reason, next = "stays on the server");
+pub fn left(message: &Message, event: &'static str, reason: &str) {
+    warn!(event, collector = %message.key.collector, key = %message.key, id = %message.trace_id(), reason, next = "stays on the server");
 }
 
 /// It was collected before the server renumbered the folder.
-pub fn known_by_fingerprint(key: &MessageKey) {
-    info!(event = "message_duplicate", collector = %key.collector, key = %key, id = %key.trace_id(), reason = "collected before UIDVALIDITY changed; not delivered again");
+pub fn known_by_fingerprint(message: &Message) {
+    info!(event = "message_duplicate", collector = %message.key.collector, key = %message.key, id = %message.trace_id(), reason = "collected before UIDVALIDITY changed; not delivered again");
 }
 
 /// It was not fetched.
 pub fn skipped(key: &MessageKey, reason: &str) {
-    warn!(event = "message_skipped", collector = %key.collector, key = %key, id = %key.trace_id(), reason);
+    warn!(event = "message_skipped", collector = %key.collector, key = %key, reason);
 }
 
 /// It could not be fetched now.
 pub fn unfetched(key: &MessageKey, reason: &str) {
-    warn!(event = "message_not_fetched", collector = %key.collector, key = %key, id = %key.trace_id(), reason, next = "tried again later");
+    warn!(event = "message_not_fetched", collector = %key.collector, key = %key, reason, next = "tried again later");
 }
 
 /// Copies at the source were disposed of.
