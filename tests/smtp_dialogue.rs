@@ -232,6 +232,8 @@ async fn the_matrix_of_steps_and_failures() {
                         (Rset, _) => "Delivered",
                         (Banner | Hello, _) => "Deferred Target",
                         (_, "421") => "Deferred Target",
+                        // The 354 came, and an answer to a message that was not sent yet.
+                        (Data, "premature") => "Deferred Message",
                         (Mail | Data, "4xx") => "Deferred Message",
                         (Mail | Data, "5xx") => "Rejected Message",
                         (Rcpt, "4xx") => "Deferred Recipient",
@@ -520,9 +522,11 @@ async fn a_large_message_streams_and_an_early_answer_ends_it() {
     for (answer, expected) in [
         ("552 5.3.4 too big\r\n", "Rejected Message"),
         ("451 4.3.0 disk full\r\n", "Deferred Message"),
-        ("421 4.3.2 bye\r\n", "Deferred Target"),
-        ("250 2.0.0 fine\r\n", "Deferred Target"),
-        ("xyz\r\n", "Deferred Target"),
+        ("421 4.3.2 bye\r\n", "Deferred Message"),
+        ("250 2.0.0 fine\r\n", "Deferred Message"),
+        ("xyz\r\n", "Deferred Message"),
+        // What no message can help stays the target's.
+        ("530 5.7.0 log in first\r\n", "Deferred Target"),
     ] {
         let mut server = Server::new(false).extensions(&["PIPELINING"]);
         server.deaf_answer = Some(answer.to_owned());
@@ -532,13 +536,21 @@ async fn a_large_message_streams_and_an_early_answer_ends_it() {
         assert_eq!(words(&outcomes), [expected], "{answer:?}: {outcomes:?}");
         assert!(server.log().arrived.is_empty());
     }
+    // More than the buffers of a loopback connection hold.
+    let huge = message(1, format!("Subject: huge\r\n\r\n{}", body.repeat(7)));
+    // One that hangs up in the middle, and all recipients share that.
+    for reset in [false, true] {
+        let mut server = Server::new(false).extensions(&["PIPELINING"]);
+        (server.read_max, server.reset) = (1024 * 1024, reset);
+        let outcomes = to(&server).await.deliver(&envelope(&["a@y.example", "b@y.example"]), &huge).await;
+        assert_eq!(words(&outcomes), ["Deferred Message", "Deferred Message"], "{outcomes:?}");
+        assert!(server.log().arrived.is_empty());
+    }
     // One that stops reading and says nothing at all.
     let mut server = Server::new(false).extensions(&["PIPELINING"]);
     server.deaf_answer = Some(String::new());
-    // More than the buffers of a loopback connection hold.
-    let huge = message(1, vec![b'x'; 24 * 1024 * 1024]);
     let destination = hasty(false, local(server.listen().await));
-    assert_eq!(words(&destination.deliver(&envelope(&["a@y.example"]), &huge).await), ["Deferred Target"]);
+    assert_eq!(words(&destination.deliver(&envelope(&["a@y.example"]), &huge).await), ["Deferred Message"]);
 }
 
 #[tokio::test]

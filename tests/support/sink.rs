@@ -2,7 +2,7 @@
 //! to say, closes where the script says so, and holds the client to the rules of RFC 5321.
 //!
 //! Steps of a dialogue have these names: `CONNECT` (the greeting), `EHLO` (also LHLO and HELO), `MAIL`, `RCPT`, `DATA`, `DOT` (the answer to
-//! the final dot; in LMTP one for each recipient), `AUTH`, `RSET`, `NOOP`, `QUIT`.
+//! the final dot; in LMTP one for each recipient), `CONTENT` (each line of the content, for closing only), `AUTH`, `RSET`, `NOOP`, `QUIT`.
 
 use super::{SOON, eventually};
 use std::io::{Read, Write};
@@ -103,6 +103,11 @@ impl Builder {
     /// The connection is closed behind this answer. At `DOT` with a positive one the message is kept: the client may not have seen it.
     pub fn close_after(self, step: &str, occurrence: usize, reply: &str) -> Builder {
         self.rule(step, occurrence, "", Action::ReplyAndClose(reply.into()))
+    }
+
+    /// Each time the content holds `text`, the connection is closed as soon as that was read, in the middle of the content.
+    pub fn close_in_content(self, text: &str) -> Builder {
+        self.rule("CONTENT", 0, text, Action::Close)
     }
 
     /// No answer ever; the connection stays open.
@@ -631,8 +636,17 @@ impl Dialogue<'_> {
                 return Some(content);
             }
             content.extend_from_slice(if begins && line[0] == b'.' { &line[1..] } else { line });
+            let hangs_up = self.hangs_up_at(line);
             self.at += end + 2;
+            if hangs_up {
+                return None;
+            }
         }
+    }
+
+    fn hangs_up_at(&self, line: &[u8]) -> bool {
+        let scripted = self.shared.state().rules.iter().any(|rule| rule.step == "CONTENT");
+        scripted && self.shared.scripted("CONTENT", &String::from_utf8_lossy(line)).is_some()
     }
 
     fn begins_line(&self, content: &[u8]) -> bool {

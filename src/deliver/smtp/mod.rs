@@ -215,7 +215,7 @@ impl Running<'_> {
         rest
     }
 
-    /// The target is at fault: whoever was not answered is deferred.
+    /// The target is at fault, or it broke off at this message: whoever was not answered is deferred.
     fn give_up(&mut self, diagnosis: Diagnosis) -> Option<Connection> {
         for outcome in self.outcomes.iter_mut().filter(|outcome| outcome.is_none()) {
             *outcome = Some(Outcome::Deferred(diagnosis.clone()));

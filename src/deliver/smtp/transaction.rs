@@ -209,7 +209,7 @@ async fn end_without_recipients(connection: &mut Connection, reply: &Reply) -> R
     Ok(())
 }
 
-/// Sends the content with its final dot. An outcome says that it did not go out whole, or that nobody knows; the connection ends then.
+/// Sends the content with its final dot. An outcome or an error says that it did not go out whole, or that nobody knows; the connection ends then.
 async fn send_content(connection: &mut Connection, mut outgoing: Outgoing) -> Result<Option<Outcome>, Diagnosis> {
     if connection.has_spoken().await {
         return Ok(Some(early_answer(connection).await));
@@ -225,7 +225,7 @@ async fn send_content(connection: &mut Connection, mut outgoing: Outgoing) -> Re
                         match connection.write_content(&block, false).await {
                             Write::Done => block.clear(),
                             Write::Interrupted => return Ok(Some(early_answer(connection).await)),
-                            Write::Failed(broken) | Write::FailedAtEnd(broken) => return Err(failed(Stage::Content, broken)),
+                            Write::Failed(broken) | Write::FailedAtEnd(broken) => return Err(broken_off(broken)),
                         }
                     }
                 }
@@ -233,8 +233,7 @@ async fn send_content(connection: &mut Connection, mut outgoing: Outgoing) -> Re
             Ok(None) => break,
             // Without its final dot the message is not one (RFC 5321 §4.1.1.4): closing is what takes it back.
             Err(error) => {
-                let text = format!("reading the message from the spool failed: {error}");
-                return Ok(Some(Outcome::Deferred(Diagnosis { stage: Stage::Content, blame: Blame::Message, reply: None, text })));
+                return Ok(Some(Outcome::Deferred(broken_off(format!("reading the message from the spool failed: {error}")))));
             }
         }
     }
@@ -242,22 +241,32 @@ async fn send_content(connection: &mut Connection, mut outgoing: Outgoing) -> Re
     match connection.write_content(&block, true).await {
         Write::Done => Ok(None),
         Write::Interrupted => Ok(Some(early_answer(connection).await)),
-        Write::Failed(broken) => Err(failed(Stage::Content, broken)),
+        Write::Failed(broken) => Err(broken_off(broken)),
         Write::FailedAtEnd(broken) => Ok(Some(unknown(&broken))),
     }
 }
 
-/// The server answered in the middle of the content. A refusal counts; a yes to half a message does not.
+/// The server answered in the middle of the content. A refusal counts; a yes to half a message does not, and 421 is a way of hanging up.
 async fn early_answer(connection: &mut Connection) -> Outcome {
-    let text = "the server answered before the end of the message";
-    match connection.reply(connection.limits.block).await {
-        Ok(full) => match verdict(Protocol::Smtp, Stage::Content, &full.reply) {
-            Verdict::Deferred(blame) => Outcome::Deferred(Diagnosis { blame, reply: Some(full.reply), ..failed(Stage::Content, text) }),
-            Verdict::Rejected(blame) => Outcome::Rejected(Diagnosis { blame, reply: Some(full.reply), ..failed(Stage::Content, text) }),
-            Verdict::Accepted | Verdict::Unexpected => Outcome::Deferred(Diagnosis { reply: Some(full.reply), ..failed(Stage::Content, text) }),
-        },
-        Err(broken) => Outcome::Deferred(failed(Stage::Content, broken)),
+    let reply = match connection.reply(connection.limits.block).await {
+        Ok(full) => full.reply,
+        Err(broken) => return Outcome::Deferred(broken_off(broken)),
+    };
+    let said = verdict(Protocol::Smtp, Stage::Content, &reply);
+    let hung_up = reply.code == 421;
+    let diagnosis = Diagnosis { reply: Some(reply), ..broken_off("the server answered before the end of the message") };
+    match said {
+        Verdict::Rejected(blame) => Outcome::Rejected(Diagnosis { blame, ..diagnosis }),
+        Verdict::Deferred(blame) if !hung_up => Outcome::Deferred(Diagnosis { blame, ..diagnosis }),
+        Verdict::Deferred(_) | Verdict::Accepted | Verdict::Unexpected => Outcome::Deferred(diagnosis),
     }
+}
+
+/// The content did not go out whole. The server had taken the connection, the sender and a recipient, so that this message may be what it
+/// cannot bear: were the target blamed, the message would come first in each pass and hold up all others. A target that is really down says so
+/// at the next connection.
+fn broken_off(text: impl ToString) -> Diagnosis {
+    Diagnosis { blame: Blame::Message, ..failed(Stage::Content, text) }
 }
 
 /// The answer to the final dot, for one recipient (LMTP) or for all (SMTP).
