@@ -61,19 +61,24 @@ impl Claims {
     }
 }
 
-/// One write: applied inside the group's transaction, and told after the commit how that went.
-type Job = Box<dyn FnOnce(&Connection) -> Told + Send>;
+/// One write: applied inside the group's transaction, or told why there is none; and told after the commit how that went.
+type Job = Box<dyn FnOnce(Result<&Connection, LedgerError>) -> Told + Send>;
 type Told = Box<dyn FnOnce(Result<(), LedgerError>) + Send>;
 
 impl SqliteLedger {
     /// Opens or makes the file, readable by its owner only. Blocks on the disk.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        Self::open_patient(path, BUSY_TIMEOUT)
+    }
+
+    /// The same, waiting as long as this for a file that another process holds.
+    fn open_patient(path: &Path, busy_timeout: Duration) -> Result<Self, LedgerError> {
         let failed = |error: &dyn std::fmt::Display| store_error(path, error);
         // Made by us first, so that it never is readable by others, not even for a moment; SQLite gives -wal and -shm the same mode.
         std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(|error| failed(&error))?;
         let mut connection = Connection::open(path).map_err(|error| failed(&error))?;
         let set_up = |connection: &mut Connection| {
-            connection.busy_timeout(BUSY_TIMEOUT)?;
+            connection.busy_timeout(busy_timeout)?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "foreign_keys", false)?;
@@ -95,12 +100,12 @@ impl SqliteLedger {
         let (answer, answered) = oneshot::channel();
         let path = self.path.clone();
         let job: Job = Box::new(move |connection| {
-            let result = in_savepoint(connection, apply).map_err(|failure| failure.named(&path));
+            let result = connection.and_then(|connection| in_savepoint(connection, apply).map_err(|failure| failure.named(&path)));
             Box::new(move |committed| {
                 let _ = answer.send(committed.and(result));
             })
         });
-        let gone = || store_error(&self.path, &"the write was not done (the file is locked or cannot be written; see the log)");
+        let gone = || store_error(&self.path, &"the write was not done, as the ledger's thread has ended; see the log");
         let jobs = self.jobs.as_ref().ok_or_else(gone)?;
         jobs.send(job).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
@@ -111,24 +116,23 @@ impl SqliteLedger {
 fn write_all(path: &Path, connection: Connection, mut queue: mpsc::Receiver<Job>) {
     let connection = &connection;
     while let Some(first) = queue.blocking_recv() {
-        let mut told = Vec::new();
-        let apply = || -> rusqlite::Result<()> {
-            connection.execute_batch("BEGIN IMMEDIATE")?;
-            told.push(first(connection));
-            while told.len() < GROUP_MAX
-                && let Ok(job) = queue.try_recv()
-            {
-                told.push(job(connection));
-            }
-            connection.execute_batch("COMMIT")
-        };
-        let committed = apply().map_err(|error| {
-            if !connection.is_autocommit() {
-                let _ = connection.execute_batch("ROLLBACK");
-            }
+        let failed = |error: rusqlite::Error| {
             tracing::error!(event = "ledger_failed", path = %path.display(), error = %error);
             store_error(path, &error)
-        });
+        };
+        // If no transaction can begin, all that waited meanwhile fails with it: each for itself would wait for the file all over again.
+        let begun = connection.execute_batch("BEGIN IMMEDIATE").map_err(failed);
+        let transaction = || begun.clone().map(|()| connection);
+        let mut told = vec![first(transaction())];
+        while told.len() < GROUP_MAX
+            && let Ok(job) = queue.try_recv()
+        {
+            told.push(job(transaction()));
+        }
+        let committed = begun.and_then(|()| connection.execute_batch("COMMIT").map_err(failed));
+        if !connection.is_autocommit() {
+            let _ = connection.execute_batch("ROLLBACK");
+        }
         told.into_iter().for_each(|tell| tell(committed.clone()));
     }
 }
@@ -548,6 +552,29 @@ mod tests {
         assert!(matches!(place, Err(LedgerError::Store { .. })));
         // One job's failure is not its neighbour's: the claim still writes.
         assert!(ledger.claim(&crate::ledger::suite::mailbox("u")).await.is_ok());
+    }
+
+    /// Writes that wait while another process holds the file fail together and say why; none waits for its own turn at the lock.
+    #[tokio::test]
+    async fn a_locked_file_fails_everything_that_waits_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.db");
+        let ledger = SqliteLedger::open_patient(&path, Duration::from_secs(1)).unwrap();
+        let claim = ledger.claim(&crate::ledger::suite::mailbox("u")).await.unwrap();
+        let place = ledger.progress(&claim, &FolderName::inbox(), Epoch(1), History::None).await.unwrap().place;
+        let entry = |n| Entry { uid: RemoteUid::Number(n), state: State::Kept, identity: None };
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let writes = futures_util::future::join_all((1..=50).map(|n| ledger.record(&place, entry(n))));
+        // One wait for the lock is a second and fifty are fifty: the limit only tells these two apart.
+        let written = tokio::time::timeout(Duration::from_secs(20), writes).await.expect("all fail with the first");
+        for failed in written {
+            let text = failed.unwrap_err().to_string();
+            assert!(text.contains("database is locked"), "{text}");
+        }
+        other.execute_batch("ROLLBACK").unwrap();
+        ledger.record(&place, entry(1)).await.unwrap();
+        assert_eq!(ledger.progress(&claim, &FolderName::inbox(), Epoch(1), History::Full).await.unwrap().kept.len(), 1);
     }
 
     #[tokio::test]

@@ -209,7 +209,9 @@ impl Framer {
             return Ok(None);
         }
         self.line.octets.pop();
-        if self.line.octets.last() == Some(&b'\r') {
+        // A CR at the end of a literal is the literal's own, also before a line that is ended by a bare LF.
+        let after = self.line.literals.last().map_or(0, |mark| mark.place.end);
+        if self.line.octets.len() > after && self.line.octets.last() == Some(&b'\r') {
             self.line.octets.pop();
         }
         if let Some((start, size)) = self.literal_at_end()? {
@@ -330,6 +332,14 @@ mod tests {
             Event::Search(set) => format!("search {set}"),
         });
         shown.chain(error.map(|error| format!("ERROR {error}"))).collect::<Vec<_>>().join("|")
+    }
+
+    /// Found by fuzzing: the CR was taken off the literal, and the next look at the line began behind its end.
+    #[test]
+    fn a_literal_keeps_its_last_octet_before_a_bare_lf() {
+        let (events, error) = events(b"* X {1}\r\n\r\n* X {2}\r\na\r}\n", &[]);
+        assert!(error.is_none() && events.len() == 2, "{events:?} {error:?}");
+        assert!(matches!(&events[0], Event::Line(line) if line.octets.ends_with(b"\r")));
     }
 
     #[test]
