@@ -44,6 +44,7 @@ impl Exit {
     pub(super) fn of(error: &PassError) -> Exit {
         match error {
             PassError::Source(error) => match error.kind {
+                SourceErrorKind::Secret => Exit::Config,
                 SourceErrorKind::Auth => Exit::NoPermission,
                 SourceErrorKind::Dns | SourceErrorKind::Connect | SourceErrorKind::Tls => Exit::Unavailable,
                 SourceErrorKind::Protocol => Exit::Protocol,
@@ -53,5 +54,17 @@ impl Exit {
             PassError::Ledger(_) => Exit::Io,
             PassError::Target(_) => Exit::TempFail,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::SourceError;
+
+    #[test]
+    fn a_password_of_ours_is_the_configuration_and_a_refused_one_is_not() {
+        assert_eq!(Exit::of(&PassError::Source(SourceError::no_secret("h:993", "x"))), Exit::Config);
+        assert_eq!(Exit::of(&PassError::Source(SourceError::new(SourceErrorKind::Auth, "login", "h:993", "x"))), Exit::NoPermission);
     }
 }

@@ -30,6 +30,8 @@ pub enum SourceErrorKind {
     Connect,
     /// The channel cannot be secured: certificate, missing STARTTLS, handshake.
     Tls,
+    /// Our side: the password cannot be read.
+    Secret,
     /// The server refuses these credentials.
     Auth,
     /// The server has no time for us now (throttled, in use, unavailable); try later, as told.
@@ -75,6 +77,11 @@ impl SourceError {
         self
     }
 
+    /// Our own password cannot be read, for this reason: nothing was said to the server.
+    pub fn no_secret(peer: &str, why: impl Into<String>) -> Self {
+        SourceError::new(SourceErrorKind::Secret, "login", peer, why).hint("check `password` of this collector: mailgather check")
+    }
+
     /// True if, in the middle of a fetch, the cause may be the message that was being fetched: a server that chokes on it, or sends it so that
     /// nobody can tell where it ends.
     pub fn is_about_one_message(&self) -> bool {
@@ -101,3 +108,16 @@ impl fmt::Display for SourceError {
 }
 
 impl std::error::Error for SourceError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unreadable_password_is_no_refused_login() {
+        let error = SourceError::no_secret("h:993", "/p: No such file or directory");
+        assert_eq!((error.kind, error.retry()), (SourceErrorKind::Secret, Retry::Backoff));
+        assert_eq!(error.to_string(), "h:993: login: /p: No such file or directory");
+        assert!(error.hint.unwrap().contains("mailgather check"));
+    }
+}

@@ -100,6 +100,11 @@ impl Connection {
         self.stage = stage;
     }
 
+    /// `host:port`.
+    pub(super) fn peer(&self) -> &str {
+        &self.peer
+    }
+
     pub(super) fn channel(&self) -> &Channel {
         &self.channel
     }

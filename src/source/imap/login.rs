@@ -62,7 +62,7 @@ pub(super) async fn log_in(
     }
     let plain = choose_plain(connection, server.auth)?;
     let initial = connection.has("SASL-IR") || connection.has("IMAP4REV2");
-    let secret = password().await.map_err(|error| connection.error(SourceErrorKind::Auth, format!("no password: {error}")))?;
+    let secret = password().await.map_err(|why| SourceError::no_secret(connection.peer(), why))?;
     let login = match plain {
         true => Command::AuthenticatePlain { username: &server.username, password: &secret, initial },
         false => Command::Login(&server.username, &secret),

@@ -96,7 +96,7 @@ impl Pop3Source {
 
     async fn converse(&self, channel: Channel, deadline: Instant) -> Result<Box<dyn Session>, SourceError> {
         // Read before anything else: a command that asks a vault may take longer than the server waits.
-        let password = (self.password)().await.map_err(|text| self.error(SourceErrorKind::Auth, "login", text))?;
+        let password = (self.password)().await.map_err(|why| SourceError::no_secret(&self.peer, why))?;
         let mut wire = Wire::new(channel, self.peer.clone(), self.server.idle_timeout);
         let greeted = timeout(deadline.saturating_duration_since(Instant::now()), login::greeting(&mut wire)).await;
         greeted.unwrap_or_else(|_| Err(self.error(SourceErrorKind::Timeout, "greeting", "no greeting within `connect_timeout`")))?;
