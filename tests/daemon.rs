@@ -289,6 +289,22 @@ fn mute() -> (TcpListener, u16) {
 }
 
 #[test]
+fn sigusr2_ends_nothing_and_sigquit_ends_at_once() {
+    let (listener, port) = mute();
+    let sink = Sink::lmtp();
+    let collector = CollectorYaml::at("imap", "one", port).forward_to("anna@example.org");
+    let program = Mailgather::new(&grace(&config(&sink.delivery(), &[collector]), "5m"));
+    let mut daemon = program.run();
+    let _connection: TcpStream = listener.accept().unwrap().0;
+    daemon.signal(Signal::USR2);
+    let line = daemon.wait_for("status_requested");
+    assert!(line.contains("not available yet"), "{line}");
+    assert!(daemon.is_alive());
+    daemon.signal(Signal::QUIT);
+    daemon.wait(SOON).expect_code(75);
+}
+
+#[test]
 fn f56_sigterm_while_the_source_hangs() {
     for protocol in ["imap", "pop3"] {
         let (listener, port) = mute();

@@ -11,6 +11,6 @@ pub enum Command {
     FileChanged,
     /// End at message borders, within the grace time (SIGTERM, SIGINT).
     Stop,
-    /// End at once (a second SIGINT or SIGTERM): it counts as a crash, which loses nothing.
+    /// End at once (a second SIGINT or SIGTERM, or SIGQUIT): it counts as a crash, which loses nothing.
     StopNow,
 }

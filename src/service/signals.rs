@@ -3,6 +3,7 @@
 use super::Command;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::Sender;
+use tracing::info;
 
 /// Listens for signals for the rest of the process's life. Must be called inside the runtime.
 ///
@@ -11,6 +12,8 @@ use tokio::sync::mpsc::Sender;
 pub fn listen(commands: Sender<Command>) -> std::io::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut user1 = signal(SignalKind::user_defined1())?;
+    let mut user2 = signal(SignalKind::user_defined2())?;
+    let mut quit = signal(SignalKind::quit())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {
@@ -19,6 +22,12 @@ pub fn listen(commands: Sender<Command>) -> std::io::Result<()> {
             let command = tokio::select! {
                 _ = hangup.recv() => Command::Reload,
                 _ = user1.recv() => Command::CollectNow,
+                _ = user2.recv() => {
+                    // Unheard, it would end the process.
+                    info!(event = "status_requested", by = "signal", next = "not available yet");
+                    continue;
+                }
+                _ = quit.recv() => Command::StopNow,
                 _ = terminate.recv() => Command::Stop,
                 _ = interrupt.recv() => Command::Stop,
             };
