@@ -84,6 +84,19 @@ fn the_small_sample_loads_without_a_warning() {
 }
 
 #[test]
+fn the_example_of_the_readme_loads_without_a_warning() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (_, rest) = readme.split_once("```yaml\n").expect("README.md has an example");
+    let (example, _) = rest.split_once("```").expect("the example ends");
+    let loaded = read(example).unwrap_or_else(|report| panic!("{report}"));
+    assert_eq!(loaded.warnings, []);
+    assert_eq!(loaded.config.collectors.len(), 1);
+    // The same into a server could come back.
+    let loaded = read(&example.replace("{maildir: /home/me/Maildir}", "{smtp: 127.0.0.1:25}")).unwrap_or_else(|report| panic!("{report}"));
+    assert!(loaded.warnings.iter().any(|warning| warning.to_string().contains("a loop")), "{:?}", loaded.warnings);
+}
+
+#[test]
 fn the_full_sample_holds_the_defaults() {
     let full = sample("mailgather.full.yaml");
     assert_eq!(full.warnings, []);

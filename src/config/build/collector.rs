@@ -159,9 +159,11 @@ fn collector<'n>(ctx: &mut Ctx<'_>, entry: &'n Entry, defaults: &Block<'n>, shar
     what_contradicts(ctx, &block, protocol, common.collect, common.after);
     let server = server(ctx, &block, email.as_ref());
     let host = server.as_ref().map_or("", |server| server.host.as_str());
-    let recipient = recipient(ctx, &block, email.as_ref(), host);
     let own_delivery = block.child(ctx, "delivery", &DELIVERY);
     let delivery = delivery(ctx, &own_delivery.over(shared), &block);
+    // What goes into a Maildir is there, and is sent on to nobody.
+    let comes_back = !matches!(delivery.as_ref().map(|delivery| &delivery.target), Some(Target::Maildir { .. }));
+    let recipient = recipient(ctx, &block, email.as_ref(), host, comes_back);
     let title = block.get("title").and_then(|entry| text(ctx, entry)).map(str::to_owned);
     let description = block.get("description").and_then(|entry| text(ctx, entry)).unwrap_or_default().to_owned();
     let (id, server, recipient, delivery) = (id?, server?, recipient?, delivery?);

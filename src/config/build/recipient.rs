@@ -23,8 +23,14 @@ const FIXED: Keys = Keys { known: &["fixed"], not_yet: &[] };
 /// What people wrote into a message says who it was meant for, not whose copy this is.
 const GUESSES: &[&str] = &["to", "cc", "bcc"];
 
-/// Who gets the mail of a collector.
-pub(super) fn recipient(ctx: &mut Ctx<'_>, owner: &Block<'_>, email: Option<&Address>, server_host: &str) -> Option<RecipientMode> {
+/// Who gets the mail of a collector. `comes_back` if the destination could send mail for `email` back to the server that it came from.
+pub(super) fn recipient(
+    ctx: &mut Ctx<'_>,
+    owner: &Block<'_>,
+    email: Option<&Address>,
+    server_host: &str,
+    comes_back: bool,
+) -> Option<RecipientMode> {
     let Some(entry) = owner.get("recipient") else {
         let problem = ctx.error(Code::Missing, owner.span, format!("{} has no `recipient`", owner.name));
         ctx.add(problem.hint("`recipient: {forward_to: someone@example.org}` or `recipient: {auto: true, default_box: postmaster@example.org}`"));
@@ -32,13 +38,14 @@ pub(super) fn recipient(ctx: &mut Ctx<'_>, owner: &Block<'_>, email: Option<&Add
     };
     let block = open_entry(ctx, entry, &format!("`recipient` of {}", owner.name), &RECIPIENT)?;
     let sender = block.get("sender_fallback").map_or(Some(SenderFallback::Default), |entry| sender_fallback(ctx, entry));
+    let looping = email.filter(|_| comes_back);
     let auto = block.get("auto").filter(|entry| !is_false(entry));
     match (block.get("forward_to"), auto) {
         (Some(forward), Some(auto)) => {
             let problem = ctx.error(Code::Contradiction, auto.span, format!("{} both forwards everything and looks for recipients", owner.name));
             ctx.add(problem.hint("keep `forward_to` for fixed addresses, or `auto`; with `auto`, `default_box` takes what nobody else gets"));
             addresses(ctx, forward);
-            rules(ctx, &block, auto, email, server_host);
+            rules(ctx, &block, auto, email, server_host, looping);
             None
         }
         (Some(forward), None) => {
@@ -49,11 +56,11 @@ pub(super) fn recipient(ctx: &mut Ctx<'_>, owner: &Block<'_>, email: Option<&Add
                 }
             }
             let to = addresses(ctx, forward)?;
-            warn_of_loops(ctx, forward, &to, email);
+            warn_of_loops(ctx, forward, &to, looping);
             Some(RecipientMode::ForwardTo(to, sender?))
         }
         (None, Some(auto)) => {
-            let rules = rules(ctx, &block, auto, email, server_host)?;
+            let rules = rules(ctx, &block, auto, email, server_host, looping)?;
             Some(RecipientMode::Auto(Arc::new(rules), sender?))
         }
         (None, None) => {
@@ -68,7 +75,14 @@ fn is_false(entry: &Entry) -> bool {
     matches!(&entry.value.value, Value::Scalar { text, .. } if text == "false")
 }
 
-fn rules(ctx: &mut Ctx<'_>, recipient: &Block<'_>, entry: &Entry, email: Option<&Address>, server_host: &str) -> Option<Rules> {
+fn rules(
+    ctx: &mut Ctx<'_>,
+    recipient: &Block<'_>,
+    entry: &Entry,
+    email: Option<&Address>,
+    server_host: &str,
+    looping: Option<&Address>,
+) -> Option<Rules> {
     let block = match &entry.value.value {
         // `auto: true` is `auto: {}`.
         Value::Scalar { .. } => {
@@ -83,7 +97,7 @@ fn rules(ctx: &mut Ctx<'_>, recipient: &Block<'_>, entry: &Entry, email: Option<
     let configured = block.get("domains").map(|entry| domains(ctx, entry));
     let default_box = recipient.get("default_box").map(|entry| {
         let address = address(ctx, entry)?;
-        warn_of_loops(ctx, entry, std::slice::from_ref(&address), email);
+        warn_of_loops(ctx, entry, std::slice::from_ref(&address), looping);
         Some(address)
     });
     let unresolved = unresolved(ctx, recipient, default_box.is_some());
@@ -293,8 +307,8 @@ fn entries_of<'n>(ctx: &mut Ctx<'_>, entry: &'n Entry, wanted: &str) -> Option<&
 }
 
 /// Mail that goes back into the mailbox it came from comes round again.
-fn warn_of_loops(ctx: &mut Ctx<'_>, entry: &Entry, to: &[Address], email: Option<&Address>) {
-    if email.is_some_and(|email| to.contains(email)) {
+fn warn_of_loops(ctx: &mut Ctx<'_>, entry: &Entry, to: &[Address], looping: Option<&Address>) {
+    if looping.is_some_and(|email| to.contains(email)) {
         let problem = ctx.warning(Code::Doubtful, entry.span, format!("{} goes to the collected mailbox itself", ctx.quoted(&entry.key, entry.span)));
         ctx.add(problem.hint("if the local server sends it back there, it is collected again: a loop, until `max_hops` stops it"));
     }
