@@ -289,6 +289,29 @@ fn mute() -> (TcpListener, u16) {
 }
 
 #[test]
+fn once_names_the_collector_beside_its_hint() {
+    let sink = Sink::lmtp();
+    let collector = |user| CollectorYaml::at("imap", user, 9).forward_to("anna@example.org");
+    let text = config(&sink.delivery(), &[collector("one"), collector("two")]);
+    let program = Mailgather::new(&text.replace(PASSWORD_VARIABLE, "NO_SUCH_VARIABLE"));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // Both get a greeting, and then there is no password: a fault of ours, not a refused login.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = std::io::Write::write_all(&mut stream.as_ref().unwrap(), b"* OK [CAPABILITY IMAP4rev1] hi\r\n");
+            std::mem::forget(stream);
+        }
+    });
+    program.configure(&text.replace(PASSWORD_VARIABLE, "NO_SUCH_VARIABLE").replace("port: 9", &format!("port: {port}")));
+    let finished = program.once(&[]).expect_code(78);
+    for id in ["one", "two"] {
+        assert!(finished.stderr.contains(&format!("hint: {id}: check `password`")), "{}", finished.stderr);
+        assert!(finished.stdout.contains(&format!("{id}: FAILED: 127.0.0.1:{port}: login: the environment variable NO_SUCH_VARIABLE")), "{}", finished.stdout);
+    }
+}
+
+#[test]
 fn sigusr2_ends_nothing_and_sigquit_ends_at_once() {
     let (listener, port) = mute();
     let sink = Sink::lmtp();

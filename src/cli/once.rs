@@ -5,12 +5,13 @@ use super::run::open_failed;
 use super::{Common, runtime};
 use crate::collect::Stop;
 use crate::collect::task::{Session, Worker};
-use crate::config::{Collector, Loaded, LogLevel};
+use crate::config::{Collector, Loaded, LogLevel, STATE_DIR_OF_ROOT};
 use crate::observe::Counters;
 use crate::service::{Command, Installation, signals};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,8 @@ fn try_once(arguments: &Once, common: &Common) -> Result<Exit, Exit> {
         if std::io::stderr().is_terminal() && common.verbose == 0 { LogLevel::Warn.min(loaded.config.log_level) } else { loaded.config.log_level };
     common.start_logging(level);
     let runtime = runtime()?;
+    let state_dir = &loaded.config.service.state_dir;
+    let was_there = state_dir.exists();
     let results = runtime.block_on(async {
         let stop = Stop::new();
         stop_on_signal(stop.clone()).map_err(|error| {
@@ -61,6 +64,9 @@ fn try_once(arguments: &Once, common: &Common) -> Result<Exit, Exit> {
     let exits: Vec<Exit> = results.iter().map(|(id, session)| summarise(id.as_str(), session.as_ref())).collect();
     let delivered: u64 = results.iter().filter_map(|(_, session)| session.as_ref()).map(|session| session.report.delivered).sum();
     println!("{delivered} delivered in {:.2} s", took.as_secs_f64());
+    if let Some(note) = new_state_dir(state_dir, was_there) {
+        eprintln!("{note}");
+    }
     Ok(overall(&exits))
 }
 
@@ -125,9 +131,15 @@ fn summarise(id: &str, session: Option<&Session>) -> Exit {
     };
     println!("{id}: FAILED: {error}");
     if !error.hint().is_empty() {
-        eprintln!("hint: {}", error.hint());
+        eprintln!("hint: {id}: {}", error.hint());
     }
     Exit::of(error)
+}
+
+/// Whoever tries the program as root should know that the system's folder was made and used.
+fn new_state_dir(dir: &Path, was_there: bool) -> Option<String> {
+    let is_new = !was_there && dir == Path::new(STATE_DIR_OF_ROOT);
+    is_new.then(|| format!("note: the state directory {STATE_DIR_OF_ROOT} was made, and remembers what was collected; `--state-dir` names another"))
 }
 
 /// The code of the whole: the failures' own if they all are of one kind and nobody succeeded, else "some failed, try again".
@@ -155,5 +167,17 @@ async fn show_progress(counters: Vec<Arc<Counters>>) {
         bar.set_position(taken);
         bar.set_message(format!("{:.1} MB", octets as f64 / 1e6));
         tokio::time::sleep(PROGRESS_TICK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_state_directory_of_root_is_named() {
+        for (dir, was_there, named) in [(STATE_DIR_OF_ROOT, false, true), (STATE_DIR_OF_ROOT, true, false), ("/tmp/state", false, false)] {
+            assert_eq!(new_state_dir(Path::new(dir), was_there).is_some_and(|note| note.contains(dir)), named, "{dir} {was_there}");
+        }
     }
 }

@@ -10,6 +10,9 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+/// Where the state is for root, where nobody says otherwise.
+pub const STATE_DIR_OF_ROOT: &str = "/var/lib/mailgather";
+
 /// Largest file that is read: twenty thousand collectors fit.
 pub const FILE_OCTETS_MAX: u64 = 4 * 1024 * 1024;
 
@@ -42,7 +45,7 @@ impl Environment {
             return PathBuf::from(dirs.split(':').next().unwrap_or(dirs));
         }
         if self.uid == 0 {
-            return PathBuf::from("/var/lib/mailgather");
+            return PathBuf::from(STATE_DIR_OF_ROOT);
         }
         // The XDG specification: a relative path is invalid and ignored.
         let state_home = variable("XDG_STATE_HOME").filter(|path| path.starts_with('/')).map(PathBuf::from);

@@ -20,5 +20,5 @@ mod yaml;
 
 pub use diff::{Diff, diff};
 pub use error::{Code, Place, Problem, Report, Severity};
-pub use load::{Environment, Loaded, check_secrets, load, parse};
+pub use load::{Environment, Loaded, STATE_DIR_OF_ROOT, check_secrets, load, parse};
 pub use model::*;
