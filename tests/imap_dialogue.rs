@@ -327,6 +327,17 @@ async fn listings() {
     assert_eq!(listing.messages.iter().filter_map(|listed| listed.uid.number()).collect::<Vec<_>>(), [4, 6]);
     assert!(listing.more && listing.vanished == [RemoteUid::Number(2)]);
     assert_eq!(played.heard[2], "UID SEARCH UID 2,4,6:*");
+    // OK without a result says nothing about what is there: nothing is listed, and nothing has vanished.
+    for unseen in [false, true] {
+        let also = Want { also: vec![RemoteUid::Number(2), RemoteUid::Number(4)], unseen, ..above(5) };
+        let played = play(Play { want: also, ..Play::default() }, GREETING, but("UID SEARCH", "@ OK done\r\n")).await;
+        let listing = played.listing.unwrap();
+        assert!(listing.messages.is_empty() && listing.vanished.is_empty() && listing.present.is_none(), "{listing:?}");
+    }
+    // An empty result is one.
+    let also = Want { also: vec![RemoteUid::Number(2)], ..above(5) };
+    let played = play(Play { want: also, ..Play::default() }, GREETING, but("UID SEARCH", "* SEARCH\r\n@ OK done\r\n")).await;
+    assert_eq!(played.listing.unwrap().vanished, [RemoteUid::Number(2)]);
     // Whoever asks for everything must not be told that there is nothing.
     for answer in ["* SEARCH\r\n@ OK\r\n", "@ OK\r\n"] {
         let played = play(Play { want: Want { complete: true, ..above(0) }, ..Play::default() }, GREETING, but("UID SEARCH ALL", answer)).await;

@@ -95,16 +95,16 @@ impl ImapSession {
         Ok(found)
     }
 
-    /// Searches for the UIDs of `sets`.
-    async fn search(&mut self, sets: &[String], unseen: bool) -> Result<UidSet, SourceError> {
+    /// Searches for the UIDs of `sets`. `None` if the server gave no result for one of them: what is there is unknown then, not nothing.
+    async fn search(&mut self, sets: &[String], unseen: bool) -> Result<Option<UidSet>, SourceError> {
         let command = |set| if unseen { Command::SearchUnseen(set) } else { Command::Search(set) };
         let mut all = UidSet::new();
         for set in sets {
             let tag = self.connection.send(&command(set)).await?;
-            let found = self.found(tag).await?.unwrap_or_default();
+            let Some(found) = self.found(tag).await? else { return Ok(None) };
             found.ranges().iter().for_each(|range| all.insert_range(range.clone()));
         }
-        Ok(all)
+        Ok(Some(all))
     }
 
     async fn search_all(&mut self) -> Result<UidSet, SourceError> {
@@ -233,6 +233,8 @@ impl Session for ImapSession {
         let is_empty = self.folder.as_ref().is_some_and(|folder| folder.exists == 0);
         let above = (!none_above).then(|| format!("{}:*", u64::from(want.above) + 1));
 
+        let unknown = |all: Option<UidSet>| Listing { messages: vec![], more: false, vanished: vec![], present: all.map(Present::Numbers) };
+
         // What is there of `also`, what is new, and everything if that was asked for.
         let mut all = None;
         let mut fresh = UidSet::new();
@@ -252,13 +254,15 @@ impl Session for ImapSession {
                     None => sets.push(above.to_owned()),
                 }
             }
-            there = self.search(&sets, false).await?;
+            let Some(found) = self.search(&sets, false).await? else { return Ok(unknown(None)) };
+            there = found;
             if !want.unseen {
                 fresh = there.clone();
             }
         }
         if let Some(above) = above.filter(|_| want.unseen) {
-            fresh = self.search(&[above], true).await?;
+            let Some(found) = self.search(&[above], true).await? else { return Ok(unknown(all)) };
+            fresh = found;
         }
 
         // `9:*` yields the last message even if its UID is below 9 (RFC 9051 §9, seq-range): hence the look at `above`.
