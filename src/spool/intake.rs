@@ -55,6 +55,8 @@ impl Spool {
             key,
             canonical: Canonical::new(),
             held: Vec::with_capacity(first + 2),
+            header_ended: false,
+            searched: 0,
             filed: None,
             received: 0,
             eight_bit: false,
@@ -71,6 +73,9 @@ pub struct Intake {
     canonical: Canonical,
     /// Canonical octets not in the file: all of a small message.
     held: Vec<u8>,
+    /// The header's blank line is in `held`; octets of `held` that were searched for it.
+    header_ended: bool,
+    searched: usize,
     filed: Option<Filed>,
     received: u64,
     eight_bit: bool,
@@ -93,10 +98,22 @@ impl Intake {
         self.eight_bit |= !raw.is_ascii();
         self.canonical.push(raw, &mut self.held);
         let full = match &self.filed {
-            None => self.held.len() as u64 > self.spool.spool_above,
+            // The header is read once, when the file is made: until then all of it must be held, however much had come when the threshold was crossed.
+            None => self.held.len() as u64 > self.spool.spool_above && self.holds_header(),
             Some(_) => self.held.len() >= WRITE_OCTETS,
         };
         if full { self.write_out().await } else { Ok(()) }
+    }
+
+    /// True if the header's blank line has come, or as much as is ever read of a header.
+    fn holds_header(&mut self) -> bool {
+        if !self.header_ended {
+            // The blank line may have come in pieces.
+            let from = self.searched.saturating_sub(3);
+            self.header_ended = self.held.starts_with(b"\r\n") || memchr::memmem::find(&self.held[from..], b"\r\n\r\n").is_some();
+            self.searched = self.held.len();
+        }
+        self.header_ended || self.held.len() >= HEADER_OCTETS_MAX
     }
 
     /// Octets taken so far, as they came.
@@ -240,6 +257,35 @@ mod tests {
         assert_eq!((small.fingerprint, small.header.fields()), (large.fingerprint, large.header.fields()));
         assert_eq!(octets(&small).await, octets(&large).await);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "the spool file has a name");
+    }
+
+    #[tokio::test]
+    async fn a_header_longer_than_the_threshold_is_the_same_in_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let field = format!("X-Long: {}\r\n", "y".repeat(90));
+        let header = format!("{}Message-ID: <1@x>\r\nDelivered-To: a@b\r\n\r\n", field.repeat(200_000 / field.len()));
+        let raw = format!("{header}{}", "a line\r\n".repeat(100_000));
+        assert!(header.len() > 190_000 && raw.len() > 900_000);
+        let (memory, file) = (Spool::new(dir.path(), 1 << 30, 1 << 30).unwrap(), Spool::new(dir.path(), 64 * 1024, 1 << 20).unwrap());
+        let small = taken(&memory, raw.as_bytes(), 4096).await;
+        for piece in [61, 4096, 100_003] {
+            let large = taken(&file, raw.as_bytes(), piece).await;
+            assert!(matches!(large.content, Content::Spooled { .. }));
+            assert_eq!(large.header.fields(), small.header.fields(), "pieces of {piece}");
+            assert_eq!((large.fingerprint, large.header.is_truncated()), (small.fingerprint, false));
+            assert_eq!(large.header.text(large.header.first("Delivered-To").unwrap()), "a@b");
+            assert_eq!(octets(&large).await, raw.as_bytes());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_header_without_an_end_is_not_held_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::new(dir.path(), 64 * 1024, 1 << 20).unwrap();
+        let raw = "no header and no blank line\r\n".repeat(100_000);
+        let message = taken(&spool, raw.as_bytes(), 8192).await;
+        assert!(matches!(message.content, Content::Spooled { .. }));
+        assert_eq!(octets(&message).await, raw.as_bytes());
     }
 
     #[tokio::test]

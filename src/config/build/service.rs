@@ -13,6 +13,8 @@ const SERVICE: Keys = Keys {
 };
 const LIMITS: Keys = Keys { known: &["interval_min", "interval_max"], not_yet: &[] };
 
+/// Least threshold of the spool: most headers fit.
+const SPOOL_ABOVE_MIN: u64 = 64 << 10;
 /// Shortest interval that an operator may allow: MailArchiva's journal advice.
 const INTERVAL_FLOOR: Duration = Duration::from_millis(50);
 
@@ -26,6 +28,10 @@ pub(super) fn service(ctx: &mut Ctx<'_>, top: &Block<'_>) -> Service {
     let at = |key: &str| block.get(key).map_or(block.span, |entry| entry.value.span);
     if memory < 1 << 20 {
         ctx.add(ctx.error(Code::Range, at("memory"), "`memory` must be 1MiB at least"));
+    }
+    if spool_above < SPOOL_ABOVE_MIN {
+        let problem = ctx.error(Code::Range, at("spool_above"), "`spool_above` must be 64KiB at least");
+        ctx.add(problem.hint("smaller messages cost less in memory than in a file"));
     }
     if spool_above > memory {
         let problem = ctx.error(Code::Contradiction, at("spool_above"), "`spool_above` is more than `memory`: such a message would wait for ever");
