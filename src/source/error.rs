@@ -19,6 +19,8 @@ pub struct SourceError {
     pub server: Option<String>,
     /// What the operator can do.
     pub hint: Option<String>,
+    /// How long the server wants to be left alone.
+    pub retry_after: Option<Duration>,
 }
 
 /// The kinds of failure, each with another consequence.
@@ -62,7 +64,7 @@ pub enum Retry {
 impl SourceError {
     /// An error without an answer of the server.
     pub fn new(kind: SourceErrorKind, stage: &'static str, peer: &str, text: impl Into<String>) -> Self {
-        SourceError { kind, stage, peer: peer.to_owned(), text: text.into(), server: None, hint: None }
+        SourceError { kind, stage, peer: peer.to_owned(), text: text.into(), server: None, hint: None, retry_after: None }
     }
 
     /// Adds what the server said.
@@ -74,6 +76,12 @@ impl SourceError {
     /// Adds what to do.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds how long the server wants to be left alone.
+    pub fn after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
         self
     }
 
@@ -90,8 +98,9 @@ impl SourceError {
 
     /// When to try again.
     pub fn retry(&self) -> Retry {
-        match self.kind {
-            SourceErrorKind::Auth => Retry::Credentials,
+        match (self.kind, self.retry_after) {
+            (SourceErrorKind::Auth, _) => Retry::Credentials,
+            (_, Some(wait)) => Retry::After(wait),
             _ => Retry::Backoff,
         }
     }

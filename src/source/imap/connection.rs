@@ -1,6 +1,6 @@
 //! One connection: commands out, inputs in, every tagged answer matched with its command, every wait with an end.
 
-use super::refusal::{is_not_now, refusal, said};
+use super::refusal::{is_not_now, refusal, said, wait_as_told};
 use crate::mail::UidSet;
 use crate::net::Channel;
 use crate::proto::imap::{Capabilities, Code, Command, Event, Fetch, Framer, Line, Literals, Response, State, Status};
@@ -269,7 +269,8 @@ impl Connection {
             }
             Response::Bye(status) => {
                 let kind = if is_not_now(&status) { SourceErrorKind::Throttled } else { SourceErrorKind::Closed };
-                return Err(self.error(kind, "the server ends the connection").said(&said(&status)));
+                let error = self.error(kind, "the server ends the connection").said(&said(&status));
+                return Err(wait_as_told(error, &status));
             }
             Response::Capability(capabilities) => {
                 self.capabilities = Some(capabilities);

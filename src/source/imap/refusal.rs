@@ -2,12 +2,18 @@
 
 use crate::proto::imap::{Code, State, Status};
 use crate::source::{SourceError, SourceErrorKind};
+use std::time::Duration;
 
 /// Response codes that mean: not now (RFC 5530, RFC 9051 §7.1, and what Yahoo and Gmail say).
 const NOT_NOW: [&str; 6] = ["UNAVAILABLE", "LIMIT", "INUSE", "OVERQUOTA", "THROTTLED", "IN-USE"];
 /// Words that mean the same where there is no code: Exchange ("Suggested Backoff Time", "User is authenticated but not connected"), Yahoo.
 const NOT_NOW_TEXTS: [&str; 8] =
     ["throttl", "backoff time", "authenticated but not connected", "rate limit", "too many", "try again later", "temporar", "server busy"];
+
+/// What Exchange says before a number of milliseconds, in small letters.
+const BACKOFF_TIME: &str = "suggested backoff time:";
+/// Longest wait that a server may ask for: a nonsensical number must not put a mailbox to sleep.
+const BACKOFF_MAX: Duration = Duration::from_secs(3600);
 
 /// The error for a status that is not the OK that was hoped for.
 pub(super) fn refusal(stage: &'static str, peer: &str, what: &str, status: &Status) -> SourceError {
@@ -18,9 +24,32 @@ pub(super) fn refusal(stage: &'static str, peer: &str, what: &str, status: &Stat
     let error = SourceError::new(kind(stage, status), stage, peer, format!("the server {verb} {what}")).said(&said(status));
     match error.kind {
         SourceErrorKind::Auth => error.hint("check username and password; some providers want an app password or have to allow IMAP first"),
-        SourceErrorKind::Throttled => error.hint("the server has no time for this account now; it is tried again later"),
+        SourceErrorKind::Throttled => wait_as_told(error, status).hint("the server has no time for this account now; it is tried again later"),
         _ => error,
     }
+}
+
+/// Adds the wait that the server suggests, if it does.
+pub(super) fn wait_as_told(error: SourceError, status: &Status) -> SourceError {
+    match suggested_wait(&status.text) {
+        Some(wait) => error.after(wait),
+        None => error,
+    }
+}
+
+/// "Suggested Backoff Time: 281961 milliseconds", in any case.
+fn suggested_wait(text: &str) -> Option<Duration> {
+    let text = text.to_ascii_lowercase();
+    let (_, rest) = text.split_once(BACKOFF_TIME)?;
+    let rest = rest.trim_start();
+    let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = rest.split_at(digits);
+    if number.is_empty() || !unit.trim_start().starts_with("millisecond") {
+        return None;
+    }
+    // Only digits are left: what does not fit is too much.
+    let wait = number.parse().map_or(BACKOFF_MAX, Duration::from_millis).min(BACKOFF_MAX);
+    (!wait.is_zero()).then_some(wait)
 }
 
 /// True if the server is at its limit, so that asking on is of no use.
@@ -58,6 +87,26 @@ pub(super) fn said(status: &Status) -> String {
 mod tests {
     use super::*;
     use crate::proto::imap::{Line, Response};
+
+    #[test]
+    fn exchange_says_when_to_come_back() {
+        use crate::source::Retry;
+        let seconds = |n| Retry::After(Duration::from_secs(n));
+        for (stage, line, wanted) in [
+            ("fetch", "a2 NO Request is throttled. Suggested Backoff Time: 281000 milliseconds", seconds(281)),
+            ("login", "a2 NO Request is throttled. suggested backoff time:  5000 Milliseconds.", seconds(5)),
+            ("list", "a2 BAD Request is throttled. Suggested Backoff Time: 7200000 milliseconds", seconds(3600)),
+            ("list", "a2 NO Suggested Backoff Time: 99999999999999999999999 milliseconds", seconds(3600)),
+            ("list", "a2 NO Suggested Backoff Time: 0 milliseconds", Retry::Backoff),
+            ("list", "a2 NO Suggested Backoff Time: 5 minutes", Retry::Backoff),
+            ("list", "a2 NO Suggested Backoff Time: -5 milliseconds", Retry::Backoff),
+            ("list", "a2 NO Request is throttled. Suggested Backoff Time:", Retry::Backoff),
+            ("login", "a2 NO [AUTHENTICATIONFAILED] Suggested Backoff Time: 5000 milliseconds", Retry::Credentials),
+        ] {
+            let Response::Tagged { status, .. } = Response::parse(&Line::from(line.as_bytes())) else { panic!("{line}") };
+            assert_eq!(refusal(stage, "h:1", "this", &status).retry(), wanted, "{line}");
+        }
+    }
 
     #[test]
     fn kinds() {
