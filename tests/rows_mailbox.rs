@@ -332,13 +332,11 @@ fn m1_collectors_run_at_the_same_time() {
     let server = Dovecot::start();
     let collectors: Vec<CollectorYaml> = (0..6).map(|n| forwarding(PROTOCOLS[n % 2], &server, &format!("c{n}"))).collect();
     (0..6).for_each(|n| fill(&server, &format!("c{n}"), n..n + 1));
-    // Nobody gets an answer to the final dot before this time: in turn they would need six times as long.
-    let slow = std::time::Duration::from_millis(1500);
-    let sink = Sink::builder().delay("DOT", 0, slow).start();
+    // The first answer to a final dot is late enough for all of them to be there: in turn, no two connections would ever be open at once.
+    let sink = Sink::builder().delay("DOT", 0, std::time::Duration::from_millis(1500)).start();
     let delivery = sink.delivery().replace('}', ", max_connections: 8}");
-    let done = Mailgather::new(&config(&delivery, &collectors)).once(&[]).expect_success();
+    Mailgather::new(&config(&delivery, &collectors)).once(&[]).expect_success();
     assert_eq!((sink.count(), sink.most_open()), (6, 6));
-    assert!(done.took < slow * 3, "{:?}", done.took);
 }
 
 #[test]

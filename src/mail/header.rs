@@ -97,6 +97,11 @@ impl HeaderBlock {
         HeaderBlock { octets: start.slice(..body_start.max(fields.last().map_or(0, |f| f.whole.end))), fields, body_start, truncated }
     }
 
+    /// The same, without holding on to the octets behind the header.
+    pub fn shrunk(self) -> Self {
+        HeaderBlock { octets: Bytes::copy_from_slice(&self.octets), ..self }
+    }
+
     /// All fields, from the top.
     pub fn fields(&self) -> &[Field] {
         &self.fields

@@ -24,13 +24,7 @@ const FIXED: Keys = Keys { known: &["fixed"], not_yet: &[] };
 const GUESSES: &[&str] = &["to", "cc", "bcc"];
 
 /// Who gets the mail of a collector. `comes_back` if the destination could send mail for `email` back to the server that it came from.
-pub(super) fn recipient(
-    ctx: &mut Ctx<'_>,
-    owner: &Block<'_>,
-    email: Option<&Address>,
-    server_host: &str,
-    comes_back: bool,
-) -> Option<RecipientMode> {
+pub(super) fn recipient(ctx: &mut Ctx<'_>, owner: &Block<'_>, email: Option<&Address>, server_host: &str, comes_back: bool) -> Option<RecipientMode> {
     let Some(entry) = owner.get("recipient") else {
         let problem = ctx.error(Code::Missing, owner.span, format!("{} has no `recipient`", owner.name));
         ctx.add(problem.hint("`recipient: {forward_to: someone@example.org}` or `recipient: {auto: true, default_box: postmaster@example.org}`"));

@@ -20,8 +20,10 @@ pub enum Verdict {
 pub fn verdict(protocol: Protocol, stage: Stage, reply: &Reply) -> Verdict {
     use Verdict::*;
     // RFC 5321 §3.8: 421 may come at any time and means that the server goes away, not that it judged the message.
+    // Behind the content it may be the message all the same (a filter that died of it): it is set back, and the next one finds out whether the
+    // server is there.
     if reply.code == 421 {
-        return Deferred(Blame::Target);
+        return Deferred(if stage == Stage::Content { Blame::Message } else { Blame::Target });
     }
     match (stage, reply.code / 100) {
         (Stage::Greeting | Stage::Hello | Stage::Tls | Stage::Auth | Stage::MailFrom | Stage::RcptTo | Stage::Content, 2) => Accepted,
@@ -128,7 +130,7 @@ mod tests {
             (Smtp, Content, "250", Accepted),
             (Smtp, Content, "354", Unexpected),
             (Smtp, Content, "451", Deferred(Message)),
-            (Smtp, Content, "421", Deferred(Target)),
+            (Smtp, Content, "421", Deferred(Message)),
             (Smtp, Content, "550 5.7.1", Rejected(Message)),
             (Smtp, Content, "552 5.3.4", Rejected(Message)),
             (Smtp, Content, "552", Rejected(Message)),
