@@ -263,6 +263,24 @@ async fn each_step_can_fail() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_greeting_that_is_wrong_has_a_hint() {
+    for (tls, greeting, kind, hint) in [
+        (TlsMode::None, "+OK POP3 ready\r\n", SourceErrorKind::Protocol, Some("`protocol: pop3`")),
+        (TlsMode::None, "HTTP/1.1 400 Bad Request\r\n", SourceErrorKind::Protocol, None),
+        (TlsMode::None, "", SourceErrorKind::Timeout, Some("mode: implicit")),
+        (TlsMode::StartTls, "", SourceErrorKind::Timeout, Some("mode: implicit")),
+        (TlsMode::Implicit, "", SourceErrorKind::Timeout, None),
+    ] {
+        let error = play(Play { tls, ..Play::default() }, greeting, usual).await.result.unwrap_err();
+        assert_eq!((error.stage, error.kind), ("greeting", kind));
+        match hint {
+            Some(words) => assert!(error.hint.as_ref().is_some_and(|hint| hint.contains(words)), "{error:?}"),
+            None => assert_eq!(error.hint, None),
+        }
+    }
+}
+
 #[tokio::test]
 async fn login_is_chosen_once() {
     let played = play(Play { auth: AuthMethod::Password, ..Play::default() }, GREETING, usual).await;

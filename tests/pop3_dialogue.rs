@@ -204,6 +204,22 @@ async fn all_with(fake: Fake, server: Server, max: Option<u64>, want: Want) -> (
     (result, done, heard)
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_greeting_that_is_wrong_has_a_hint() {
+    for (greeting, kind, hint) in [
+        (&b"* OK [CAPABILITY IMAP4rev1] ready\r\n"[..], Kind::Protocol, Some("`protocol: imap`")),
+        (b"HTTP/1.1 400 Bad Request\r\n", Kind::Protocol, None),
+        (b"", Kind::Timeout, Some("mode: implicit")),
+    ] {
+        let error = all(Fake::default().answering("", greeting)).await.0.unwrap_err();
+        assert_eq!((error.stage, error.kind), ("greeting", kind));
+        match hint {
+            Some(words) => assert!(error.hint.as_ref().is_some_and(|hint| hint.contains(words)), "{error:?}"),
+            None => assert_eq!(error.hint, None),
+        }
+    }
+}
+
 const A: (&[u8], &[u8]) = (b"id-a", b"Subject: a\r\n\r\n..dot\r\n...\r\n.\n\r\n");
 const B: (&[u8], &[u8]) = (b"id-b", b"Subject: b\r\n\r\nb\r\n");
 const A_TEXT: &[u8] = b"Subject: a\r\n\r\n.dot\r\n..\r\n\r\n\r\n";

@@ -1,6 +1,7 @@
 //! Reaching a server: names, addresses in turn, one time limit over all of it.
 
 use super::Channel;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -12,6 +13,8 @@ const ADDRESSES_MAX: usize = 8;
 /// A limit for those who configured none: the system's own is minutes anyway.
 const CONNECT_MAX: Duration = Duration::from_secs(600);
 
+const NAME_HINT: &str = "check the spelling of `server`, and this host's resolver";
+
 /// Why there is no connection.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{text}")]
@@ -20,6 +23,8 @@ pub struct DialError {
     pub kind: DialErrorKind,
     /// In words, with each address that was tried.
     pub text: String,
+    /// What the operator can do.
+    pub hint: Option<&'static str>,
 }
 
 /// The kinds of failure.
@@ -37,7 +42,13 @@ pub enum DialErrorKind {
 
 impl DialError {
     pub(super) fn new(kind: DialErrorKind, text: impl Into<String>) -> Self {
-        DialError { kind, text: text.into() }
+        DialError { kind, text: text.into(), hint: None }
+    }
+
+    /// Adds what to do.
+    pub(super) fn hint(mut self, hint: &'static str) -> Self {
+        self.hint = Some(hint);
+        self
     }
 }
 
@@ -47,12 +58,13 @@ pub async fn tcp(host: &str, port: u16, limit: Option<Duration>) -> Result<Chann
     let dialled = timeout(limit, async {
         let addresses: Vec<SocketAddr> = match lookup_host((host, port)).await {
             Ok(addresses) => addresses.take(ADDRESSES_MAX).collect(),
-            Err(error) => return Err(DialError::new(DialErrorKind::Dns, format!("cannot resolve `{host}`: {error}"))),
+            Err(error) => return Err(DialError::new(DialErrorKind::Dns, format!("cannot resolve `{host}`: {error}")).hint(NAME_HINT)),
         };
         let Some(share) = limit.checked_div(addresses.len() as u32) else {
-            return Err(DialError::new(DialErrorKind::Dns, format!("`{host}` has no address")));
+            return Err(DialError::new(DialErrorKind::Dns, format!("`{host}` has no address")).hint(NAME_HINT));
         };
         let mut failures = Vec::new();
+        let mut refused = false;
         for address in &addresses {
             match timeout(share, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => {
@@ -60,11 +72,15 @@ pub async fn tcp(host: &str, port: u16, limit: Option<Duration>) -> Result<Chann
                     let _ = stream.set_nodelay(true);
                     return Ok(Channel::Tcp(stream));
                 }
-                Ok(Err(error)) => failures.push(format!("{address}: {}", plain(&error))),
+                Ok(Err(error)) => {
+                    refused |= error.kind() == ErrorKind::ConnectionRefused;
+                    failures.push(format!("{address}: {}", plain(&error)));
+                }
                 Err(_) => failures.push(format!("{address}: no answer in {} s", share.as_secs_f32())),
             }
         }
-        Err(DialError::new(DialErrorKind::Connect, failures.join("; ")))
+        let error = DialError::new(DialErrorKind::Connect, failures.join("; "));
+        Err(if refused { error.hint("nothing listens there: check `server`, `port` and `tls.mode`") } else { error })
     });
     dialled.await.unwrap_or_else(|_| Err(DialError::new(DialErrorKind::Timeout, format!("no connection in {} s", limit.as_secs_f32()))))
 }
@@ -83,4 +99,20 @@ fn plain(error: &std::io::Error) -> String {
     let text = text.split(" (os error").next().unwrap_or(&text);
     let mut chars = text.chars();
     chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_failure_says_what_to_do() {
+        // A port that was free a moment ago: nothing listens there.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let error = tcp("127.0.0.1", port, Some(Duration::from_secs(10))).await.unwrap_err();
+        assert_eq!((error.kind, error.hint.unwrap().starts_with("nothing listens there")), (DialErrorKind::Connect, true), "{error}");
+        // A name that no resolver can hold (RFC 6761 §6.4).
+        let error = tcp("no-such-host.invalid", 993, Some(Duration::from_secs(20))).await.unwrap_err();
+        assert!(error.kind == DialErrorKind::Timeout || error.hint == Some(NAME_HINT), "{error:?}");
+    }
 }

@@ -3,7 +3,7 @@
 use super::{Channel, DialError, DialErrorKind};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -60,10 +60,51 @@ impl TlsClient {
         let limit = limit.unwrap_or(HANDSHAKE_MAX);
         match timeout(limit, TlsConnector::from(self.config.clone()).connect(name, stream)).await {
             Ok(Ok(stream)) => Ok(Channel::Tls(Box::new(stream))),
-            Ok(Err(error)) => Err(DialError::new(DialErrorKind::Tls, format!("TLS handshake with {host} failed: {error}"))),
+            Ok(Err(error)) => {
+                let (text, hint) = explain(&error);
+                let failed = DialError::new(DialErrorKind::Tls, format!("TLS handshake with {host} failed: {text}"));
+                Err(if let Some(hint) = hint { failed.hint(hint) } else { failed })
+            }
             Err(_) => Err(DialError::new(DialErrorKind::Timeout, format!("no TLS handshake in {} s", limit.as_secs_f32()))),
         }
     }
+}
+
+/// An error of a handshake in an operator's words, and what to do about it.
+fn explain(error: &std::io::Error) -> (String, Option<&'static str>) {
+    let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
+        return (error.to_string(), None);
+    };
+    let (text, hint) = match tls {
+        rustls::Error::InvalidCertificate(why) => match why {
+            CertificateError::UnknownIssuer => (
+                "the certificate is not trusted: unknown issuer",
+                "the certificate's authority is unknown here: name its file by `tls: {ca_file: …}`",
+            ),
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                ("the certificate is not valid for this name", "the certificate is for other names: use a name that it has as `server`")
+            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                ("the certificate has expired", "the server's owner has to renew it; if it is valid, check this host's clock")
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                ("the certificate is not valid yet", "check this host's clock")
+            }
+            // The type of what is inside belongs to the verifier's crate, which nothing else here needs: its name has to do.
+            CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => (
+                "the certificate is not trusted: it is a CA certificate",
+                "the server sends a CA certificate as its own (often self-signed): let it use one with `basicConstraints=CA:FALSE`, signed by that CA, \
+                 and name the CA's file by `tls: {ca_file: …}`",
+            ),
+            other => return (format!("the certificate is not trusted: {other}"), None),
+        },
+        rustls::Error::InvalidMessage(_) => (
+            "the server's answer is not TLS",
+            "this port does not speak TLS from the first octet: try `tls: {mode: starttls}`, or the port of implicit TLS (993, 995)",
+        ),
+        other => return (other.to_string(), None),
+    };
+    (text.to_owned(), Some(hint))
 }
 
 /// The system's bundle, read once.
@@ -74,4 +115,53 @@ fn system_roots() -> &'static RootCertStore {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         roots
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::{Error, InvalidMessage, OtherError};
+    use tokio::io::AsyncWriteExt;
+
+    #[test]
+    fn errors_in_operators_words() {
+        #[derive(Debug)]
+        struct CaUsedAsEndEntity;
+        impl std::fmt::Display for CaUsedAsEndEntity {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("CaUsedAsEndEntity")
+            }
+        }
+        impl std::error::Error for CaUsedAsEndEntity {}
+        let ca = CertificateError::Other(OtherError(Arc::new(CaUsedAsEndEntity)));
+        for (error, text, hint) in [
+            (Error::InvalidCertificate(CertificateError::UnknownIssuer), "not trusted: unknown issuer", "ca_file"),
+            (Error::InvalidCertificate(CertificateError::NotValidForName), "not valid for this name", "other names"),
+            (Error::InvalidCertificate(CertificateError::Expired), "expired", "renew"),
+            (Error::InvalidCertificate(CertificateError::NotValidYet), "not valid yet", "clock"),
+            (Error::InvalidCertificate(ca), "a CA certificate", "CA:FALSE"),
+            (Error::InvalidMessage(InvalidMessage::InvalidContentType), "not TLS", "mode: starttls"),
+        ] {
+            let (said, advised) = explain(&std::io::Error::new(std::io::ErrorKind::InvalidData, error));
+            assert!(said.contains(text) && advised.is_some_and(|advised| advised.contains(hint)), "{text}: {said} {advised:?}");
+        }
+        assert_eq!(explain(&std::io::ErrorKind::UnexpectedEof.into()).1, None);
+    }
+
+    /// The errors as they come out of a handshake, wrapped as they are.
+    #[tokio::test]
+    async fn a_port_that_speaks_no_tls_is_told() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"* OK hello, this is IMAP\r\n").await.unwrap();
+            stream
+        });
+        let limit = Some(Duration::from_secs(20));
+        let channel = super::super::tcp("127.0.0.1", port, limit).await.unwrap();
+        let error = TlsClient::new(None).unwrap().secure(channel, "127.0.0.1", limit).await.unwrap_err();
+        assert!(error.text.contains("not TLS") && error.hint.is_some_and(|hint| hint.contains("starttls")), "{error:?}");
+        drop(server.await);
+    }
 }

@@ -1,6 +1,8 @@
 //! What can go wrong at a source: what happened, where, what the server said, and what to do next.
 
+use crate::config::TlsMode;
 use crate::mail::outcome::harmless;
+use crate::net::{DialError, DialErrorKind};
 use std::fmt;
 use std::time::Duration;
 
@@ -65,6 +67,27 @@ impl SourceError {
     /// An error without an answer of the server.
     pub fn new(kind: SourceErrorKind, stage: &'static str, peer: &str, text: impl Into<String>) -> Self {
         SourceError { kind, stage, peer: peer.to_owned(), text: text.into(), server: None, hint: None, retry_after: None }
+    }
+
+    /// A connection or handshake that failed.
+    pub fn dial(stage: &'static str, peer: &str, error: DialError) -> Self {
+        let kind = match error.kind {
+            DialErrorKind::Dns => SourceErrorKind::Dns,
+            DialErrorKind::Connect => SourceErrorKind::Connect,
+            DialErrorKind::Timeout => SourceErrorKind::Timeout,
+            DialErrorKind::Tls => SourceErrorKind::Tls,
+        };
+        SourceError { hint: error.hint.map(str::to_owned), ..SourceError::new(kind, stage, peer, error.text) }
+    }
+
+    /// The same error of a greeting: one that does not come, where TLS was not expected from the first octet, may be due to the port.
+    pub fn of_greeting(self, mode: TlsMode) -> Self {
+        match (self.kind, mode) {
+            (SourceErrorKind::Timeout, TlsMode::None | TlsMode::StartTls) => {
+                self.hint("a port that speaks TLS from the first octet sends no greeting: try `tls: {mode: implicit}`")
+            }
+            _ => self,
+        }
     }
 
     /// Adds what the server said.

@@ -281,7 +281,11 @@ impl Connection {
             Response::Fetch(fetch) => Some(Input::Fetch(fetch)),
             Response::Continue => Some(Input::Continue),
             Response::Other => None,
-            Response::Garbage => return Err(self.error(SourceErrorKind::Protocol, "the server sent what is not IMAP").said(&line.to_text())),
+            Response::Garbage => {
+                let error = self.error(SourceErrorKind::Protocol, "the server sent what is not IMAP").said(&line.to_text());
+                let is_pop3 = self.stage == "greeting" && line.to_text().starts_with("+OK");
+                return Err(if is_pop3 { error.hint("this is a POP3 server: `protocol: pop3`") } else { error });
+            }
         })
     }
 

@@ -11,7 +11,7 @@ use super::{Session, Source, SourceError, SourceErrorKind};
 use crate::config::secret::SecretReader;
 use crate::config::{Server, TlsMode};
 use crate::mail::{CollectorId, MailboxId};
-use crate::net::{self, Channel, DialError, DialErrorKind, TlsClient};
+use crate::net::{self, Channel, DialError, TlsClient};
 use crate::spool::Spool;
 use async_trait::async_trait;
 use connection::Connection;
@@ -57,7 +57,8 @@ impl ImapSource {
         let mut connection = Connection::new(channel, &peer, self.server.idle_timeout);
         let limit = self.server.connect_timeout.unwrap_or(CONNECT_MAX);
         let greeted = timeout(limit, greeting(&mut connection)).await;
-        let mut preauth = greeted.unwrap_or_else(|_| Err(timed_out("greeting", &peer, limit)))?;
+        let mut preauth =
+            greeted.unwrap_or_else(|_| Err(timed_out("greeting", &peer, limit))).map_err(|error| error.of_greeting(self.server.tls.mode))?;
         if self.server.tls.mode == TlsMode::StartTls {
             let plain = timeout(limit, start_tls(connection, preauth)).await.unwrap_or_else(|_| Err(timed_out("starttls", &peer, limit)))?;
             let channel = self.secure("starttls", plain).await?;
@@ -75,7 +76,7 @@ impl ImapSource {
     }
 
     async fn secure(&self, stage: &'static str, channel: Channel) -> Result<Channel, SourceError> {
-        let failed = |error: DialError| dial_error(stage, &self.peer(), error);
+        let failed = |error: DialError| SourceError::dial(stage, &self.peer(), error);
         let ca_file = self.server.tls.ca_file.clone();
         // Reading the authorities is work for a thread that may block.
         let client = tokio::task::spawn_blocking(move || TlsClient::new(ca_file.as_deref())).await;
@@ -88,22 +89,12 @@ impl ImapSource {
 impl Source for ImapSource {
     async fn open(&self) -> Result<Box<dyn Session>, SourceError> {
         let dialled = net::tcp(&self.server.host, self.server.port, self.server.connect_timeout).await;
-        let mut channel = dialled.map_err(|error| dial_error("connect", &self.peer(), error))?;
+        let mut channel = dialled.map_err(|error| SourceError::dial("connect", &self.peer(), error))?;
         if self.server.tls.mode == TlsMode::Implicit {
             channel = self.secure("connect", channel).await?;
         }
         self.open_over(channel).await
     }
-}
-
-fn dial_error(stage: &'static str, peer: &str, error: DialError) -> SourceError {
-    let kind = match error.kind {
-        DialErrorKind::Dns => SourceErrorKind::Dns,
-        DialErrorKind::Connect => SourceErrorKind::Connect,
-        DialErrorKind::Timeout => SourceErrorKind::Timeout,
-        DialErrorKind::Tls => SourceErrorKind::Tls,
-    };
-    SourceError::new(kind, stage, peer, error.text)
 }
 
 fn timed_out(stage: &'static str, peer: &str, limit: Duration) -> SourceError {

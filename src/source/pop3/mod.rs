@@ -99,7 +99,9 @@ impl Pop3Source {
         let password = (self.password)().await.map_err(|why| SourceError::no_secret(&self.peer, why))?;
         let mut wire = Wire::new(channel, self.peer.clone(), self.server.idle_timeout);
         let greeted = timeout(deadline.saturating_duration_since(Instant::now()), login::greeting(&mut wire)).await;
-        greeted.unwrap_or_else(|_| Err(self.error(SourceErrorKind::Timeout, "greeting", "no greeting within `connect_timeout`")))?;
+        greeted
+            .unwrap_or_else(|_| Err(self.error(SourceErrorKind::Timeout, "greeting", "no greeting within `connect_timeout`")))
+            .map_err(|error| error.of_greeting(self.server.tls.mode))?;
         if self.server.tls.mode == TlsMode::StartTls {
             login::starttls(&mut wire).await?;
             let bare = wire.into_bare_channel()?;
@@ -130,17 +132,7 @@ impl Pop3Source {
             Ok(tls) => tls.secure(channel, &self.server.host, Some(limit)).await,
             Err(error) => Err(error),
         };
-        secured.map_err(|error| self.dial_error(error, stage))
-    }
-
-    fn dial_error(&self, error: DialError, stage: &'static str) -> SourceError {
-        let kind = match error.kind {
-            DialErrorKind::Dns => SourceErrorKind::Dns,
-            DialErrorKind::Connect => SourceErrorKind::Connect,
-            DialErrorKind::Timeout => SourceErrorKind::Timeout,
-            DialErrorKind::Tls => SourceErrorKind::Tls,
-        };
-        self.error(kind, stage, error.text)
+        secured.map_err(|error| SourceError::dial(stage, &self.peer, error))
     }
 
     fn error(&self, kind: SourceErrorKind, stage: &'static str, text: impl Into<String>) -> SourceError {
@@ -151,7 +143,7 @@ impl Pop3Source {
 /// Reads files, so not on a thread of the runtime.
 async fn trust(ca_file: Option<std::path::PathBuf>) -> Result<TlsClient, DialError> {
     let read = tokio::task::spawn_blocking(move || TlsClient::new(ca_file.as_deref())).await;
-    read.unwrap_or_else(|join| Err(DialError { kind: DialErrorKind::Tls, text: join.to_string() }))
+    read.unwrap_or_else(|join| Err(DialError { kind: DialErrorKind::Tls, text: join.to_string(), hint: None }))
 }
 
 #[async_trait]
@@ -160,7 +152,7 @@ impl Source for Pop3Source {
         let limit = self.server.connect_timeout.unwrap_or(CONNECT_MAX);
         let deadline = Instant::now() + limit;
         let dialled = net::tcp(&self.server.host, self.server.port, Some(limit)).await;
-        let mut channel = dialled.map_err(|error| self.dial_error(error, "connect"))?;
+        let mut channel = dialled.map_err(|error| SourceError::dial("connect", &self.peer, error))?;
         if self.server.tls.mode == TlsMode::Implicit {
             channel = self.secure(channel, "connect", deadline.saturating_duration_since(Instant::now())).await?;
         }

@@ -124,7 +124,9 @@ impl Wire {
             Some(reply) => Ok(reply),
             None => {
                 let said = String::from_utf8_lossy(&line.octets[..line.octets.len().min(300)]).into_owned();
-                Err(self.error(SourceErrorKind::Protocol, "this is no answer of a POP3 server").said(&said))
+                let error = self.error(SourceErrorKind::Protocol, "this is no answer of a POP3 server").said(&said);
+                let is_imap = self.stage == "greeting" && said.starts_with("* ");
+                Err(if is_imap { error.hint("this is an IMAP server: `protocol: imap`") } else { error })
             }
         }
     }
