@@ -18,9 +18,9 @@ pub struct SourceError {
     /// What happened, in words.
     pub text: String,
     /// What the server said, made harmless; never a secret.
-    pub server: Option<String>,
+    pub server: Option<Box<str>>,
     /// What the operator can do.
-    pub hint: Option<String>,
+    pub hint: Option<Box<str>>,
     /// How long the server wants to be left alone.
     pub retry_after: Option<Duration>,
 }
@@ -77,7 +77,7 @@ impl SourceError {
             DialErrorKind::Timeout => SourceErrorKind::Timeout,
             DialErrorKind::Tls => SourceErrorKind::Tls,
         };
-        SourceError { hint: error.hint.map(str::to_owned), ..SourceError::new(kind, stage, peer, error.text) }
+        SourceError { hint: error.hint.map(Box::from), ..SourceError::new(kind, stage, peer, error.text) }
     }
 
     /// The same error of a greeting: one that does not come, where TLS was not expected from the first octet, may be due to the port.
@@ -92,13 +92,13 @@ impl SourceError {
 
     /// Adds what the server said.
     pub fn said(mut self, server: &str) -> Self {
-        self.server = Some(harmless(server.trim(), 300));
+        self.server = Some(harmless(server.trim(), 300).into());
         self
     }
 
     /// Adds what to do.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(hint.into().into());
         self
     }
 
