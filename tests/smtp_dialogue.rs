@@ -231,6 +231,8 @@ async fn the_matrix_of_steps_and_failures() {
                         (Rset, "premature") if pipelining => "Deferred Target",
                         (Rset, _) => "Delivered",
                         (Banner | Hello, _) => "Deferred Target",
+                        // Behind the content it may be the message; the next one finds out.
+                        (Dot, "421") => "Deferred Message",
                         (_, "421") => "Deferred Target",
                         // The 354 came, and an answer to a message that was not sent yet.
                         (Data, "premature") => "Deferred Message",
