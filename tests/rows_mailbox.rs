@@ -351,7 +351,30 @@ fn m1_one_that_fails_holds_up_nobody() {
 }
 
 #[test]
-fn m2_c3_a_disabled_collector_does_not_run_unless_it_is_named() {
+fn c3_switched_off_and_on_again() {
+    let server = Dovecot::start();
+    let boxes = Boxes::new();
+    let collector = || forwarding(CollectorYaml::imap, &server, "box");
+    let program = Mailgather::new(&config(&boxes.delivery(), &[collector().set("enabled", "false")]));
+    fill(&server, "box", 0..1);
+    let mut daemon = program.run();
+    daemon.wait_for("config_loaded");
+    daemon.signal(process::Signal::USR1);
+    daemon.wait_for("collect_requested");
+    program.configure(&config(&boxes.delivery(), &[collector()]));
+    daemon.wait_for("added=1");
+    daemon.wait_for("message_delivered");
+    program.configure(&config(&boxes.delivery(), &[collector().set("enabled", "false")]));
+    daemon.wait_for("removed=1");
+    fill(&server, "box", 1..2);
+    daemon.signal(process::Signal::USR1);
+    daemon.wait_for("collect_requested");
+    daemon.stop().expect_success();
+    assert_eq!(boxes.subjects(BOX), letters([0]));
+}
+
+#[test]
+fn m2_a_disabled_collector_does_not_run_unless_it_is_named() {
     let server = Dovecot::start();
     let boxes = Boxes::new();
     fill(&server, "on", 0..1);
@@ -387,23 +410,37 @@ fn m5_fifty_messages_a_connection() {
 }
 
 #[test]
-fn m6_c7_p4_the_port_follows_protocol_and_mode_unless_it_is_set() {
-    // Nobody listens there: the error names the port that was tried.
-    for (protocol, mode, port) in [
-        ("imap", "implicit", 993),
-        ("imap", "starttls", 143),
-        ("imap", "none", 143),
-        ("pop3", "implicit", 995),
-        ("pop3", "starttls", 110),
-        ("pop3", "none", 110),
-    ] {
-        let yaml = config("{maildir: '/nowhere/{local}'}", &[CollectorYaml::at(protocol, "u", 1).forward_to(BOX)]);
-        let yaml = yaml.replace("server: 127.0.0.1", "server: 127.0.0.77").replace("tls: {mode: none}", &format!("tls: {{mode: {mode}}}"));
-        let set = Mailgather::new(&yaml).once(&[]).expect_code(69);
-        assert!(set.stderr.contains("127.0.0.77:1:"), "{}", set.stderr);
-        let unset = Mailgather::new(&yaml.replace("    port: 1\n", "")).once(&[]).expect_code(69);
-        assert!(unset.stderr.contains(&format!("127.0.0.77:{port}:")), "{protocol} {mode}: {}", unset.stderr);
+fn m6_the_port_of_imap_follows_the_mode() {
+    for (mode, port) in [("implicit", 993), ("starttls", 143), ("none", 143)] {
+        assert_tried(&unreachable("imap", mode).replace("    port: 1\n", ""), port);
     }
+}
+
+#[test]
+fn p4_the_port_of_pop3_follows_the_mode() {
+    for (mode, port) in [("implicit", 995), ("starttls", 110), ("none", 110)] {
+        assert_tried(&unreachable("pop3", mode).replace("    port: 1\n", ""), port);
+    }
+}
+
+#[test]
+fn c7_a_port_that_is_set_is_the_one() {
+    for (protocol, mode) in [("imap", "implicit"), ("imap", "none"), ("pop3", "starttls")] {
+        assert_tried(&unreachable(protocol, mode), 1);
+    }
+}
+
+/// A collector of an address where nobody listens.
+fn unreachable(protocol: &'static str, mode: &str) -> String {
+    let yaml = config("{maildir: '/nowhere/{local}'}", &[CollectorYaml::at(protocol, "u", 1).forward_to(BOX)]);
+    yaml.replace("server: 127.0.0.1", "server: 127.0.0.77").replace("tls: {mode: none}", &format!("tls: {{mode: {mode}}}"))
+}
+
+/// The error names the port that was tried.
+#[track_caller]
+fn assert_tried(yaml: &str, port: u16) {
+    let done = Mailgather::new(yaml).once(&[]).expect_code(69);
+    assert!(done.stderr.contains(&format!("127.0.0.77:{port}:")), "{port}: {}", done.stderr);
 }
 
 #[test]

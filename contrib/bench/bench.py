@@ -30,7 +30,7 @@ class Bench:
         self.started = []
         atexit.register(self.stop)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-        for name in ("run", "mail", "work", "corpus"):
+        for name in ("run", "mail", "jobs", "corpus"):
             os.mkdir(f"{self.base}/{name}")
             if name != "run":
                 os.chown(f"{self.base}/{name}", UID, UID)
@@ -207,7 +207,7 @@ class Job:
         near = bench.imap if protocol == "imap" else bench.pop3
         self.port = bench.far[near] if far else near
         self.smtp, self.lmtp, self.program = bench.smtp, bench.lmtp, bench.program
-        self.work = tempfile.mkdtemp(dir=f"{bench.base}/work")
+        self.work = tempfile.mkdtemp(dir=f"{bench.base}/jobs")
         self.state = state or self.work
         self.out = f"{self.work}/out"
         for folder in ("", "/cur", "/new", "/tmp"):
@@ -412,7 +412,7 @@ def table(title, results, n):
 
 def kept(bench, protocol, name, count):
     """W5: a state in which all messages are known. mailgather builds it by a pass of its own; the peers' files are written for them."""
-    state = f"{bench.base}/work/kept-{protocol}-{name}"
+    state = f"{bench.base}/jobs/kept-{protocol}-{name}"
     if os.path.exists(state):
         return state
     os.mkdir(state)
