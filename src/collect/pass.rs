@@ -134,6 +134,9 @@ impl Pass<'_> {
             Ok(progress) => progress,
             Err(error) => return abandon(session, error.into()).await,
         };
+        if let Some(next) = selected.uid_next.filter(|next| *next <= progress.watermark) {
+            maillog::uids_went_back(&self.collector.id, next, progress.watermark);
+        }
         let mut walk = Walk::new(self, &progress, &selected);
         match walk.all(&mut *session, report).await {
             Ok(()) if walk.outstanding => {

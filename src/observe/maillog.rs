@@ -51,6 +51,12 @@ pub fn disposed(collector: &CollectorId, how: &str, messages: usize, state: &str
     info!(event = "remote_disposed", collector = %collector, how, messages, state);
 }
 
+/// The server gives out UIDs again that it had given out, under the same UIDVALIDITY, which RFC 9051 §2.3.1.1 forbids.
+pub fn uids_went_back(collector: &CollectorId, uid_next: u32, watermark: u32) {
+    let next = "new mail below the watermark is not collected: have the server's UIDVALIDITY raised";
+    error!(event = "uids_went_back", collector = %collector, uid_next, watermark, next);
+}
+
 /// A session begins.
 pub fn session_started(collector: &CollectorId, server: &str, session: u64) {
     debug!(event = "session_started", collector = %collector, session, server);
