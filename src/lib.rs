@@ -25,6 +25,7 @@ pub mod ledger;
 pub mod mail;
 pub mod net;
 pub mod observe;
+pub mod policy;
 pub mod proto;
 pub mod resolve;
 pub mod service;

@@ -227,12 +227,12 @@ fn a_collector_extends_delivery_and_a_new_target_leaves_the_old_login_behind() {
     assert_eq!((relay.auth.is_some(), relay.tls.mode, same.delivery.max_connections, same.delivery.max_hops), (true, TlsMode::StartTls, 2, 7));
     let moved = collector(&rest("delivery: {smtp: '[::1]:2525'}"));
     let Target::Smtp(relay) = &moved.delivery.target else { panic!() };
-    assert_eq!(relay.endpoint, Endpoint::Tcp { host: "::1".into(), port: 2525 });
+    assert_eq!(relay.endpoints[0], Endpoint::Tcp { host: "::1".into(), port: 2525 });
     assert_eq!((relay.auth.as_ref(), relay.tls.mode, moved.delivery.max_hops), (None, TlsMode::None, 7));
     assert_eq!(relay.hello.as_deref(), Some("gate.икс.рф".parse::<mailgather::mail::Domain>().unwrap().as_ascii()));
     for (target, host, port) in [("lmtp: mail.example", "mail.example", 24), ("smtp: 127.0.0.1", "127.0.0.1", 25), ("lmtp: '::1'", "::1", 24)] {
         match &collector(&rest(&format!("delivery: {{{target}}}"))).delivery.target {
-            Target::Smtp(relay) | Target::Lmtp(relay) => assert_eq!(relay.endpoint, Endpoint::Tcp { host: host.into(), port }),
+            Target::Smtp(relay) | Target::Lmtp(relay) => assert_eq!(relay.endpoints[0], Endpoint::Tcp { host: host.into(), port }),
             other => panic!("{other:?}"),
         }
     }

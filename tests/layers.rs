@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 /// The layers, lowest first; modules of one line do not know each other.
 const LAYERS: [&[&str]; 8] = [
     &["mail"],
-    &["resolve", "proto"],
+    &["resolve", "proto", "policy"],
     &["config"],
     &["net", "spool", "ledger", "observe"],
-    &["source", "deliver"],
+    &["source", "deliver", "held"],
     &["collect"],
     &["service"],
     &["cli"],

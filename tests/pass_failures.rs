@@ -7,7 +7,7 @@ use mailgather::collect::{Pass, Stop, route::Router};
 use mailgather::config::{self, Collector};
 use mailgather::deliver::Destination;
 use mailgather::ledger::sqlite::SqliteLedger;
-use mailgather::ledger::{Claim, Entry, Finished, History, Instance, Ledger, LedgerError, Place, Progress};
+use mailgather::ledger::{Claim, Entry, Finished, HeldEnd, HeldId, HeldMail, History, Instance, Ledger, LedgerError, Place, Progress, Seen, SeenKey};
 use mailgather::mail::*;
 use mailgather::observe::Counters;
 use mailgather::source::*;
@@ -284,6 +284,27 @@ impl Ledger for FaultyLedger {
     }
     async fn forget_former(&self, place: &Place) -> Result<(), LedgerError> {
         self.apply("forget_former", self.inner.forget_former(place)).await
+    }
+    async fn seen(&self, keys: &[SeenKey], since: i64) -> Result<Vec<Option<TraceId>>, LedgerError> {
+        self.apply("seen", self.inner.seen(keys, since)).await
+    }
+    async fn prune_seen(&self, before: i64) -> Result<u64, LedgerError> {
+        self.apply("prune_seen", self.inner.prune_seen(before)).await
+    }
+    async fn forget_seen(&self, keys: &[SeenKey]) -> Result<(), LedgerError> {
+        self.inner.forget_seen(keys).await
+    }
+    async fn held(&self) -> Result<Vec<HeldMail>, LedgerError> {
+        self.inner.held().await
+    }
+    async fn held_octets(&self) -> Result<u64, LedgerError> {
+        self.apply("held_octets", self.inner.held_octets()).await
+    }
+    async fn held_rest(&self, id: HeldId, recipients: &[String], seen: &[Seen]) -> Result<(), LedgerError> {
+        self.inner.held_rest(id, recipients, seen).await
+    }
+    async fn held_end(&self, id: HeldId, end: HeldEnd) -> Result<bool, LedgerError> {
+        self.inner.held_end(id, end).await
     }
 }
 

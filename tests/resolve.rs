@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use mailgather::mail::{Address, CollectorId, Fingerprint, HeaderBlock, MailboxId, Recipient, ReversePath, TraceId};
 use mailgather::resolve::*;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 fn header(text: &str) -> HeaderBlock {
     let (mut canonical, mut out) = (mailgather::mail::Canonical::new(), Vec::new());
@@ -26,16 +26,11 @@ fn rules() -> Rules {
     Rules {
         headers: Headers::Auto,
         domains: BTreeSet::from(["provider.example".parse().unwrap(), "local.example".parse().unwrap()]),
-        map: BTreeMap::new(),
-        aliases: Vec::new(),
-        trusted_hosts: Vec::new(),
-        trusted_hops: None,
-        envelope_below_received: false,
-        max_recipients: 20,
         server_host: "imap.provider.example".into(),
         own: Some(a("box@provider.example")),
         default_box: Some(a("postmaster@local.example")),
         unresolved: Unresolved::DefaultBox,
+        ..Rules::default()
     }
 }
 
@@ -44,6 +39,8 @@ fn who(text: &str, rules: &Rules) -> Vec<String> {
         Resolution::Recipients(recipients, _) => recipients.iter().map(|r| r.address.to_string()).collect(),
         Resolution::DefaultBox(_, reason) => vec![format!("default: {}", reason.code())],
         Resolution::Leave(reason) => vec![format!("leave: {}", reason.code())],
+        Resolution::Hold(reason) => vec![format!("hold: {}", reason.code())],
+        Resolution::Discard(reason) => vec![format!("discard: {}", reason.code())],
     }
 }
 
@@ -59,7 +56,7 @@ mod corpus {
                 r.server_host = if name.ends_with("yandex") { "imap.yandex.ru".into() } else { "imap.почта.рф".into() };
                 r.own = Some(a("example@почта.рф"));
                 r.domains = BTreeSet::from(["почта.рф".parse().unwrap()]);
-                r.map.insert("почта.рф".parse().unwrap(), "икс.рф".parse().unwrap());
+                r.map.insert("почта.рф".parse().unwrap(), MapTo::Domain("икс.рф".parse().unwrap()));
                 r.default_box = Some(a("postmaster@икс.рф"));
             }
             "gmail" | "gmail_routed" => {
@@ -67,8 +64,14 @@ mod corpus {
                 r.own = Some(a("box@gmail.com"));
             }
             "qmail" => {
-                let rule =
-                    HeaderRule { header: "Delivered-To".into(), index: None, strip_prefix: Some("box-".into()), take: Take::All, trust_any: false };
+                let rule = HeaderRule {
+                    header: "Delivered-To".into(),
+                    index: None,
+                    pattern: None,
+                    strip_prefix: Some("box-".into()),
+                    take: Take::All,
+                    trust_any: false,
+                };
                 r.headers = Headers::List(vec![rule]);
             }
             "alias_and_foreign" => r.aliases = vec![alias("sales@provider.example", &["anna@local.example", "team@local.example"])],
@@ -268,7 +271,7 @@ mod section_3_order {
     #[test]
     fn acceptance() {
         let mut r = rules();
-        r.map.insert("почта.рф".parse().unwrap(), "икс.рф".parse().unwrap());
+        r.map.insert("почта.рф".parse().unwrap(), MapTo::Domain("икс.рф".parse().unwrap()));
         r.aliases = vec![
             alias("info@provider.example", &["раз@икс.рф", "два@икс.рф"]),
             alias("sales+*@provider.example", &["sales@local.example"]),
@@ -306,7 +309,8 @@ mod section_3_order {
 
     #[test]
     fn configured_headers() {
-        let rule = |header: &str| HeaderRule { header: header.into(), index: None, strip_prefix: None, take: Take::All, trust_any: false };
+        let rule =
+            |header: &str| HeaderRule { header: header.into(), index: None, pattern: None, strip_prefix: None, take: Take::All, trust_any: false };
         let text = format!("X-To: a@provider.example, b@provider.example\nX-To: c@provider.example\n{OUTSIDE}X-To: d@provider.example\n");
         let with = |rule: HeaderRule| who(&text, &Rules { headers: Headers::List(vec![rule]), ..rules() }).join(" ");
         assert_eq!(with(rule("x-to")), "a@provider.example b@provider.example");

@@ -50,7 +50,7 @@ impl Deliverer<'_> {
         let uid = message.key.uid.clone();
         let (state, identity) = self.settle(&message).await;
         self.counters.taken(octets);
-        Done { entry: state.map(|state| Entry { uid, state, identity }), octets }
+        Done { entry: state.map(|state| Entry::new(uid, state, identity)), octets }
     }
 
     async fn settle(&self, message: &Message) -> (Option<State>, Option<Fingerprint>) {

@@ -467,7 +467,7 @@ impl<'a> Walk<'a> {
 
     fn too_large(&self, uid: &RemoteUid, octets: u64) -> Entry {
         maillog::skipped(&self.key(uid), &format!("{octets} octets are more than max_message_size"));
-        Entry { uid: uid.clone(), state: State::Skipped { octets }, identity: None }
+        Entry::new(uid.clone(), State::Skipped { octets }, None)
     }
 
     fn unfetched(&self, uid: &RemoteUid, reason: &str) -> Entry {
@@ -476,7 +476,7 @@ impl<'a> Walk<'a> {
             Some(State::Pending(pending)) => pending.clone(),
             _ => Pending::default(),
         };
-        Entry { uid: uid.clone(), state: State::Pending(before.failed(self.now, reason.to_owned())), identity: None }
+        Entry::new(uid.clone(), State::Pending(before.failed(self.now, reason.to_owned())), None)
     }
 
     /// The source answered for everything else and never for this one.
@@ -555,6 +555,7 @@ struct Batch {
 fn count(report: &mut PassReport, state: &State) {
     match state {
         State::Kept | State::Owed | State::Flagged => report.delivered += 1,
+        State::Held => report.left += 1,
         State::Pending(_) => report.deferred += 1,
         State::Left { .. } | State::Skipped { .. } => report.left += 1,
     }

@@ -73,7 +73,9 @@ impl Router {
         }
         let by = match &resolution {
             Resolution::Recipients(_, evidence) => evidence.to_string(),
-            Resolution::DefaultBox(_, reason) | Resolution::Leave(reason) => format!("default box: {}", reason.code()),
+            Resolution::DefaultBox(_, reason) | Resolution::Leave(reason) | Resolution::Hold(reason) | Resolution::Discard(reason) => {
+                format!("default box: {}", reason.code())
+            }
         };
         let sender = sender(&self.collector, header, &resolution);
         Routed::To(Box::new(Route { recipients, by, sender, resolution }))
@@ -111,6 +113,7 @@ impl Router {
             prefix: stamp.to_header(),
             edits: resolve::edits(&message.header, &route.resolution, recipients, &self.hostname),
             in_doubt,
+            client: None,
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The configuration as the program uses it: every value checked, every default filled in, every name the operator's own word.
 
 use crate::mail::{Address, CollectorId, MailboxId, Secret};
+pub use crate::policy::{Action, Policy, PolicyRule, ReplyPattern};
 use crate::resolve::Rules;
-pub use crate::resolve::SenderFallback;
+pub use crate::resolve::{HeaderOptions, SenderFallback};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,6 +39,23 @@ pub struct Service {
     pub memory: u64,
     /// Messages above this size go to a file as they arrive.
     pub spool_above: u64,
+    /// What held mail may take.
+    pub held: HeldLimits,
+}
+
+/// `service.held`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldLimits {
+    /// Held mail older than this is dropped, and each message logged; `None`: never.
+    pub max_age: Option<Duration>,
+    /// Octets of held mail in all. Beyond it nothing more is held: messages stay at their source, set aside.
+    pub max_size: u64,
+}
+
+impl Default for HeldLimits {
+    fn default() -> Self {
+        HeldLimits { max_age: None, max_size: 1024 * 1024 * 1024 }
+    }
 }
 
 /// `log.level`, the most silent first.
@@ -82,8 +100,46 @@ pub struct Collector {
     pub recipient: RecipientMode,
     /// A hash of everything that decides about recipients: when it changes, what was left on the server is tried again.
     pub recipient_hash: u64,
+    /// How a recipient's address is checked before it is delivered to; with `auto` only.
+    pub check_local: CheckLocal,
+    /// How long a delivered message is remembered, so that another copy for the same recipient is not delivered; zero: not at all.
+    pub dedupe_window: Duration,
+    /// What becomes of the source's copy of held mail.
+    pub on_hold: OnHold,
     /// Where it goes.
     pub delivery: Arc<Delivery>,
+}
+
+/// `recipient.auto.check_local`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum CheckLocal {
+    /// Not at all.
+    #[default]
+    None,
+    /// RCPT at this LMTP server.
+    Lmtp(Relay),
+    /// RCPT at this SMTP server.
+    Smtp(Relay),
+    /// A file with one address a line (or `@domain` for all of a domain), read again when it changes.
+    File(PathBuf),
+    /// A command, given the address as its last argument: 0 means that it exists, 1 or 67 (EX_NOUSER) that it does not, anything else that
+    /// nobody knows.
+    Command {
+        /// Program and arguments.
+        argv: Vec<String>,
+        /// How long it may take.
+        timeout: Duration,
+    },
+}
+
+/// `on_hold`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnHold {
+    /// It stays, and is never fetched again.
+    #[default]
+    Keep,
+    /// It is deleted: the held copy is then the only one.
+    Delete,
 }
 
 /// A remote mail server and how to log in.
@@ -230,6 +286,82 @@ pub struct Delivery {
     pub trace_id: bool,
     /// A message with this many Received fields is a loop.
     pub max_hops: usize,
+    /// A message that went through this many collectors of this instance is a loop.
+    pub max_passes: usize,
+    /// What to do about refusals.
+    pub policy: Policy,
+    /// When a deferred message is tried again.
+    pub retry: RetryTimes,
+    /// DSN NOTIFY=NEVER where it is offered (RFC 3461).
+    pub suppress_dsn: bool,
+    /// The real client's identity is passed on where XCLIENT is offered.
+    pub xclient: bool,
+    /// What to do with octets above 127 where 8BITMIME is not offered.
+    pub eight_bit: Otherwise,
+    /// What to do with NUL octets: removed, or the message held.
+    pub nul: Otherwise,
+    /// What to do with a CR that is no line end: made one, or the message held.
+    pub bare_cr: Otherwise,
+    /// Message-ID and Date are added where they are missing.
+    pub add_missing: bool,
+    /// Over-long lines of the header are folded when the target refuses the content.
+    pub fold_headers: bool,
+    /// Edits of the header.
+    pub headers: HeaderOptions,
+}
+
+/// The usual way with odd content, or the careful one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Otherwise {
+    /// Deliver it all the same: send 8-bit, strip NUL, turn a bare CR into a line end.
+    #[default]
+    Deliver,
+    /// Hold the message.
+    Hold,
+}
+
+/// `delivery.retry`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetryTimes {
+    /// The delays after the first failures.
+    pub delays: Vec<Duration>,
+    /// The delay after all further ones.
+    pub max: Duration,
+    /// A message that has been tried for so long is given up: held.
+    pub give_up: Duration,
+}
+
+impl Default for RetryTimes {
+    fn default() -> Self {
+        let minutes = |n: u64| Duration::from_secs(60 * n);
+        RetryTimes { delays: [1, 5, 15, 60].map(minutes).to_vec(), max: minutes(240), give_up: minutes(5 * 24 * 60) }
+    }
+}
+
+impl Default for Delivery {
+    /// The defaults of every key, into a Maildir without a path.
+    fn default() -> Self {
+        Delivery {
+            target: Target::Maildir { path: String::new(), create: false },
+            max_connections: 4,
+            max_messages_per_connection: 100,
+            max_recipients: 100,
+            trace_received: true,
+            trace_id: true,
+            max_hops: 50,
+            max_passes: 3,
+            policy: Policy::default(),
+            retry: RetryTimes::default(),
+            suppress_dsn: true,
+            xclient: false,
+            eight_bit: Otherwise::Deliver,
+            nul: Otherwise::Deliver,
+            bare_cr: Otherwise::Deliver,
+            add_missing: true,
+            fold_headers: true,
+            headers: HeaderOptions::default(),
+        }
+    }
 }
 
 /// The three kinds of targets.
@@ -251,8 +383,8 @@ pub enum Target {
 /// An SMTP or LMTP server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Relay {
-    /// Where it listens.
-    pub endpoint: Endpoint,
+    /// Where it listens: the first that answers gets the mail. Never empty.
+    pub endpoints: Vec<Endpoint>,
     /// How the channel is secured; `none` for a local server.
     pub tls: Tls,
     /// Login, for a relay host.

@@ -18,6 +18,11 @@ pub trait Destination: Send + Sync {
     /// The target in words, for logs: `lmtp unix:/run/dovecot/lmtp`.
     fn name(&self) -> String;
 
+    /// Why nothing can be delivered now, if the target has been failing and is not to be asked yet: a pass need not begin.
+    fn down(&self) -> Option<String> {
+        None
+    }
+
     /// Closes connections that nobody uses.
     async fn rest(&self);
 }

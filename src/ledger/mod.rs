@@ -10,18 +10,22 @@
 //! | being delivered | the batch, one row a folder | the batch is finished; after a crash its messages are *in doubt* |
 //! | [`State::Pending`], [`State::Left`], [`State::Skipped`] | an exception | it is settled, or gone from the server |
 //! | [`State::Owed`]: every recipient is final, the copy still stands | an exception | the disposal is confirmed |
+//! | [`State::Held`]: it is in the store of held mail | an exception | it is released, or gone from the server |
 //! | [`State::Flagged`]: \Deleted is set and nobody expunged | an exception | it is gone from the server |
 //! | [`State::Kept`] | its UID and identity, written once | it is gone from the server |
 
+pub mod held;
 mod schema;
 pub mod sqlite;
+mod sqlite_held;
 pub mod state;
 #[cfg(test)]
 pub(crate) mod suite;
 
+pub use held::{HeldEnd, HeldId, HeldMail, HeldWhy};
 pub use state::{Pending, State, due};
 
-use crate::mail::{Epoch, Fingerprint, FolderName, KnownUids, MailboxId, Present, RemoteUid};
+use crate::mail::{Epoch, Fingerprint, FolderName, KnownUids, MailboxId, Present, RemoteUid, TraceId};
 use async_trait::async_trait;
 use std::collections::{BTreeMap, HashMap};
 
@@ -51,6 +55,46 @@ pub trait Ledger: Send + Sync {
 
     /// Forgets the earlier epochs of this folder, once every message of it has been compared with them.
     async fn forget_former(&self, place: &Place) -> Result<(), LedgerError>;
+
+    /// Which of these deliveries were made at or after `since` (seconds since the epoch): one answer for each, the trace id of the message
+    /// that was delivered.
+    async fn seen(&self, keys: &[SeenKey], since: i64) -> Result<Vec<Option<TraceId>>, LedgerError>;
+
+    /// Forgets deliveries made before `before`, and the oldest beyond [`SEEN_MAX`]; returns how many.
+    async fn prune_seen(&self, before: i64) -> Result<u64, LedgerError>;
+
+    /// Forgets these deliveries, so that they can be made once more.
+    async fn forget_seen(&self, keys: &[SeenKey]) -> Result<(), LedgerError>;
+
+    /// All held mail, oldest first.
+    async fn held(&self) -> Result<Vec<HeldMail>, LedgerError>;
+
+    /// Octets of all held mail.
+    async fn held_octets(&self) -> Result<u64, LedgerError>;
+
+    /// Notes that only these recipients of a held message are still to get it, and that these deliveries were made.
+    async fn held_rest(&self, id: HeldId, recipients: &[String], seen: &[Seen]) -> Result<(), LedgerError>;
+
+    /// Takes a message out of the store; false if it was not in it. Its file may be removed afterwards.
+    async fn held_end(&self, id: HeldId, end: HeldEnd) -> Result<bool, LedgerError>;
+}
+
+/// Most deliveries that are remembered to know duplicates by.
+pub const SEEN_MAX: u64 = 1_000_000;
+
+/// What two deliveries have in common that are the same letter for the same person: a hash of fingerprint, recipient and target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SeenKey(pub [u8; 16]);
+
+/// A delivery to be remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// What it is known by.
+    pub key: SeenKey,
+    /// The message that was delivered.
+    pub trace_id: TraceId,
+    /// When, in seconds since the epoch.
+    pub at: i64,
 }
 
 /// Who this installation is: for loop markers that outsiders cannot forge.
@@ -116,6 +160,17 @@ pub struct Entry {
     pub state: State,
     /// Its identity ([`crate::mail::Message::identity`]), if it was fetched.
     pub identity: Option<Fingerprint>,
+    /// Deliveries of it to be remembered.
+    pub seen: Vec<Seen>,
+    /// It is held from now on; its file is durable already. Goes with [`State::Held`], or with [`State::Owed`] if the source's copy is to go.
+    pub held: Option<Box<HeldMail>>,
+}
+
+impl Entry {
+    /// An entry about a message that was not delivered now.
+    pub fn new(uid: RemoteUid, state: State, identity: Option<Fingerprint>) -> Self {
+        Entry { uid, state, identity, seen: Vec::new(), held: None }
+    }
 }
 
 /// The end of a batch, or of disposals that were owed.

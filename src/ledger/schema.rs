@@ -5,7 +5,8 @@
 use rusqlite::Connection;
 
 /// Each step leads from version n to n + 1; a file knows its version (`PRAGMA user_version`).
-pub(super) const STEPS: &[&str] = &["
+pub(super) const STEPS: &[&str] = &[
+    "
     CREATE TABLE instance (one INTEGER PRIMARY KEY CHECK (one = 1), id BLOB NOT NULL, key BLOB NOT NULL) STRICT;
     CREATE TABLE mailbox (
         id INTEGER PRIMARY KEY, protocol TEXT NOT NULL, host TEXT NOT NULL, login TEXT NOT NULL,
@@ -20,7 +21,17 @@ pub(super) const STEPS: &[&str] = &["
         done TEXT NOT NULL DEFAULT '', reason TEXT NOT NULL DEFAULT '', number INTEGER NOT NULL DEFAULT 0, fingerprint BLOB,
         PRIMARY KEY (folder, uid)) WITHOUT ROWID;
     CREATE TABLE kept (folder INTEGER NOT NULL REFERENCES folder, uid NOT NULL, fingerprint BLOB, PRIMARY KEY (folder, uid)) WITHOUT ROWID;
-    "];
+    ",
+    "
+    CREATE TABLE seen (key BLOB PRIMARY KEY, trace_id BLOB NOT NULL, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE INDEX seen_at ON seen (at);
+    CREATE TABLE held (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, trace_id BLOB NOT NULL UNIQUE, collector TEXT NOT NULL, protocol TEXT NOT NULL, host TEXT NOT NULL,
+        login TEXT NOT NULL, folder TEXT NOT NULL, epoch INTEGER NOT NULL, uid NOT NULL, generation INTEGER NOT NULL, why TEXT NOT NULL,
+        reason TEXT NOT NULL, since INTEGER NOT NULL, octets INTEGER NOT NULL, sender TEXT NOT NULL, recipients TEXT NOT NULL,
+        header_from TEXT NOT NULL, subject TEXT NOT NULL);
+    ",
+];
 
 /// Brings the file to the newest version, each step whole or not at all. Returns the version found if it is newer than ours.
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<Result<(), i64>> {

@@ -3,8 +3,11 @@
 //! WAL with `synchronous=FULL`: a commit that returned survives a power cut (<https://sqlite.org/pragma.html#pragma_synchronous>). An fsync a
 //! row would manage some hundred rows a second; a group manages tens of thousands.
 
-use super::{Claim, Entry, Finished, History, Instance, Ledger, LedgerError, Pending, Place, Progress, State, schema};
-use crate::mail::{Epoch, Fingerprint, FolderName, KnownUids, MailboxId, Present, RemoteUid, UidSet};
+use super::{
+    Claim, Entry, Finished, HeldEnd, HeldId, HeldMail, History, Instance, Ledger, LedgerError, Pending, Place, Progress, Seen, SeenKey, State,
+    schema, sqlite_held,
+};
+use crate::mail::{Epoch, Fingerprint, FolderName, KnownUids, MailboxId, Present, RemoteUid, TraceId, UidSet};
 use async_trait::async_trait;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
@@ -30,10 +33,14 @@ pub struct SqliteLedger {
     jobs: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
     claims: Claims,
+    /// A second connection for look-ups, opened at the first.
+    reader: Arc<Mutex<Option<Connection>>>,
 }
 
 impl Drop for SqliteLedger {
     fn drop(&mut self) {
+        // The writer closes last: whoever does folds the -wal into the file.
+        drop(self.reader.lock().unwrap_or_else(PoisonError::into_inner).take());
         drop(self.jobs.take());
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
@@ -92,7 +99,7 @@ impl SqliteLedger {
         let writer_path = path.to_owned();
         let write = move || write_all(&writer_path, connection, queue);
         let writer = std::thread::Builder::new().name("ledger".into()).spawn(write).map_err(|error| failed(&error))?;
-        Ok(SqliteLedger { path: path.into(), jobs: Some(jobs), writer: Some(writer), claims: Claims::default() })
+        Ok(SqliteLedger { path: path.into(), jobs: Some(jobs), writer: Some(writer), claims: Claims::default(), reader: Arc::default() })
     }
 
     /// Runs `apply` in the next group; resolves when the group is durable.
@@ -109,6 +116,26 @@ impl SqliteLedger {
         let jobs = self.jobs.as_ref().ok_or_else(gone)?;
         jobs.send(job).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
+    }
+
+    /// Runs `look` on the reader's own connection: it sees what was committed, and waits for no fsync.
+    async fn read<T: Send + 'static>(&self, look: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static) -> Result<T, LedgerError> {
+        let (reader, path) = (Arc::clone(&self.reader), self.path.clone());
+        let looked = tokio::task::spawn_blocking(move || {
+            let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+            let open = || -> rusqlite::Result<Connection> {
+                let connection = Connection::open(&path)?;
+                connection.busy_timeout(BUSY_TIMEOUT)?;
+                connection.pragma_update(None, "query_only", true)?;
+                Ok(connection)
+            };
+            let connection = match &mut *reader {
+                Some(connection) => connection,
+                none => none.insert(open().map_err(|error| store_error(&path, &error))?),
+            };
+            look(connection).map_err(|failure| failure.named(&path))
+        });
+        looked.await.map_err(|error| store_error(&self.path, &error))?
     }
 }
 
@@ -146,7 +173,7 @@ fn in_savepoint<T>(connection: &Connection, apply: impl FnOnce(&Connection) -> R
 }
 
 /// A failure inside a job, before it knows the file's name.
-enum Failure {
+pub(super) enum Failure {
     Fenced,
     Sql(rusqlite::Error),
 }
@@ -230,9 +257,11 @@ impl Ledger for SqliteLedger {
         self.write(move |connection| {
             claims.check(place.claim)?;
             match &entry.state {
-                State::Kept => keep(connection, place.folder, &entry.uid, entry.identity.as_ref()),
-                state => except(connection, place.folder, &entry.uid, state, entry.identity.as_ref()),
+                State::Kept => keep(connection, place.folder, &entry.uid, entry.identity.as_ref())?,
+                state => except(connection, place.folder, &entry.uid, state, entry.identity.as_ref())?,
             }
+            sqlite_held::remember(connection, &entry.seen)?;
+            entry.held.map_or(Ok(()), |held| sqlite_held::hold(connection, &held))
         })
         .await
     }
@@ -302,6 +331,41 @@ impl Ledger for SqliteLedger {
         })
         .await
     }
+
+    async fn seen(&self, keys: &[SeenKey], since: i64) -> Result<Vec<Option<TraceId>>, LedgerError> {
+        let keys = keys.to_vec();
+        self.read(move |connection| keys.iter().map(|key| sqlite_held::seen(connection, key, since)).collect()).await
+    }
+
+    async fn prune_seen(&self, before: i64) -> Result<u64, LedgerError> {
+        self.write(move |connection| sqlite_held::prune_seen(connection, before)).await
+    }
+
+    async fn forget_seen(&self, keys: &[SeenKey]) -> Result<(), LedgerError> {
+        let keys = keys.to_vec();
+        self.write(move |connection| keys.iter().try_for_each(|key| sqlite_held::forget(connection, key))).await
+    }
+
+    async fn held(&self) -> Result<Vec<HeldMail>, LedgerError> {
+        self.read(sqlite_held::all).await
+    }
+
+    async fn held_octets(&self) -> Result<u64, LedgerError> {
+        self.read(sqlite_held::octets).await
+    }
+
+    async fn held_rest(&self, id: HeldId, recipients: &[String], seen: &[Seen]) -> Result<(), LedgerError> {
+        let (recipients, seen) = (recipients.to_vec(), seen.to_vec());
+        self.write(move |connection| {
+            sqlite_held::remember(connection, &seen)?;
+            sqlite_held::rest(connection, id, &recipients)
+        })
+        .await
+    }
+
+    async fn held_end(&self, id: HeldId, end: HeldEnd) -> Result<bool, LedgerError> {
+        self.write(move |connection| sqlite_held::end(connection, id, &end)).await
+    }
 }
 
 /// What earlier epochs of this folder hold as collected.
@@ -309,7 +373,7 @@ fn former(connection: &Connection, mailbox: i64, name: &FolderName, now: i64) ->
     let others = "SELECT id FROM folder WHERE mailbox = ?1 AND name = ?2 AND id <> ?3";
     let sql = format!(
         "SELECT fingerprint FROM kept WHERE folder IN ({others}) AND fingerprint IS NOT NULL UNION ALL
-         SELECT fingerprint FROM exception WHERE folder IN ({others}) AND fingerprint IS NOT NULL AND state IN ('owed', 'flagged')"
+         SELECT fingerprint FROM exception WHERE folder IN ({others}) AND fingerprint IS NOT NULL AND state IN ('owed', 'flagged', 'held')"
     );
     let mut select = connection.prepare_cached(&sql)?;
     let mut rows = select.query(params![mailbox, name.as_str(), now])?;
@@ -342,14 +406,14 @@ fn doubt_unfinished_batch(connection: &Connection, folder: i64) -> Result<(), Fa
         }
         let sql =
             "INSERT INTO exception (folder, uid, state, in_doubt, reason) VALUES (?1, ?2, 'pending', 1, 'the program ended during its delivery')
-                   ON CONFLICT DO UPDATE SET in_doubt = in_doubt + 1, state = 'pending', next_try = 0 WHERE state NOT IN ('owed', 'flagged')";
+                   ON CONFLICT DO UPDATE SET in_doubt = in_doubt + 1, state = 'pending', next_try = 0 WHERE state NOT IN ('owed', 'flagged', 'held')";
         connection.prepare_cached(sql)?.execute(params![folder, Uid(&uid)])?;
     }
     connection.execute("DELETE FROM batch WHERE folder = ?1", [folder])?;
     Ok(())
 }
 
-fn keep(connection: &Connection, folder: i64, uid: &RemoteUid, fingerprint: Option<&Fingerprint>) -> Result<(), Failure> {
+pub(super) fn keep(connection: &Connection, folder: i64, uid: &RemoteUid, fingerprint: Option<&Fingerprint>) -> Result<(), Failure> {
     let fingerprint = fingerprint.map(|f| f.0.as_slice());
     connection.prepare_cached("INSERT OR REPLACE INTO kept (folder, uid, fingerprint) VALUES (?1, ?2, ?3)")?.execute(params![
         folder,
@@ -360,7 +424,7 @@ fn keep(connection: &Connection, folder: i64, uid: &RemoteUid, fingerprint: Opti
     Ok(())
 }
 
-fn except(connection: &Connection, folder: i64, uid: &RemoteUid, state: &State, fingerprint: Option<&Fingerprint>) -> Result<(), Failure> {
+pub(super) fn except(connection: &Connection, folder: i64, uid: &RemoteUid, state: &State, fingerprint: Option<&Fingerprint>) -> Result<(), Failure> {
     let none = Pending::default();
     let (word, pending, number) = match state {
         State::Pending(pending) => ("pending", pending, 0),
@@ -368,6 +432,7 @@ fn except(connection: &Connection, folder: i64, uid: &RemoteUid, state: &State, 
         State::Flagged => ("flagged", &none, 0),
         State::Left { rules, .. } => ("left", &none, rules.cast_signed()),
         State::Skipped { octets } => ("skipped", &none, octets.cast_signed()),
+        State::Held => ("held", &none, 0),
         State::Kept => ("kept", &none, 0),
     };
     let (reason, next_try) = match state {
@@ -417,6 +482,7 @@ fn exceptions(connection: &Connection, folder: i64) -> Result<Exceptions, Failur
             "flagged" => State::Flagged,
             "left" => State::Left { reason: pending.reason, rules: number.cast_unsigned(), next_try: pending.next_try },
             "skipped" => State::Skipped { octets: number.cast_unsigned() },
+            "held" => State::Held,
             // Anything else is not final: unknown means not delivered.
             _ => State::Pending(pending),
         };
@@ -446,7 +512,7 @@ fn kept(connection: &Connection, folder: i64, watermark: u32, history: History) 
 }
 
 /// A UID as a SQL value.
-struct Uid<'a>(&'a RemoteUid);
+pub(super) struct Uid<'a>(pub(super) &'a RemoteUid);
 
 impl ToSql for Uid<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
@@ -457,7 +523,7 @@ impl ToSql for Uid<'_> {
     }
 }
 
-fn uid_of(row: &Row<'_>, column: usize) -> rusqlite::Result<RemoteUid> {
+pub(super) fn uid_of(row: &Row<'_>, column: usize) -> rusqlite::Result<RemoteUid> {
     match row.get_ref(column)? {
         ValueRef::Integer(uid) => u32::try_from(uid).map(RemoteUid::Number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, uid)),
         value => Ok(RemoteUid::Opaque(value.as_blob()?.into())),
@@ -562,7 +628,7 @@ mod tests {
         let ledger = SqliteLedger::open_patient(&path, Duration::from_secs(1)).unwrap();
         let claim = ledger.claim(&crate::ledger::suite::mailbox("u")).await.unwrap();
         let place = ledger.progress(&claim, &FolderName::inbox(), Epoch(1), History::None).await.unwrap().place;
-        let entry = |n| Entry { uid: RemoteUid::Number(n), state: State::Kept, identity: None };
+        let entry = |n| Entry::new(RemoteUid::Number(n), State::Kept, None);
         let other = Connection::open(&path).unwrap();
         other.execute_batch("BEGIN EXCLUSIVE").unwrap();
         let writes = futures_util::future::join_all((1..=50).map(|n| ledger.record(&place, entry(n))));
@@ -582,7 +648,7 @@ mod tests {
         let (_dir, ledger) = fresh();
         let claim = ledger.claim(&crate::ledger::suite::mailbox("u")).await.unwrap();
         let place = ledger.progress(&claim, &FolderName::inbox(), Epoch(1), History::None).await.unwrap().place;
-        let writes = (1..=500).map(|n| ledger.record(&place, Entry { uid: RemoteUid::Number(n), state: State::Kept, identity: None }));
+        let writes = (1..=500).map(|n| ledger.record(&place, Entry::new(RemoteUid::Number(n), State::Kept, None)));
         futures_util::future::join_all(writes).await.into_iter().for_each(|written| written.unwrap());
         assert_eq!(ledger.progress(&claim, &FolderName::inbox(), Epoch(1), History::Full).await.unwrap().kept.len(), 500);
     }

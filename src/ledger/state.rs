@@ -22,6 +22,8 @@ pub enum State {
         /// When it is tried again anyway, in seconds since the epoch.
         next_try: i64,
     },
+    /// It is in the store of held mail, or was dropped from there; the copy at the source stays, and is never fetched again.
+    Held,
     /// Not collected on purpose: larger than the limit.
     Skipped {
         /// Its size.
@@ -87,7 +89,7 @@ pub fn due(state: &State, with: Due) -> bool {
             with.forced || *rules != with.rules || *next_try <= with.now || *next_try > with.now + LEFT_RETRY.as_secs() as i64
         }
         State::Skipped { octets } => with.max_message_size.is_none_or(|limit| *octets <= limit),
-        State::Owed | State::Flagged | State::Kept => false,
+        State::Owed | State::Flagged | State::Kept | State::Held => false,
     }
 }
 

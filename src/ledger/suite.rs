@@ -16,7 +16,7 @@ fn uidl(text: &str) -> RemoteUid {
 }
 
 fn entry(uid: RemoteUid, state: State) -> Entry {
-    Entry { uid, state, identity: Some(Fingerprint([7; 32])) }
+    Entry::new(uid, state, Some(Fingerprint([7; 32])))
 }
 
 async fn opened(ledger: &dyn Ledger, epoch: u32, history: History) -> Progress {

@@ -5,6 +5,8 @@
 //! commands), and RFC 5321 §2.3.8 forbids to send them. A message with mixed line ends cannot have had a valid DKIM body hash on its way, so
 //! this does no harm.
 
+use super::Repairs;
+
 /// Turns octets, in pieces cut anywhere, into canonical form.
 #[derive(Clone, Debug, Default)]
 pub struct Canonical {
@@ -12,6 +14,7 @@ pub struct Canonical {
     after_cr: bool,
     /// Something was written and it does not end with CRLF.
     open_line: bool,
+    repairs: Repairs,
 }
 
 impl Canonical {
@@ -24,8 +27,9 @@ impl Canonical {
     pub fn push(&mut self, mut raw: &[u8], out: &mut Vec<u8>) {
         if self.after_cr && !raw.is_empty() {
             self.after_cr = false;
-            if raw[0] == b'\n' {
-                raw = &raw[1..];
+            match raw[0] {
+                b'\n' => raw = &raw[1..],
+                _ => self.repairs.bare_cr += 1,
             }
         }
         while !raw.is_empty() {
@@ -41,16 +45,17 @@ impl Canonical {
             let odd = raw[stop];
             raw = &raw[stop + 1..];
             if odd == 0 {
+                self.repairs.nul += 1;
                 continue;
             }
             out.extend_from_slice(b"\r\n");
             self.open_line = false;
-            if odd == b'\r' {
-                match raw.first() {
-                    Some(b'\n') => raw = &raw[1..],
-                    Some(_) => {}
-                    None => self.after_cr = true,
-                }
+            match (odd, raw.first()) {
+                (b'\r', Some(b'\n')) => raw = &raw[1..],
+                (b'\r', Some(_)) => self.repairs.bare_cr += 1,
+                // What follows tells whether it was bare.
+                (b'\r', None) => self.after_cr = true,
+                _ => self.repairs.bare_lf += 1,
             }
         }
     }
@@ -60,7 +65,12 @@ impl Canonical {
         if std::mem::take(&mut self.open_line) {
             out.extend_from_slice(b"\r\n");
         }
-        self.after_cr = false;
+        self.repairs.bare_cr += u64::from(std::mem::take(&mut self.after_cr));
+    }
+
+    /// What was put right so far.
+    pub fn repairs(&self) -> Repairs {
+        self.repairs
     }
 }
 

@@ -1,7 +1,8 @@
 //! The envelope of a delivery (RFC 5321 §2.3.1): who it comes from and who gets it.
 
-use super::Address;
+use super::{Address, Domain};
 use std::fmt;
+use std::net::IpAddr;
 
 /// The reverse-path: where a bounce would go.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -65,4 +66,20 @@ pub struct Envelope {
     pub edits: Vec<super::header::Edit>,
     /// True if the target may hold a copy of an earlier attempt whose outcome is not known (a crash, no answer to the final dot).
     pub in_doubt: bool,
+    /// The client that handed the message to the provider, if the trusted header tells: for XCLIENT.
+    pub client: Option<Client>,
+}
+
+/// The mail client (or server) from which the provider took a message, as the provider saw it: what the local server would have seen, had
+/// the message come to it directly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Its address.
+    pub ip: IpAddr,
+    /// Its name by reverse look-up, if the provider verified one.
+    pub name: Option<Domain>,
+    /// What it called itself in HELO or EHLO.
+    pub helo: Option<Domain>,
+    /// True if it spoke ESMTP, not SMTP.
+    pub esmtp: bool,
 }

@@ -16,8 +16,21 @@ pub struct Message {
     pub fingerprint: Fingerprint,
     /// True if any octet is above 127, so that it needs 8BITMIME (RFC 6152).
     pub eight_bit: bool,
+    /// What was put right as it came in.
+    pub repairs: Repairs,
     /// The share of the memory budget that it holds; given back when the message is dropped.
     pub budget: Option<Box<dyn Any + Send + Sync>>,
+}
+
+/// What [`super::Canonical`] put right in a message: how often.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Repairs {
+    /// NUL octets that were removed.
+    pub nul: u64,
+    /// CRs without a LF that became line ends.
+    pub bare_cr: u64,
+    /// LFs without a CR that became line ends.
+    pub bare_lf: u64,
 }
 
 impl Message {

@@ -4,7 +4,7 @@
 //! is compared without regard to case. `prvs=0123456789=anna@…` (BATV) counts as `anna@…`.
 
 use crate::mail::{Address, Recipient};
-use crate::resolve::rules::{Alias, Rules};
+use crate::resolve::rules::{Alias, MapTo, Rules};
 use crate::resolve::trail::Decision;
 
 /// Decides about one address. `expanded` is true where the collected mailbox itself never says anything, not even with an alias for it.
@@ -24,7 +24,11 @@ pub(super) fn accept(found: &Address, rules: &Rules, expanded: bool) -> (Vec<Rec
     } else if let Some(alias) = rules.aliases.iter().find(|alias| matches(alias, &address)) {
         (alias.to.clone(), Some(named(alias)))
     } else if let Some(domain) = rules.map.get(address.domain()) {
-        (vec![address.at(domain.clone())], Some(format!("map   {} → {domain}", address.domain())))
+        let (to, name) = match domain {
+            MapTo::Domain(domain) => (address.at(domain.clone()), domain.to_string()),
+            MapTo::Mailbox(mailbox) => (mailbox.clone(), mailbox.to_string()),
+        };
+        (vec![to], Some(format!("map   {} → {name}", address.domain())))
     } else if rules.domains.contains(address.domain()) {
         (vec![address.clone()], None)
     } else {

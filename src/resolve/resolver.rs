@@ -27,6 +27,10 @@ pub enum Resolution {
     DefaultBox(Recipient, Reason),
     /// Nobody: it stays at the source, because of the reason.
     Leave(Reason),
+    /// Nobody: it is held.
+    Hold(Reason),
+    /// Nobody: it is thrown away.
+    Discard(Reason),
 }
 
 impl Resolution {
@@ -35,7 +39,7 @@ impl Resolution {
         match self {
             Resolution::Recipients(recipients, _) => recipients,
             Resolution::DefaultBox(recipient, _) => std::slice::from_ref(recipient),
-            Resolution::Leave(_) => &[],
+            Resolution::Leave(_) | Resolution::Hold(_) | Resolution::Discard(_) => &[],
         }
     }
 }
@@ -131,10 +135,14 @@ pub fn resolve(header: &HeaderBlock, rules: &Rules) -> (Resolution, Trail) {
     };
     let resolution = match (&rules.default_box, rules.unresolved) {
         (Some(address), Unresolved::DefaultBox) => Resolution::DefaultBox(Recipient::new(address.clone()), reason),
+        (_, Unresolved::Hold) => Resolution::Hold(reason),
+        (_, Unresolved::Discard) => Resolution::Discard(reason),
         _ => Resolution::Leave(reason),
     };
     let verdict = match &resolution {
         Resolution::DefaultBox(..) => format!("default box, because {reason}"),
+        Resolution::Hold(_) => format!("held, because {reason}"),
+        Resolution::Discard(_) => format!("discarded, because {reason}"),
         _ => format!("left on the server, because {reason}"),
     };
     trail.result(resolution.recipients().iter().map(|recipient| recipient.address.to_string()), verdict);

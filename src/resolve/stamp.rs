@@ -66,7 +66,9 @@ impl Stamp<'_> {
             let _ = write!(out, "X-Mailgather-Id: {}\r\nX-Mailgather-Collector: {}\r\n", self.trace_id, self.collector);
             match self.resolution {
                 Resolution::Recipients(_, evidence) => field(&mut out, "X-Mailgather-Resolved", &evidence.to_string()),
-                Resolution::DefaultBox(_, reason) | Resolution::Leave(reason) => field(&mut out, "X-Mailgather-Unresolved", reason.code()),
+                Resolution::DefaultBox(_, reason) | Resolution::Leave(reason) | Resolution::Hold(reason) | Resolution::Discard(reason) => {
+                    field(&mut out, "X-Mailgather-Unresolved", reason.code())
+                }
             }
             for address in self.refused.iter().take(REFUSED_MAX) {
                 field(&mut out, "X-Mailgather-Refused", &address.to_smtp());

@@ -13,8 +13,9 @@ pub mod pop3;
 
 pub use error::{Retry, SourceError, SourceErrorKind};
 
-use crate::mail::{Epoch, FolderName, KnownUids, Message, Present, RemoteUid};
+use crate::mail::{Epoch, FolderName, HeaderBlock, KnownUids, Message, Present, RemoteUid};
 use async_trait::async_trait;
+use std::net::IpAddr;
 
 /// A mailbox that can be connected to.
 #[async_trait]
@@ -38,6 +39,18 @@ pub trait Session: Send {
 
     /// The next of the messages that were asked for, or `None` when all have been answered for.
     async fn next_message(&mut self) -> Result<Option<Fetched>, SourceError>;
+
+    /// The headers of the last messages of the folder, oldest first, at most `last`. Nothing is marked, nothing is delivered: for those who only
+    /// want to look.
+    async fn headers(&mut self, last: usize) -> Result<Vec<Peeked>, SourceError> {
+        let _ = last;
+        Err(SourceError::new(SourceErrorKind::Mailbox, "headers", "", "this source cannot show headers alone"))
+    }
+
+    /// The address of the server, if the channel has one: for the Received field.
+    fn peer(&self) -> Option<IpAddr> {
+        None
+    }
 
     /// Asks the server to do `how` with these messages. Only ever called with what the ledger says is final.
     async fn dispose(&mut self, uids: &[RemoteUid], how: Disposal) -> Result<Disposed, SourceError>;
@@ -133,6 +146,15 @@ pub enum Fetched {
         /// Octets that the server announced or sent.
         octets: u64,
     },
+}
+
+/// A message that was only looked at.
+#[derive(Clone, Debug)]
+pub struct Peeked {
+    /// Its UID.
+    pub uid: RemoteUid,
+    /// Its header, in canonical form.
+    pub header: HeaderBlock,
 }
 
 /// What to do with a source copy whose recipients are all final.

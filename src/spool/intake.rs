@@ -139,7 +139,15 @@ impl Intake {
         };
         let fingerprint = Fingerprint::new(&header, body_sha256);
         let budget = self.shrunk_permit(&content, &header);
-        Ok(Message { key: self.key, header, content, fingerprint, eight_bit: self.eight_bit, budget: budget.map(|permit| Box::new(permit) as _) })
+        Ok(Message {
+            key: self.key,
+            header,
+            content,
+            fingerprint,
+            eight_bit: self.eight_bit,
+            repairs: self.canonical.repairs(),
+            budget: budget.map(|permit| Box::new(permit) as _),
+        })
     }
 
     /// Gives back what of the share is not needed after all.

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use mailgather::config::secret::SecretReader;
-use mailgather::config::{Delivery, Endpoint, Relay, Target, Tls, TlsMode};
+use mailgather::config::{Delivery, Endpoint, Relay, Tls, TlsMode};
 use mailgather::mail::*;
 use std::sync::Arc;
 
@@ -24,6 +24,7 @@ pub fn message(uid: u32, octets: impl Into<Bytes>) -> Message {
         fingerprint: Fingerprint([0; 32]),
         eight_bit: !octets.is_ascii(),
         content: Content::Memory(octets),
+        repairs: Repairs::default(),
         budget: None,
     }
 }
@@ -36,6 +37,7 @@ pub fn envelope(recipients: &[&str]) -> Envelope {
         prefix: b"X-Trace: 1\r\n".to_vec(),
         edits: Vec::new(),
         in_doubt: false,
+        client: None,
     }
 }
 
@@ -55,7 +57,13 @@ pub fn words(outcomes: &[Outcome]) -> Vec<String> {
 
 /// A server in the clear, without a login.
 pub fn relay(endpoint: Endpoint) -> Relay {
-    Relay { endpoint, tls: Tls { mode: TlsMode::None, ca_file: None }, auth: None, hello: Some("relay.example".into()), smtputf8: true }
+    Relay {
+        endpoints: vec![endpoint],
+        tls: Tls { mode: TlsMode::None, ca_file: None },
+        auth: None,
+        hello: Some("relay.example".into()),
+        smtputf8: true,
+    }
 }
 
 pub fn local(port: u16) -> Relay {
@@ -64,15 +72,7 @@ pub fn local(port: u16) -> Relay {
 
 /// Four connections, fifty recipients at once.
 pub fn delivery() -> Delivery {
-    Delivery {
-        target: Target::Maildir { path: String::new(), create: false },
-        max_connections: 4,
-        max_messages_per_connection: 0,
-        max_recipients: 50,
-        trace_received: false,
-        trace_id: false,
-        max_hops: 50,
-    }
+    Delivery { max_messages_per_connection: 0, max_recipients: 50, trace_received: false, trace_id: false, ..Delivery::default() }
 }
 
 pub fn no_password() -> SecretReader {

@@ -11,12 +11,15 @@ use super::{Ctx, kind_of};
 use crate::config::error::Code;
 use crate::config::text::Span;
 use crate::config::yaml::{Entry, Value};
-use crate::config::{After, Collect, Collector, Delivery, Endpoint, Protocol, RecipientMode, Relay, Server, Target};
+use crate::config::{After, CheckLocal, Collect, Collector, Delivery, Endpoint, OnHold, Protocol, RecipientMode, Relay, Server, Target};
 use crate::mail::{Address, CollectorId, MailboxId};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// `dedupe_window` in `auto` mode.
+const DEDUPE_WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
 
 const COLLECTOR: Keys = Keys {
     known: &[
@@ -181,7 +184,13 @@ fn collector<'n>(ctx: &mut Ctx<'_>, entry: &'n Entry, defaults: &Block<'n>, shar
         max_messages_per_session: common.max_messages_per_session,
         max_message_size: common.max_message_size,
         recipient_hash: hash_of(&recipient),
+        dedupe_window: match &recipient {
+            RecipientMode::ForwardTo(..) => Duration::ZERO,
+            RecipientMode::Auto(..) => DEDUPE_WINDOW,
+        },
         recipient,
+        check_local: CheckLocal::None,
+        on_hold: OnHold::Keep,
         delivery: Arc::new(delivery),
     })
 }
@@ -314,12 +323,11 @@ fn warn_of_delivery(ctx: &mut Ctx<'_>, block: &Block<'_>, server: &Server, recip
             _ => {}
         }
     }
-    if let Target::Smtp(Relay { endpoint: Endpoint::Tcp { host, .. }, auth, .. })
-    | Target::Lmtp(Relay { endpoint: Endpoint::Tcp { host, .. }, auth, .. }) = &delivery.target
-    {
+    if let Target::Smtp(Relay { endpoints, auth, .. }) | Target::Lmtp(Relay { endpoints, auth, .. }) = &delivery.target {
+        let is_source = |endpoint: &Endpoint| matches!(endpoint, Endpoint::Tcp { host, .. } if *host == server.host);
         let same_login = auth.as_ref().is_some_and(|auth| auth.username == server.username);
         let same_user = known.iter().any(|address| address.to_string() == server.username || address.local() == server.username);
-        if *host == server.host && (same_login || same_user) {
+        if endpoints.iter().any(is_source) && (same_login || same_user) {
             let problem = ctx.warning(Code::Doubtful, at, format!("{} delivers to the server it collects from, for the same user", block.name));
             ctx.add(problem.hint("what is delivered is collected again: a loop, until `max_hops` stops it"));
         }

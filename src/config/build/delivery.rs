@@ -70,6 +70,7 @@ pub(super) fn delivery(ctx: &mut Ctx<'_>, block: &Block<'_>, owner: &Block<'_>) 
         trace_received: trace.get("received").and_then(|entry| boolean(ctx, entry)).unwrap_or(true),
         trace_id: trace.get("id").and_then(|entry| boolean(ctx, entry)).unwrap_or(true),
         max_hops: block.get("max_hops").and_then(|entry| number(ctx, entry, 1..=1_000)).unwrap_or(50),
+        ..Delivery::default()
     };
     Some(delivery)
 }
@@ -100,7 +101,7 @@ fn target(ctx: &mut Ctx<'_>, block: &Block<'_>, owner: &Block<'_>) -> Option<Tar
     if matches!(endpoint, Endpoint::Unix(_)) && tls.mode != TlsMode::None {
         ctx.add(ctx.error(Code::Contradiction, entry.span, "TLS on a unix socket").hint("remove `tls`: the socket does not leave this machine"));
     }
-    let relay = Relay { endpoint, tls, auth, hello: None, smtputf8: true };
+    let relay = Relay { endpoints: vec![endpoint], tls, auth, hello: None, smtputf8: true };
     Some(if entry.key == "lmtp" { Target::Lmtp(relay) } else { Target::Smtp(relay) })
 }
 

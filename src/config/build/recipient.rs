@@ -8,7 +8,7 @@ use crate::config::error::Code;
 use crate::config::yaml::{Entry, Value};
 use crate::config::{RecipientMode, SenderFallback};
 use crate::mail::{Address, Domain};
-use crate::resolve::{Alias, HeaderRule, Headers, Rules, Take, Unresolved};
+use crate::resolve::{Alias, Guess, HeaderRule, Headers, MapTo, Rules, Take, Unresolved};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -118,8 +118,16 @@ fn rules(
     Some(Rules {
         headers: headers?,
         domains,
-        map,
+        subdomains: BTreeSet::new(),
+        map: map.into_iter().map(|(from, to)| (from, MapTo::Domain(to))).collect(),
         aliases,
+        rewrite: Vec::new(),
+        lists: Vec::new(),
+        exclude: Vec::new(),
+        keep_tag: true,
+        guess: Guess::Off,
+        journal: None,
+        mx_hosts: Vec::new(),
         trusted_hosts: trusted_hosts?,
         trusted_hops,
         envelope_below_received: below,
@@ -183,7 +191,7 @@ fn headers(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<Headers> {
 }
 
 fn header_rule(ctx: &mut Ctx<'_>, item: &Entry) -> Option<HeaderRule> {
-    let plain = |header| HeaderRule { header, index: None, strip_prefix: None, take: Take::All, trust_any: false };
+    let plain = |header| HeaderRule { header, index: None, pattern: None, strip_prefix: None, take: Take::All, trust_any: false };
     if let Value::Scalar { .. } = item.value.value {
         return header_name(ctx, item).map(plain);
     }

@@ -3,8 +3,8 @@
 use super::Ctx;
 use super::block::{Block, Keys};
 use super::values::{boolean, duration, number, path, show_duration, size};
-use crate::config::Service;
 use crate::config::error::Code;
+use crate::config::{HeldLimits, Service};
 use std::time::Duration;
 
 const SERVICE: Keys = Keys {
@@ -46,6 +46,7 @@ pub(super) fn service(ctx: &mut Ctx<'_>, top: &Block<'_>) -> Service {
         shutdown_grace: block.get("shutdown_grace").and_then(|entry| duration(ctx, entry)).unwrap_or(Duration::from_secs(30)),
         memory,
         spool_above,
+        held: HeldLimits::default(),
     }
 }
 

@@ -80,11 +80,12 @@ impl Connection {
         tls: Option<&TlsClient>,
         password: &SecretReader,
     ) -> Result<Self, Diagnosis> {
-        let host = match &relay.endpoint {
+        let endpoint = relay.endpoints.first().ok_or_else(|| failed(Stage::Connect, "no target"))?;
+        let host = match endpoint {
             Endpoint::Tcp { host, .. } => host.as_str(),
             Endpoint::Unix(_) => "",
         };
-        let mut channel = match &relay.endpoint {
+        let mut channel = match endpoint {
             Endpoint::Tcp { host, port } => net::tcp(host, *port, Some(limits.connect)).await.map_err(|e| failed(Stage::Connect, e.text))?,
             Endpoint::Unix(path) => match timeout(limits.connect, net::unix(path)).await {
                 Ok(dialled) => dialled.map_err(|e| failed(Stage::Connect, e.text))?,

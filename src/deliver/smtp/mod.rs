@@ -107,10 +107,11 @@ impl Destination for SmtpDestination {
             Protocol::Smtp => "smtp",
             Protocol::Lmtp => "lmtp",
         };
-        match &self.pool.relay.endpoint {
-            Endpoint::Tcp { host, port } if host.contains(':') => format!("{protocol} [{host}]:{port}"),
-            Endpoint::Tcp { host, port } => format!("{protocol} {host}:{port}"),
-            Endpoint::Unix(path) => format!("{protocol} unix:{}", path.display()),
+        match self.pool.relay.endpoints.first() {
+            None => protocol.to_owned(),
+            Some(Endpoint::Tcp { host, port }) if host.contains(':') => format!("{protocol} [{host}]:{port}"),
+            Some(Endpoint::Tcp { host, port }) => format!("{protocol} {host}:{port}"),
+            Some(Endpoint::Unix(path)) => format!("{protocol} unix:{}", path.display()),
         }
     }
 

@@ -1,0 +1,132 @@
+//! The SQL of held mail, and of the deliveries by which duplicates are known.
+
+use super::sqlite::{Failure, Uid, except, keep, uid_of};
+use super::{HeldEnd, HeldId, HeldMail, HeldWhy, SEEN_MAX, Seen, SeenKey, State};
+use crate::mail::{CollectorId, Epoch, Fingerprint, FolderName, MailboxId, MessageKey, TraceId};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::sync::Arc;
+
+pub(super) fn remember(connection: &Connection, seen: &[Seen]) -> Result<(), Failure> {
+    for Seen { key, trace_id, at } in seen {
+        let sql = "INSERT INTO seen (key, trace_id, at) VALUES (?1, ?2, ?3) ON CONFLICT (key) DO UPDATE SET at = max(at, excluded.at)";
+        connection.prepare_cached(sql)?.execute(params![key.0, trace_id.0, at])?;
+    }
+    Ok(())
+}
+
+pub(super) fn seen(connection: &Connection, key: &SeenKey, since: i64) -> Result<Option<TraceId>, Failure> {
+    let mut select = connection.prepare_cached("SELECT trace_id FROM seen WHERE key = ?1 AND at >= ?2")?;
+    Ok(select.query_row(params![key.0, since], |row| row.get(0)).optional()?.map(TraceId))
+}
+
+pub(super) fn prune_seen(connection: &Connection, before: i64) -> Result<u64, Failure> {
+    let mut gone = connection.execute("DELETE FROM seen WHERE at < ?1", [before])?;
+    let count: i64 = connection.query_row("SELECT count(*) FROM seen", [], |row| row.get(0))?;
+    let surplus = count - SEEN_MAX.cast_signed();
+    if surplus > 0 {
+        gone += connection.execute("DELETE FROM seen WHERE key IN (SELECT key FROM seen ORDER BY at LIMIT ?1)", [surplus])?;
+    }
+    Ok(gone as u64)
+}
+
+pub(super) fn forget(connection: &Connection, key: &SeenKey) -> Result<(), Failure> {
+    connection.prepare_cached("DELETE FROM seen WHERE key = ?1")?.execute([key.0])?;
+    Ok(())
+}
+
+/// Holding the same message again (a crash came between, or its place changed) updates its row and keeps its number.
+pub(super) fn hold(connection: &Connection, mail: &HeldMail) -> Result<(), Failure> {
+    let sql = "INSERT INTO held (trace_id, collector, protocol, host, login, folder, epoch, uid, generation, why, reason, since, octets, sender, recipients,
+                                 header_from, subject)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
+               ON CONFLICT (trace_id) DO UPDATE SET why = excluded.why, reason = excluded.reason, sender = excluded.sender, recipients = excluded.recipients";
+    let key = &mail.key;
+    connection.prepare_cached(sql)?.execute(params![
+        mail.trace_id.0,
+        key.collector.as_str(),
+        key.mailbox.protocol,
+        key.mailbox.host,
+        key.mailbox.login,
+        key.folder.as_str(),
+        key.epoch.0,
+        Uid(&key.uid),
+        key.generation,
+        mail.why.code(),
+        mail.reason,
+        mail.since,
+        mail.octets.cast_signed(),
+        mail.sender,
+        mail.recipients.join("\n"),
+        mail.from,
+        mail.subject,
+    ])?;
+    Ok(())
+}
+
+pub(super) fn all(connection: &Connection) -> Result<Vec<HeldMail>, Failure> {
+    let mut select = connection.prepare_cached(
+        "SELECT id, trace_id, collector, protocol, host, login, folder, epoch, uid, generation, why, reason, since, octets, sender, recipients,
+                header_from, subject FROM held ORDER BY since, id",
+    )?;
+    let rows = select.query_map([], held_mail)?;
+    Ok(rows.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+}
+
+/// `None` if the row is not one of ours (a hand in the file): it is passed over.
+fn held_mail(row: &Row<'_>) -> rusqlite::Result<Option<HeldMail>> {
+    let (collector, protocol, why): (String, String, String) = (row.get(2)?, row.get(3)?, row.get(10)?);
+    let protocol = if protocol == "pop3" { "pop3" } else { "imap" };
+    let mailbox = MailboxId { protocol, host: row.get(4)?, login: row.get(5)? };
+    let (Some(collector), Some(why)) = (CollectorId::new(&collector), HeldWhy::ALL.into_iter().find(|known| known.code() == why)) else {
+        return Ok(None);
+    };
+    let folder: String = row.get(6)?;
+    let recipients: String = row.get(15)?;
+    let key = MessageKey {
+        collector,
+        mailbox: Arc::new(mailbox),
+        folder: FolderName::new(&folder),
+        epoch: Epoch(row.get(7)?),
+        uid: uid_of(row, 8)?,
+        generation: row.get(9)?,
+    };
+    Ok(Some(HeldMail {
+        id: HeldId(row.get(0)?),
+        key,
+        trace_id: TraceId(row.get(1)?),
+        why,
+        reason: row.get(11)?,
+        since: row.get(12)?,
+        octets: row.get::<_, i64>(13)?.cast_unsigned(),
+        sender: row.get(14)?,
+        recipients: recipients.lines().map(str::to_owned).collect(),
+        from: row.get(16)?,
+        subject: row.get(17)?,
+    }))
+}
+
+pub(super) fn octets(connection: &Connection) -> Result<u64, Failure> {
+    Ok(connection.query_row("SELECT coalesce(sum(octets), 0) FROM held", [], |row| row.get::<_, i64>(0))?.cast_unsigned())
+}
+
+pub(super) fn rest(connection: &Connection, id: HeldId, recipients: &[String]) -> Result<(), Failure> {
+    connection.execute("UPDATE held SET recipients = ?2 WHERE id = ?1", params![id.0, recipients.join("\n")])?;
+    Ok(())
+}
+
+pub(super) fn end(connection: &Connection, id: HeldId, end: &HeldEnd) -> Result<bool, Failure> {
+    if let HeldEnd::Delivered(state) = end {
+        let sql = "SELECT f.id, e.uid, e.fingerprint FROM held h JOIN mailbox m ON (m.protocol, m.host, m.login) = (h.protocol, h.host, h.login)
+                   JOIN folder f ON (f.mailbox, f.name, f.epoch) = (m.id, h.folder, h.epoch)
+                   JOIN exception e ON (e.folder, e.uid, e.state) = (f.id, h.uid, 'held') WHERE h.id = ?1";
+        let at_source = |row: &Row<'_>| Ok((row.get(0)?, uid_of(row, 1)?, row.get::<_, Option<[u8; 32]>>(2)?));
+        if let Some((folder, uid, identity)) = connection.query_row(sql, [id.0], at_source).optional()? {
+            let identity = identity.map(Fingerprint);
+            match state {
+                State::Kept => keep(connection, folder, &uid, identity.as_ref())?,
+                state => except(connection, folder, &uid, state, identity.as_ref())?,
+            }
+        }
+    }
+    Ok(connection.execute("DELETE FROM held WHERE id = ?1", [id.0])? > 0)
+}
