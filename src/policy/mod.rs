@@ -2,6 +2,8 @@
 
 mod table;
 
+pub use table::{Circumstances, Decision, is_greylisting, is_mailbox_full};
+
 use crate::mail::{Pattern, Reply};
 
 /// What is done with a message, or with one recipient of it, that the target did not take.
