@@ -394,3 +394,158 @@ async fn silence_and_dripping_end() {
     let played = play(Play::default(), GREETING, forgetful).await;
     assert_eq!(played.messages, whole());
 }
+
+/// Headers by EXAMINE: of the last messages, or of one.
+async fn look(
+    last: Option<usize>,
+    uid: Option<u32>,
+    answer: impl Fn(&str) -> String + Send + 'static,
+) -> (Result<Vec<(u32, String, bool)>, SourceError>, Vec<String>) {
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let scripted = tokio::spawn(peer(far, GREETING.to_owned(), answer, usize::MAX, heard.clone()));
+    let server = Server {
+        protocol: Protocol::Imap,
+        host: "imap.example.org".into(),
+        port: 143,
+        tls: Tls { mode: TlsMode::None, ca_file: None },
+        username: "user".into(),
+        password: SecretSource::Plain(Secret::new(String::new())),
+        auth: AuthMethod::Auto,
+        allow_plaintext: false,
+        connect_timeout: Some(Duration::from_secs(5)),
+        idle_timeout: Some(Duration::from_secs(5)),
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::new(dir.path(), 1 << 16, 1 << 20).unwrap();
+    let password: SecretReader = Arc::new(|| Box::pin(async { Ok(Secret::new("hunter2".into())) }));
+    let source = ImapSource::new(server, password, spool, CollectorId::new("c").unwrap(), None).read_only();
+    let looked = async {
+        let mut session = source.open_over(Channel::Memory(near)).await?;
+        session.select(&FolderName::inbox()).await?;
+        assert_eq!(session.peer(), None, "a pipe has no address");
+        let refused = matches!(session.dispose(&[RemoteUid::Number(4)], Disposal::Keep).await, Ok(Disposed::Confirmed));
+        assert!(refused, "to keep is to do nothing");
+        let peeked = match (last, uid) {
+            (Some(last), _) => session.headers(last).await?,
+            (None, Some(uid)) => session.header_of(&RemoteUid::Number(uid)).await?.into_iter().collect(),
+            (None, None) => {
+                session.dispose(&[RemoteUid::Number(4)], Disposal::Delete).await?;
+                vec![]
+            }
+        };
+        session.close().await?;
+        let first = |header: &mailgather::mail::HeaderBlock| header.fields().first().map_or(String::new(), |field| header.text(field));
+        Ok(peeked.iter().map(|one| (one.uid.number().unwrap(), first(&one.header), one.header.is_truncated())).collect())
+    };
+    let result = tokio::time::timeout(Duration::from_secs(3600), looked).await.expect("the look hangs");
+    scripted.abort();
+    let heard = heard.lock().unwrap().clone();
+    (result, heard)
+}
+
+/// A folder of `exists` messages, whose UIDs are ten times their numbers.
+fn folder_of(exists: u32) -> impl Fn(&str) -> String + Send + Clone + 'static {
+    move |heard| {
+        let header = |n: u32| {
+            let text = format!("Subject: s{n}\r\nTo: x\r\n\r\n");
+            format!("* {n} FETCH (UID {} BODY[HEADER] {{{}}}\r\n{text})\r\n", 10 * n, text.len())
+        };
+        match heard.split(' ').collect::<Vec<_>>()[..] {
+            ["EXAMINE", "INBOX"] => format!("* {exists} EXISTS\r\n* OK [UIDVALIDITY 77] ok\r\n@ OK [READ-ONLY] done\r\n"),
+            ["FETCH", range, "(UID", "BODY.PEEK[HEADER])"] => {
+                let (first, last) = range.split_once(':').unwrap();
+                let (first, last): (u32, u32) = (first.parse().unwrap(), last.parse().unwrap());
+                assert!(first >= 1 && first <= last && last <= exists, "{heard}");
+                (first..=last).map(header).collect::<String>() + "@ OK done\r\n"
+            }
+            ["UID", "FETCH", uid, "(UID", "BODY.PEEK[HEADER])"] => {
+                let uid: u32 = uid.parse().unwrap();
+                let found = uid.is_multiple_of(10) && (1..=exists).contains(&(uid / 10));
+                let found = if found { header(uid / 10) } else { String::new() };
+                found + "@ OK done\r\n"
+            }
+            _ => usual(heard),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn headers_are_looked_at_in_chunks_and_nothing_is_marked() {
+    for (exists, last, commands) in [
+        (120, 3, vec!["FETCH 118:120"]),
+        (120, 60, vec!["FETCH 71:120", "FETCH 61:70"]),
+        (120, 500, vec!["FETCH 71:120", "FETCH 21:70", "FETCH 1:20"]),
+        (1, 10, vec!["FETCH 1:1"]),
+        (0, 10, vec![]),
+        (5, 0, vec![]),
+    ] {
+        let (result, heard) = look(Some(last), None, folder_of(exists)).await;
+        let first = exists - (last as u32).min(exists);
+        let wanted: Vec<_> = (first + 1..=exists).map(|n| (10 * n, format!("s{n}"), false)).collect();
+        assert_eq!(result.unwrap(), wanted, "{exists} {last}");
+        let mut said = vec!["EXAMINE INBOX".to_owned()];
+        said.extend(commands.iter().map(|command| format!("{command} (UID BODY.PEEK[HEADER])")));
+        said.push("LOGOUT".into());
+        assert_eq!(heard[1..], said, "{exists} {last}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_header_is_looked_at_by_uid() {
+    for (uid, wanted) in [(20, vec![(20, "s2".to_owned(), false)]), (21, vec![]), (0, vec![])] {
+        let (result, heard) = look(None, Some(uid), folder_of(3)).await;
+        assert_eq!(result.unwrap(), wanted);
+        assert_eq!(heard.iter().filter(|said| said.starts_with("UID FETCH")).count(), usize::from(uid > 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_for_looking_deletes_nothing() {
+    let (result, heard) = look(None, None, folder_of(3)).await;
+    assert_eq!(result.unwrap_err().kind, SourceErrorKind::Mailbox);
+    assert!(!heard.iter().any(|said| said.contains("STORE") || said.contains("EXPUNGE")), "{heard:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn odd_answers_to_a_look() {
+    let with = |answer: String| {
+        let usual = folder_of(3);
+        move |heard: &str| if heard.starts_with("FETCH") { answer.clone() } else { usual(heard) }
+    };
+    let long = format!("Subject: s\r\nDate: d\r\nX: {}\r\n\r\n", "y".repeat(1024 * 1024));
+    let huge = "* 3 FETCH (UID 30 BODY[HEADER] {99999999}\r\n";
+    for (answer, wanted) in [
+        // In quotes, as NIL, the UID behind, an old name; what nobody asked for, and what has no UID, is no header.
+        ("* 3 FETCH (BODY[HEADER] \"Subject: q\" UID 30)\r\n@ OK\r\n".to_owned(), Ok(vec![(30, "q".to_owned(), false)])),
+        ("* 3 FETCH (BODY[HEADER] NIL UID 30)\r\n@ OK\r\n".into(), Ok(vec![(30, String::new(), false)])),
+        ("* 3 FETCH (RFC822.HEADER {9}\r\nTo: x\r\n\r\n UID 30)\r\n@ OK\r\n".into(), Ok(vec![(30, "x".into(), false)])),
+        ("* 3 FETCH (FLAGS (\\Seen) UID 30)\r\n* 4 EXISTS\r\n* 3 FETCH (BODY[HEADER] {2}\r\n\r\n)\r\n@ OK\r\n".into(), Ok(vec![])),
+        // The same message twice counts once; more messages than asked for are left out.
+        (
+            "* 3 FETCH (UID 30 BODY[HEADER] \"A: 1\")\r\n* 3 FETCH (UID 30 BODY[HEADER] \"A: 2\")\r\n@ OK\r\n".into(),
+            Ok(vec![(30, "2".into(), false)]),
+        ),
+        (
+            (1..=9).map(|n| format!("* {n} FETCH (UID {n} BODY[HEADER] \"A: {n}\")\r\n")).collect::<String>() + "@ OK\r\n",
+            Ok((1..=3).map(|n| (n, n.to_string(), false)).collect()),
+        ),
+        // A header beyond the limit is cut, and what the cut went through is not read.
+        (format!("* 3 FETCH (UID 30 BODY[HEADER] {{{}}}\r\n{long})\r\n@ OK\r\n", long.len()), Ok(vec![(30, "s".into(), true)])),
+        // A refusal behind some headers is about the others.
+        ("* 3 FETCH (UID 30 BODY[HEADER] \"A: 1\")\r\n@ NO some could not be read\r\n".into(), Ok(vec![(30, "1".into(), false)])),
+        ("@ NO cannot\r\n".into(), Err(SourceErrorKind::Mailbox)),
+        ("@ NO [THROTTLED] slow down\r\n".into(), Err(SourceErrorKind::Throttled)),
+        ("@ BAD what\r\n".into(), Err(SourceErrorKind::Protocol)),
+        ("* 3 FETCH (UID 30 BODY[HEADER] {2}\r\n\r\n BODY[] {1}\r\nx)\r\n@ OK\r\n".into(), Err(SourceErrorKind::Protocol)),
+        (huge.into(), Err(SourceErrorKind::Protocol)),
+        (String::new(), Err(SourceErrorKind::Timeout)),
+    ] {
+        let shown = answer.chars().take(120).collect::<String>();
+        let (result, _) = look(Some(3), None, with(answer)).await;
+        match wanted {
+            Ok(wanted) => assert_eq!(result.unwrap(), wanted, "{shown}"),
+            Err(kind) => assert_eq!(result.unwrap_err().kind, kind, "{shown}"),
+        }
+    }
+}

@@ -175,3 +175,26 @@ async fn failures_are_told_apart() {
     assert_eq!(shown[4..], gone);
     session.close().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_at_headers_leaves_no_trace() {
+    let dovecot = Mailbox::start();
+    dovecot.put((1..=120).map(text));
+    for (mode, ip) in [(TlsMode::None, "127.0.0.1"), (TlsMode::Implicit, "127.0.0.1")] {
+        let source = dovecot.source(mode, AuthMethod::Auto).read_only();
+        let mut session = source.open().await.unwrap();
+        session.select(&FolderName::inbox()).await.unwrap();
+        assert_eq!(session.peer().map(|peer| peer.to_string()).as_deref(), Some(ip));
+        let peeked = session.headers(70).await.unwrap();
+        let subject = |one: &mailgather::source::Peeked| one.header.text(one.header.first("Subject").unwrap());
+        let seen: Vec<_> = peeked.iter().map(|one| (one.uid.number().unwrap(), subject(one))).collect();
+        assert_eq!(seen, (51..=120).map(|n| (n, n.to_string())).collect::<Vec<_>>());
+        let one = session.header_of(&RemoteUid::Number(7)).await.unwrap().unwrap();
+        assert_eq!(subject(&one), "7");
+        assert!(session.header_of(&RemoteUid::Number(999)).await.unwrap().is_none());
+        session.close().await.unwrap();
+    }
+    assert!(dovecot.flags().iter().all(String::is_empty), "looking changed a flag");
+    let new = dovecot.server.maildir(USER).0.join("new");
+    assert_eq!(fs::read_dir(new).unwrap().count(), 120, "the messages are not new any more");
+}

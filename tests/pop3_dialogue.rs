@@ -530,3 +530,70 @@ async fn a_hundred_thousand_lines_are_listed_by_one_question() {
         session.close().await.unwrap();
     }
 }
+
+/// Headers: of the last messages, or of one.
+async fn look(fake: Fake, last: Option<usize>, id: Option<&[u8]>) -> (Result<Vec<(RemoteUid, String)>, SourceError>, Heard) {
+    let (channel, heard) = fake.run();
+    let looked = async {
+        let mut session = source_of(server(), None).open_over(channel).await?;
+        session.select(&FolderName::inbox()).await?;
+        let peeked = match (last, id) {
+            (Some(last), _) => session.headers(last).await?,
+            (None, id) => session.header_of(&uid(id.unwrap())).await?.into_iter().collect(),
+        };
+        assert_eq!(session.close().await?, []);
+        let first = |header: &mailgather::mail::HeaderBlock| header.fields().first().map_or(String::new(), |field| header.text(field));
+        Ok(peeked.iter().map(|one| (one.uid.clone(), first(&one.header))).collect())
+    };
+    let result = tokio::time::timeout(Duration::from_secs(3600), looked).await.expect("the look hangs");
+    (result, heard)
+}
+
+const TOP_A: &[u8] = b"+OK\r\nSubject: a\r\n\r\n.\r\n";
+const TOP_B: &[u8] = b"+OK top of message follows\r\nSubject: b\r\n\r\n..text that nobody asked for\r\n.\r\n";
+
+fn topped() -> Fake {
+    Fake::with(&[A, B]).answering("TOP 1", TOP_A).answering("TOP 2", TOP_B)
+}
+
+#[tokio::test(start_paused = true)]
+async fn headers_are_looked_at_by_top_and_nothing_is_retrieved() {
+    let (a, b) = ((uid(b"id-a"), "a".to_owned()), (uid(b"id-b"), "b".to_owned()));
+    for pipelining in [true, false] {
+        for (last, id, wanted, tops) in [
+            (Some(10), None, vec![a.clone(), b.clone()], "TOP 2 0\r\nTOP 1 0\r\n"),
+            (Some(1), None, vec![b.clone()], "TOP 2 0\r\n"),
+            (Some(0), None, vec![], ""),
+            (None, Some(&b"id-a"[..]), vec![a.clone()], "TOP 1 0\r\n"),
+            (None, Some(b"id-x"), vec![], ""),
+        ] {
+            let mut fake = topped();
+            fake.pipelining = pipelining;
+            let (result, heard) = look(fake, last, id).await;
+            assert_eq!(result.unwrap(), wanted, "{last:?} {id:?}");
+            assert_eq!(heard.text(), format!("CAPA\r\nUSER u1\r\nPASS pw-u1\r\nSTAT\r\nUIDL\r\n{tops}QUIT\r\n"));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_without_top_is_told_from_a_message_that_is_gone() {
+    let (result, heard) = look(Fake::with(&[A, B]).answering("TOP", b"-ERR unknown command\r\n"), Some(5), None).await;
+    let error = result.unwrap_err();
+    assert_eq!((error.kind, error.stage), (Kind::Mailbox, "headers"));
+    assert!(error.hint.as_ref().is_some_and(|hint| hint.contains("use IMAP") && hint.contains("mailgather explain FILE")), "{error:?}");
+    assert_eq!(error.server.as_deref(), Some("unknown command"));
+    assert!(!heard.text().contains("RETR"));
+
+    let gone = Fake::with(&[A, B]).answering("TOP 1", b"-ERR no such message\r\n").answering("TOP 2", TOP_B);
+    assert_eq!(look(gone, Some(5), None).await.0.unwrap(), [(uid(b"id-b"), "b".to_owned())]);
+
+    let busy = Fake::with(&[A, B]).answering("TOP", b"-ERR [SYS/TEMP] later\r\n");
+    assert_eq!(look(busy, Some(5), None).await.0.unwrap_err().kind, Kind::Throttled);
+
+    let mut cut = topped();
+    cut.cut = Some(150);
+    assert_eq!(look(cut, Some(5), None).await.0.unwrap_err().kind, Kind::Closed);
+    let silent = Fake::with(&[A, B]).answering("TOP", b"+OK\r\nSubject: endless\r\n");
+    assert_eq!(look(silent, Some(5), None).await.0.unwrap_err().kind, Kind::Timeout);
+}

@@ -101,3 +101,24 @@ async fn a_wrong_password_and_an_untrusted_server_are_told_apart() {
     let untrusted = source_of(server, "not it").open().await.err().unwrap();
     assert_eq!(untrusted.kind, SourceErrorKind::Tls, "{untrusted}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_at_headers_leaves_no_trace() {
+    let dovecot = Dovecot::start();
+    for n in 1..=150 {
+        dovecot.put("u1", format!("Subject: {n}\r\n\r\n.dot\r\ntext\r\n").as_bytes());
+    }
+    for mode in [TlsMode::None, TlsMode::StartTls] {
+        let mut session = source(&dovecot, mode, AuthMethod::Auto, support::dovecot::PASSWORD).open().await.unwrap();
+        session.select(&FolderName::inbox()).await.unwrap();
+        assert_eq!(session.peer().map(|peer| peer.to_string()).as_deref(), Some("127.0.0.1"));
+        let peeked = session.headers(100).await.unwrap();
+        let subjects: Vec<String> = peeked.iter().map(|one| one.header.text(one.header.first("Subject").unwrap())).collect();
+        assert_eq!(subjects, (51..=150).map(|n| n.to_string()).collect::<Vec<_>>());
+        let again = session.header_of(&peeked[3].uid).await.unwrap().unwrap();
+        assert_eq!(again.header.octets(), peeked[3].header.octets());
+        assert_eq!(session.close().await.unwrap(), []);
+    }
+    assert_eq!(dovecot.count("u1"), 150);
+    assert!(dovecot.flags("u1").iter().all(String::is_empty), "TOP marked a message as retrieved");
+}

@@ -1,6 +1,7 @@
 //! One type for every kind of connection, so that protocol code does not care what it runs over.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
@@ -24,6 +25,16 @@ impl Channel {
     /// True if nobody on the way can read along: TLS, or a channel that does not leave this machine.
     pub fn is_private(&self) -> bool {
         !matches!(self, Channel::Tcp(_))
+    }
+
+    /// The address of the other end of a TCP connection.
+    pub fn peer_ip(&self) -> Option<IpAddr> {
+        let stream = match self {
+            Channel::Tcp(stream) => stream,
+            Channel::Tls(stream) => stream.get_ref().0,
+            Channel::Unix(_) | Channel::Memory(_) => return None,
+        };
+        stream.peer_addr().ok().map(|address| address.ip().to_canonical())
     }
 
     /// True if this is TLS.

@@ -13,8 +13,9 @@ pub mod pop3;
 
 pub use error::{Retry, SourceError, SourceErrorKind};
 
-use crate::mail::{Epoch, FolderName, HeaderBlock, KnownUids, Message, Present, RemoteUid};
+use crate::mail::{Canonical, Epoch, FolderName, HeaderBlock, KnownUids, Message, Present, RemoteUid};
 use async_trait::async_trait;
+use bytes::Bytes;
 use std::net::IpAddr;
 
 /// A mailbox that can be connected to.
@@ -44,6 +45,12 @@ pub trait Session: Send {
     /// want to look.
     async fn headers(&mut self, last: usize) -> Result<Vec<Peeked>, SourceError> {
         let _ = last;
+        Err(SourceError::new(SourceErrorKind::Mailbox, "headers", "", "this source cannot show headers alone"))
+    }
+
+    /// The header of one message of the folder, or `None` if it is not there. Nothing is marked.
+    async fn header_of(&mut self, uid: &RemoteUid) -> Result<Option<Peeked>, SourceError> {
+        let _ = uid;
         Err(SourceError::new(SourceErrorKind::Mailbox, "headers", "", "this source cannot show headers alone"))
     }
 
@@ -155,6 +162,22 @@ pub struct Peeked {
     pub uid: RemoteUid,
     /// Its header, in canonical form.
     pub header: HeaderBlock,
+}
+
+/// Most octets of one header that are kept of what a server sends: what the reader of headers looks at.
+pub(crate) const PEEKED_OCTETS_MAX: usize = crate::mail::header::HEADER_OCTETS_MAX;
+/// Most octets of headers in one answer to [`Session::headers`]: beyond them the older messages are left out.
+pub(crate) const PEEKED_OCTETS_IN_ALL_MAX: usize = 64 * 1024 * 1024;
+
+impl Peeked {
+    /// From octets as the server sent them; `cut` if more came than was kept.
+    pub(crate) fn new(uid: RemoteUid, octets: &[u8], cut: bool) -> Self {
+        let mut text = Vec::with_capacity(octets.len() + 2);
+        let mut canonical = Canonical::new();
+        canonical.push(octets, &mut text);
+        canonical.finish(&mut text);
+        Peeked { uid, header: HeaderBlock::parse_start(Bytes::from(text), cut).shrunk() }
+    }
 }
 
 /// What to do with a source copy whose recipients are all final.

@@ -30,6 +30,8 @@ pub enum Command<'a> {
     },
     /// Open a folder.
     Select(&'a FolderName),
+    /// Open a folder, for looking only (RFC 9051 §6.3.3).
+    Examine(&'a FolderName),
     /// Which of these UIDs are there?
     Search(&'a str),
     /// Which of these have no \Seen?
@@ -40,6 +42,10 @@ pub enum Command<'a> {
     FetchSizes(&'a str),
     /// Send these, and do not mark them \Seen.
     FetchBodies(&'a str),
+    /// Send the headers of these, by UID, and do not mark them \Seen.
+    FetchHeaders(&'a str),
+    /// The same by sequence numbers, from the first to the last.
+    FetchHeadersBetween(u32, u32),
     /// Mark these \Seen.
     StoreSeen(&'a str),
     /// Mark these \Deleted. And \Seen: Exchange tells senders that mail was "deleted unread" otherwise.
@@ -127,16 +133,21 @@ impl Command<'_> {
                 }
                 writer.text(response.expose());
             }
-            Command::Select(folder) if folder.as_str().eq_ignore_ascii_case("INBOX") => writer.text("SELECT INBOX"),
             Command::Select(folder) => {
                 writer.text("SELECT ");
-                writer.string(&utf7::encode(folder.as_str()))?;
+                writer.folder(folder)?;
+            }
+            Command::Examine(folder) => {
+                writer.text("EXAMINE ");
+                writer.folder(folder)?;
             }
             Command::Search(set) => writer.text(&format!("UID SEARCH UID {set}")),
             Command::SearchUnseen(set) => writer.text(&format!("UID SEARCH UID {set} UNSEEN")),
             Command::SearchAll => writer.text("UID SEARCH ALL"),
             Command::FetchSizes(set) => writer.text(&format!("UID FETCH {set} (RFC822.SIZE)")),
             Command::FetchBodies(set) => writer.text(&format!("UID FETCH {set} (UID RFC822.SIZE BODY.PEEK[])")),
+            Command::FetchHeaders(set) => writer.text(&format!("UID FETCH {set} (UID BODY.PEEK[HEADER])")),
+            Command::FetchHeadersBetween(first, last) => writer.text(&format!("FETCH {first}:{last} (UID BODY.PEEK[HEADER])")),
             Command::StoreSeen(set) => writer.text(&format!("UID STORE {set} +FLAGS.SILENT (\\Seen)")),
             Command::StoreDeleted(set) => writer.text(&format!("UID STORE {set} +FLAGS.SILENT (\\Deleted \\Seen)")),
             Command::Expunge(set) => writer.text(&format!("UID EXPUNGE {set}")),
@@ -179,6 +190,14 @@ impl Writer {
 
     fn text(&mut self, text: &str) {
         self.last().extend_from_slice(text.as_bytes());
+    }
+
+    fn folder(&mut self, folder: &FolderName) -> Result<(), UnwritableCommand> {
+        if folder.as_str().eq_ignore_ascii_case("INBOX") {
+            self.text("INBOX");
+            return Ok(());
+        }
+        self.string(&utf7::encode(folder.as_str()))
     }
 
     /// A quoted string, or a literal for what cannot be quoted: CR, LF and 8-bit (RFC 3501 §9, QUOTED-CHAR).

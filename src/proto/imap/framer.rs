@@ -287,13 +287,14 @@ fn is_status(line: &[u8]) -> bool {
     [&b"OK"[..], b"NO", b"BAD", b"BYE", b"PREAUTH"].iter().any(|status| word.eq_ignore_ascii_case(status))
 }
 
-/// True if the line up to a literal is a FETCH response that came to the whole message.
+/// True if the line up to a literal is a FETCH response that came to the whole message, or to its header alone.
 fn is_body_item(line: &[u8]) -> bool {
     let mut words = line.splitn(4, |octet| *octet == b' ');
     let fetch = words.next() == Some(b"*") && words.next().is_some() && words.next().is_some_and(|word| word.eq_ignore_ascii_case(b"FETCH"));
     let line = line.strip_suffix(b"~").unwrap_or(line).trim_ascii_end();
     let item = line.rsplit(|octet| matches!(octet, b' ' | b'(')).next().unwrap_or_default();
-    fetch && [&b"BODY[]"[..], b"BODY[]<0>", b"BINARY[]", b"RFC822"].iter().any(|name| item.eq_ignore_ascii_case(name))
+    let names = [&b"BODY[]"[..], b"BODY[]<0>", b"BINARY[]", b"RFC822", b"BODY[HEADER]", b"BODY[HEADER]<0>", b"RFC822.HEADER"];
+    fetch && names.iter().any(|name| item.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
@@ -354,6 +355,7 @@ mod tests {
             ),
             ("* 1 fetch (body[] ~{0}\r\n)\r\n", "start 0 * 1 fetch (body[] ~{0}|end|line * 1 fetch (body[] ~{0})"),
             ("* 1 FETCH (RFC822 {1+}\r\nx)\r\n", "start 1 * 1 FETCH (RFC822 {1+}|body x|end|line * 1 FETCH (RFC822 {1+})"),
+            ("* 1 FETCH (BODY[HEADER] {1}\r\nx)\r\n", "start 1 * 1 FETCH (BODY[HEADER] {1}|body x|end|line * 1 FETCH (BODY[HEADER] {1})"),
             ("* 1 FETCH (BODY[TEXT] {1}\r\nx)\r\n", "line * 1 FETCH (BODY[TEXT] {1}x)"),
             ("* LIST () \"/\" {00000003}\r\na\r\n\r\n* X\r\n", "line * LIST () \"/\" {00000003}a\r\n|line * X"),
             ("* LIST () \"/\" a{3}\r\n", "line * LIST () \"/\" a{3}"),

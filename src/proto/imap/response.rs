@@ -96,6 +96,8 @@ pub struct Fetch {
     pub size: Option<u64>,
     /// The whole message.
     pub body: Option<Body>,
+    /// The header alone.
+    pub header: Option<Body>,
     /// True if the response could not be read to its end, or contradicts itself: what it holds is not to be trusted.
     pub broken: bool,
 }
@@ -238,19 +240,25 @@ fn items(tokens: &mut Tokens<'_>, fetch: &mut Fetch) -> Option<()> {
             (b"UID", _) => return None,
             (b"RFC822.SIZE", Value::Atom(digits)) => fetch.size = decimal(digits),
             (b"BODY[]" | b"BODY[]<0>" | b"RFC822" | b"BINARY[]", value) => {
-                let body = match value {
-                    Value::Body(size) => Body::Streamed(size),
-                    Value::String(octets) => Body::Inline(octets.into_owned()),
-                    Value::Nil => Body::Nil,
-                    Value::Atom(_) | Value::Skipped => return None,
-                };
-                fetch.body.replace(body).is_none().then_some(())?;
+                fetch.body.replace(body(value)?).is_none().then_some(())?;
+            }
+            (b"BODY[HEADER]" | b"BODY[HEADER]<0>" | b"RFC822.HEADER", value) => {
+                fetch.header.replace(body(value)?).is_none().then_some(())?;
             }
             // A body is nowhere else.
             (_, Value::Body(_)) => return None,
             _ => {}
         }
     }
+}
+
+fn body(value: Value<'_>) -> Option<Body> {
+    Some(match value {
+        Value::Body(size) => Body::Streamed(size),
+        Value::String(octets) => Body::Inline(octets.into_owned()),
+        Value::Nil => Body::Nil,
+        Value::Atom(_) | Value::Skipped => return None,
+    })
 }
 
 #[cfg(test)]

@@ -28,6 +28,8 @@ pub enum Command<'a> {
     List,
     /// A whole message.
     Retr(u32),
+    /// A message's header, without its text (RFC 1939 §7).
+    Top(u32),
     /// Mark a message as deleted.
     Dele(u32),
     /// Delete what is marked, and end.
@@ -57,6 +59,7 @@ impl Command<'_> {
             Command::Uidl => out.extend_from_slice(b"UIDL"),
             Command::List => out.extend_from_slice(b"LIST"),
             Command::Retr(number) => words(out, &["RETR ", &number.to_string()]),
+            Command::Top(number) => words(out, &["TOP ", &number.to_string(), " 0"]),
             Command::Dele(number) => words(out, &["DELE ", &number.to_string()]),
             Command::Quit => out.extend_from_slice(b"QUIT"),
         }
@@ -106,6 +109,7 @@ mod tests {
             (Command::AuthPlainInitial("test", "test"), "AUTH PLAIN AHRlc3QAdGVzdA==\r\n"),
             (Command::PlainResponse("test", "test"), "AHRlc3QAdGVzdA==\r\n"),
             (Command::Retr(u32::MAX), "RETR 4294967295\r\n"),
+            (Command::Top(7), "TOP 7 0\r\n"),
             (Command::Dele(7), "DELE 7\r\n"),
         ];
         for (command, expect) in table {

@@ -4,6 +4,7 @@
 mod connection;
 mod fetch;
 mod login;
+mod peek;
 mod refusal;
 mod session;
 
@@ -29,6 +30,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(600);
 pub struct ImapSource {
     server: Server,
     password: SecretReader,
+    read_only: bool,
     pub(self) shared: Arc<Shared>,
 }
 
@@ -48,7 +50,13 @@ impl ImapSource {
     pub fn new(server: Server, password: SecretReader, spool: Spool, collector: CollectorId, max_message_size: Option<u64>) -> Self {
         let mailbox = Arc::new(server.mailbox());
         let shared = Shared { spool, collector, mailbox, max_message_size, select_with_login: AtomicBool::new(true) };
-        ImapSource { server, password, shared: Arc::new(shared) }
+        ImapSource { server, password, read_only: false, shared: Arc::new(shared) }
+    }
+
+    /// For looking only: folders are opened by EXAMINE, so that not even \\Recent changes, and nothing can be disposed of.
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
     }
 
     /// Opens a session over a channel that is connected already, and secured if `tls.mode` is `implicit`.
@@ -66,9 +74,9 @@ impl ImapSource {
             connection = Connection::new(channel, &peer, self.server.idle_timeout);
             preauth = false;
         }
-        let pipelined = self.shared.select_with_login.load(Ordering::Relaxed);
+        let pipelined = !self.read_only && self.shared.select_with_login.load(Ordering::Relaxed);
         let selecting = log_in(&mut connection, &self.server, &self.password, preauth, pipelined).await?;
-        Ok(Box::new(ImapSession::new(connection, self.shared.clone(), selecting)))
+        Ok(Box::new(ImapSession::new(connection, self.shared.clone(), selecting, self.read_only)))
     }
 
     fn peer(&self) -> String {

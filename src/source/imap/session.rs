@@ -5,9 +5,10 @@ use super::connection::{Connection, Input, Tag};
 use super::fetch::Fetching;
 use crate::mail::{Epoch, FolderName, Present, RemoteUid, UidSet};
 use crate::proto::imap::{Code, Command, State, Status};
-use crate::source::{Disposal, Disposed, Fetched, Listed, Listing, Selected, Session, SourceError, SourceErrorKind, Want, Wanted};
+use crate::source::{Disposal, Disposed, Fetched, Listed, Listing, Peeked, Selected, Session, SourceError, SourceErrorKind, Want, Wanted};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,6 +23,7 @@ const LOGOUT_PATIENCE: Duration = Duration::from_secs(3);
 pub(super) struct ImapSession {
     pub(super) connection: Connection,
     pub(super) shared: Arc<Shared>,
+    read_only: bool,
     /// A SELECT INBOX whose answer is still to come.
     selecting: Option<Tag>,
     pub(super) folder: Option<Folder>,
@@ -32,7 +34,7 @@ pub(super) struct ImapSession {
 pub(super) struct Folder {
     pub(super) name: FolderName,
     pub(super) epoch: Epoch,
-    exists: u32,
+    pub(super) exists: u32,
     /// `None` once something arrived.
     uid_next: Option<u32>,
 }
@@ -56,12 +58,12 @@ impl Folder {
 }
 
 impl ImapSession {
-    pub(super) fn new(connection: Connection, shared: Arc<Shared>, selecting: Option<Tag>) -> Self {
-        ImapSession { connection, shared, selecting, folder: None, fetching: Fetching::default() }
+    pub(super) fn new(connection: Connection, shared: Arc<Shared>, selecting: Option<Tag>, read_only: bool) -> Self {
+        ImapSession { connection, shared, read_only, selecting, folder: None, fetching: Fetching::default() }
     }
 
     /// The folder, for a command that needs one and finds no other command unanswered.
-    fn ready(&mut self, stage: &'static str) -> Result<(), SourceError> {
+    pub(super) fn ready(&mut self, stage: &'static str) -> Result<(), SourceError> {
         self.connection.enter(stage);
         match (self.folder.is_some(), self.fetching.is_done()) {
             (true, true) => Ok(()),
@@ -135,6 +137,11 @@ impl ImapSession {
         Ok(sizes)
     }
 
+    async fn send_select(&mut self, folder: &FolderName) -> Result<Tag, SourceError> {
+        let command = if self.read_only { Command::Examine(folder) } else { Command::Select(folder) };
+        self.connection.send(&command).await
+    }
+
     /// Waits for the SELECT. One that went with the login may have been forgotten by a proxy: then it is sent once more.
     async fn selected(&mut self, mut tag: Tag, with_login: bool, folder: &FolderName) -> Result<Answered, SourceError> {
         let mut answered = Answered::default();
@@ -158,7 +165,7 @@ impl ImapSession {
                     answered.capability |= lost.is_some();
                     self.shared.select_with_login.store(false, Ordering::Relaxed);
                     self.connection.forget(tag);
-                    tag = self.connection.send(&Command::Select(folder)).await?;
+                    tag = self.send_select(folder).await?;
                     may_be_lost = false;
                 }
                 Some(Input::Answer(..)) => answered.capability = true,
@@ -197,7 +204,7 @@ impl Session for ImapSession {
         }
         let tag = match with_login {
             Some(tag) => tag,
-            None => self.connection.send(&Command::Select(folder)).await?,
+            None => self.send_select(folder).await?,
         };
         let asked = match self.connection.capabilities {
             Some(_) => None,
@@ -291,8 +298,25 @@ impl Session for ImapSession {
         self.next_fetched().await
     }
 
+    async fn headers(&mut self, last: usize) -> Result<Vec<Peeked>, SourceError> {
+        self.ready("headers")?;
+        self.peek_last(last).await
+    }
+
+    async fn header_of(&mut self, uid: &RemoteUid) -> Result<Option<Peeked>, SourceError> {
+        self.ready("headers")?;
+        self.peek_one(uid).await
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        self.connection.channel().peer_ip()
+    }
+
     async fn dispose(&mut self, uids: &[RemoteUid], how: Disposal) -> Result<Disposed, SourceError> {
         self.ready("dispose")?;
+        if self.read_only && how != Disposal::Keep {
+            return Err(self.connection.error(SourceErrorKind::Mailbox, "the session is for looking only"));
+        }
         let uids: UidSet = uids.iter().filter_map(RemoteUid::number).collect();
         let expunge = how == Disposal::Delete && (self.connection.has("UIDPLUS") || self.connection.has("IMAP4REV2"));
         if how == Disposal::Keep {

@@ -15,6 +15,7 @@
 //! - If the listing is shorter than what STAT counted, what it has is collected, but nothing counts as vanished.
 
 mod login;
+mod peek;
 mod roster;
 mod session;
 mod wire;

@@ -1,7 +1,8 @@
 //! The TRANSACTION state: a first-in-first-out line of commands, of which a window is on its way.
 
-use super::super::{Disposal, Disposed, Fetched, Listed, Listing, Selected, Session, SourceError, SourceErrorKind, Want, Wanted};
+use super::super::{Disposal, Disposed, Fetched, Listed, Listing, Peeked, Selected, Session, SourceError, SourceErrorKind, Want, Wanted};
 use super::login::Login;
+use super::peek::Look;
 use super::roster::Roster;
 use super::wire::Wire;
 use super::{Pop3Source, Quirks};
@@ -11,6 +12,7 @@ use crate::proto::pop3::{Command, Piece, Reply, Status, Unstuff, listing};
 use crate::spool::{Spool, SpoolError};
 use async_trait::async_trait;
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Commands on their way at once, where the server takes more than one. At 17 octets each they fit into any socket's buffer, so that a
@@ -22,7 +24,7 @@ const MESSAGES_MAX: usize = 1_000_000;
 const MESSAGE_OCTETS_MAX: u64 = 16 << 30;
 
 pub(super) struct Pop3Session {
-    wire: Wire,
+    pub(super) wire: Wire,
     quirks: Arc<Quirks>,
     spool: Spool,
     collector: CollectorId,
@@ -30,19 +32,19 @@ pub(super) struct Pop3Session {
     max_message_size: Option<u64>,
     window: usize,
     /// Commands to send, in order.
-    queue: VecDeque<Task>,
+    pub(super) queue: VecDeque<Task>,
     /// Commands sent, whose answers are outstanding, in order.
     sent: VecDeque<Task>,
     /// STAT and UIDL went out with the login, and not both are answered.
-    asked_ahead: bool,
+    pub(super) asked_ahead: bool,
     /// False while an operation runs: an error, or a future that was dropped, leaves the session unusable.
     sound: bool,
     exists: Option<u64>,
-    roster: Option<Roster>,
+    pub(super) roster: Option<Roster>,
     /// Answers to a fetch that need no server.
     missing: VecDeque<Fetched>,
     /// RETRs queued or sent.
-    retrieving: usize,
+    pub(super) retrieving: usize,
     requested: HashSet<RemoteUid>,
     /// Messages that share an id, until all of them may go.
     held: HashMap<u128, HashSet<RemoteUid>>,
@@ -55,11 +57,12 @@ pub(super) struct Pop3Session {
 
 /// A command of this state.
 #[derive(Debug)]
-enum Task {
+pub(super) enum Task {
     Stat,
     Uidl,
     List,
     Retr { number: u32, wanted: Wanted },
+    Top { number: u32, uid: RemoteUid },
     Dele { number: u32, uid: RemoteUid, twin: bool },
     Quit,
 }
@@ -71,6 +74,7 @@ impl Task {
             Task::Uidl => Command::Uidl,
             Task::List => Command::List,
             Task::Retr { number, .. } => Command::Retr(*number),
+            Task::Top { number, .. } => Command::Top(*number),
             Task::Dele { number, .. } => Command::Dele(*number),
             Task::Quit => Command::Quit,
         }
@@ -137,7 +141,7 @@ impl Pop3Session {
     }
 
     /// Reads answers up to the next one that is not for a DELE.
-    async fn next_but_dele(&mut self) -> Result<Option<(Task, Reply)>, SourceError> {
+    pub(super) async fn next_but_dele(&mut self) -> Result<Option<(Task, Reply)>, SourceError> {
         loop {
             match self.next_answer().await? {
                 Some((Task::Dele { uid, twin, .. }, reply)) => self.note_dele(uid, twin, reply),
@@ -155,16 +159,16 @@ impl Pop3Session {
         }
     }
 
-    fn refused(&self, what: &str, reply: &Reply) -> SourceError {
+    pub(super) fn refused(&self, what: &str, reply: &Reply) -> SourceError {
         let kind = if reply.refusal() == Refusal::NotNow { SourceErrorKind::Throttled } else { SourceErrorKind::Mailbox };
         self.wire.error(kind, format!("the server refuses {what}")).said(&reply.text)
     }
 
-    fn out_of_turn(&self) -> SourceError {
+    pub(super) fn out_of_turn(&self) -> SourceError {
         self.wire.error(SourceErrorKind::Protocol, "operations of the session were mixed up")
     }
 
-    async fn stat(&mut self) -> Result<u64, SourceError> {
+    pub(super) async fn stat(&mut self) -> Result<u64, SourceError> {
         if let Some(exists) = self.exists {
             return Ok(exists);
         }
@@ -445,6 +449,24 @@ impl Session for Pop3Session {
         };
         self.sound = true;
         Ok(fetched)
+    }
+
+    async fn headers(&mut self, last: usize) -> Result<Vec<Peeked>, SourceError> {
+        self.begin("headers")?;
+        let peeked = self.peek(Look::Last(last)).await;
+        self.sound = peeked.is_ok();
+        peeked
+    }
+
+    async fn header_of(&mut self, uid: &RemoteUid) -> Result<Option<Peeked>, SourceError> {
+        self.begin("headers")?;
+        let peeked = self.peek(Look::At(uid)).await;
+        self.sound = peeked.is_ok();
+        Ok(peeked?.pop())
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        self.wire.channel().peer_ip()
     }
 
     async fn dispose(&mut self, uids: &[RemoteUid], how: Disposal) -> Result<Disposed, SourceError> {
