@@ -96,6 +96,11 @@ impl Received {
                 Clause::For => received.for_.clear(),
                 Clause::By => received.by = None,
                 Clause::From => received.peers.clear(),
+                // Whether it was a hand-over or a submission cannot be told: the sender's side is the safe one.
+                Clause::With => {
+                    received.with = None;
+                    received.submitted = true;
+                }
                 _ => {}
             }
         }
@@ -155,8 +160,12 @@ fn peers(text: &str) -> Vec<Peer> {
     let mut peers = Vec::new();
     let mut name = None;
     for word in text.split_whitespace() {
-        if ["helo=", "ident=", "port="].iter().any(|prefix| strip_prefix_fold(word, prefix).is_some()) {
+        if strip_prefix_fold(word, "port=").is_some() {
             continue;
+        }
+        // From here on stands what the peer said about itself, blanks and all.
+        if ["helo=", "ident="].iter().any(|prefix| strip_prefix_fold(word, prefix).is_some()) {
+            break;
         }
         let host = word.rsplit('@').next().unwrap_or(word).trim_end_matches([',', '.']);
         match address_of(host) {
@@ -310,6 +319,9 @@ mod tests {
             ("from EX1.corp (10.1.1.1) by EX2.corp (10.1.1.2)", vec![peer(None, "10.1.1.1")]),
             ("from h (IDENT:u@rdns.example [192.0.2.1] (may be forged)) by mx", vec![peer(None, "192.0.2.1")]),
             ("from localhost by mx", vec![]),
+            ("from rdns.example ([192.0.2.1] helo=x [127.0.0.1]) by mx", vec![peer(None, "192.0.2.1")]),
+            ("from [192.0.2.1] (ident=x [127.0.0.1] helo=y) by mx", vec![]),
+            ("from rdns.example ([192.0.2.1] port=25 helo=y) by mx", vec![peer(None, "192.0.2.1")]),
         ] {
             assert_eq!(Received::parse(value).peers, peers, "of {value:?}");
         }
@@ -334,6 +346,8 @@ mod tests {
     fn what_a_sender_can_put_there_is_no_clause() {
         // A HELO with blanks, from a server that lets it through.
         assert_eq!(Received::parse("from x by mx.provider.example (a [127.0.0.1]) by real.example; d").by, None);
+        let lmtp = Received::parse("from x with LMTP (y [192.0.2.1]) by mx with ESMTP; d");
+        assert!(!lmtp.is_lmtp() && lmtp.submitted, "{lmtp:?}");
         assert!(Received::parse("from x for <ceo@b.example> (y [192.0.2.1]) by mx for <a@b.example>; d").for_.is_empty());
         // A reverse-path that closes the comment it stands in.
         let r = Received::parse("from a by mx (envelope-from <\"x) for <ceo@b.example> (\"@evil.example>) id 1; d");

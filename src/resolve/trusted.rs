@@ -11,10 +11,11 @@
 //! - `trusted_hops: N`: nobody asks for names; exactly the N topmost Received fields count.
 //! - `trusted_hosts`: these, and their sub-domains.
 //! - else automatic, from the host that is collected from: the host itself, its parent domain if it has three labels or more (there is no list
-//!   of public suffixes here; the common shapes `co.uk`, `com.ru` are not taken for a parent), and the sister domains of a few large providers.
+//!   of public suffixes here; the common shapes `co.uk`, `com.ru` are not taken for a parent), and the sister domains of a few large
+//!   providers; and from the hosts that the MX records of the mailbox's domain name, in the same way.
 //! - automatic, and the host is an IP address, `localhost` or a name without a dot: the operator's own server, whose mail names it does not
-//!   tell. The topmost Received field was written by the server that holds the mailbox, so it counts, and its `by` is then the one trusted
-//!   host for those below.
+//!   tell. The topmost Received field was written by the server that holds the mailbox, so it counts, and its `by` is then a trusted
+//!   host for those below, beside the hosts of the MX records.
 //!
 //! With no Received field at all, or with a topmost one that is not the provider's, nothing tells the provider's fields from the sender's:
 //! nothing is trusted, and the trail says so.
@@ -41,12 +42,14 @@ pub struct Trust<'a> {
     pub envelope_below_received: bool,
     /// The host that is collected from.
     pub server_host: &'a str,
+    /// Hosts of the MX records of the mailbox's domain, looked up outside: automatic takes them like `server_host`.
+    pub mx_hosts: &'a [String],
 }
 
 impl<'a> Trust<'a> {
     /// Nothing is configured: automatic. What `forward_to` uses.
     pub fn automatic(server_host: &'a str) -> Self {
-        Trust { trusted_hosts: &[], trusted_hops: None, envelope_below_received: false, server_host }
+        Trust { trusted_hosts: &[], trusted_hops: None, envelope_below_received: false, server_host, mx_hosts: &[] }
     }
 }
 
@@ -57,6 +60,7 @@ impl<'a> From<&'a Rules> for Trust<'a> {
             trusted_hops: rules.trusted_hops,
             envelope_below_received: rules.envelope_below_received,
             server_host: &rules.server_host,
+            mx_hosts: &rules.mx_hosts,
         }
     }
 }
@@ -166,6 +170,9 @@ const SISTERS: &[(&str, &[&str])] = &[
 /// Second labels that make a public suffix with a country's label, in the common cases.
 const SECOND_LEVEL: &[&str] = &["ac", "co", "com", "edu", "gob", "gov", "go", "in", "msk", "ne", "net", "nov", "or", "org", "spb"];
 
+/// Most hosts of MX records that are regarded.
+const MX_HOSTS_MAX: usize = 20;
+
 /// Longest host name that is shown.
 const SHOWN_MAX: usize = 120;
 
@@ -197,25 +204,40 @@ impl Hosts {
             });
             return Hosts { names: names.collect(), learns: false, basis: format!("trusted_hosts: {}", shown(&trust.trusted_hosts.join(", "))) };
         }
-        let host = trust.server_host.trim_end_matches('.').to_ascii_lowercase();
-        let domain = host.parse::<Domain>().ok().filter(|_| literal(&host).is_none() && host.contains('.') && !host.ends_with(".localhost"));
-        let Some(domain) = domain else {
-            return Hosts {
-                names: Vec::new(),
-                learns: true,
-                basis: format!("automatic: {} does not tell its mail name, so the topmost does", shown(&host)),
-            };
-        };
-        let parent = parent(&domain);
-        let mut basis = format!("automatic: {}", parent.as_ref().unwrap_or(&domain));
-        let family = SISTERS.iter().filter(|(name, _)| name.parse::<Domain>().is_ok_and(|name| domain.is_within(&name)));
-        let mut names: Vec<Host> = Vec::new();
-        for sister in family.flat_map(|(_, sisters)| sisters.iter()) {
-            basis = format!("{basis}, {sister}");
-            names.extend(sister.parse().ok().map(Host::Under));
+        let mut hosts = Hosts { names: Vec::new(), learns: false, basis: String::new() };
+        let mut shown_names: Vec<String> = Vec::new();
+        for (nth, host) in std::iter::once(trust.server_host).chain(trust.mx_hosts.iter().take(MX_HOSTS_MAX).map(String::as_str)).enumerate() {
+            let host = host.trim_end_matches('.').to_ascii_lowercase();
+            let domain = host.parse::<Domain>().ok().filter(|_| literal(&host).is_none() && host.contains('.') && !host.ends_with(".localhost"));
+            match domain {
+                Some(domain) => shown_names.extend(hosts.add(domain)),
+                // An MX record that names no host with a domain tells nothing.
+                None if nth > 0 => {}
+                None => {
+                    hosts.learns = true;
+                    hosts.basis = format!("{} does not tell its mail name, so the topmost does", shown(&host));
+                }
+            }
         }
-        names.extend([Some(domain), parent].into_iter().flatten().map(Host::Under));
-        Hosts { names, learns: false, basis }
+        let mut parts = Vec::new();
+        parts.extend(Some(std::mem::take(&mut hosts.basis)).filter(|text| !text.is_empty()));
+        let mut seen = std::collections::HashSet::new();
+        parts.extend(shown_names.into_iter().filter(|name| seen.insert(name.clone())));
+        hosts.basis = format!("automatic: {}", parts.join(", "));
+        hosts
+    }
+
+    /// Trusts a host, its parent and the sisters of both; gives them as they are shown.
+    fn add(&mut self, domain: Domain) -> Vec<String> {
+        let parent = parent(&domain);
+        let mut names = vec![parent.as_ref().unwrap_or(&domain).to_string()];
+        let family = SISTERS.iter().filter(|(name, _)| name.parse::<Domain>().is_ok_and(|name| domain.is_within(&name)));
+        for sister in family.flat_map(|(_, sisters)| sisters.iter()) {
+            names.push((*sister).to_owned());
+            self.names.extend(sister.parse().ok().map(Host::Under));
+        }
+        self.names.extend([Some(domain), parent].into_iter().flatten().map(Host::Under));
+        names
     }
 
     /// True if a trusted host wrote the field.
