@@ -1,35 +1,60 @@
-//! Whether an address of a header is one of ours, and who gets its mail: aliases, domain map, accepted domains, in this order.
+//! Whether an address of a header is one of ours, and who gets its mail.
 //!
-//! The targets of an alias are taken as the operator wrote them: they are not looked up again, so aliases cannot go in a circle. A local part
-//! is compared without regard to case. `prvs=0123456789=anna@…` (BATV) counts as `anna@…`.
+//! In this order: BATV and SRS are undone; the collected mailbox itself says nothing; `exclude`; an alias for the address; an alias for the
+//! address without its `+tag`; an alias with `*`; `rewrite`; `map`; accepted domains; else it is foreign, and nothing is ever relayed to it.
+//!
+//! The targets of an alias, a rewrite and a map are taken as the operator wrote them: they are not looked up again, so rules cannot go in a
+//! circle. A local part is compared without regard to case, a domain as A-labels.
 
-use crate::mail::{Address, Recipient};
-use crate::resolve::rules::{Alias, MapTo, Rules};
-use crate::resolve::trail::Decision;
+use crate::mail::{Address, Domain, Pattern, Recipient};
+use crate::resolve::rules::{Alias, Exclude, MapTo, Rewrite, Rules};
+use crate::resolve::srs::undone;
+use crate::resolve::trail::{Decision, RULE_SHOWN_MAX, SHOWN_MAX, shown};
+
+/// What became of one address.
+pub(super) struct Judged {
+    /// Who gets its mail; empty if it was not accepted.
+    pub recipients: Vec<Recipient>,
+    pub decision: Decision,
+    /// More for the trail: `is anna@here` behind an address that was unwrapped, or a rule that could not be used.
+    pub remark: String,
+}
 
 /// Decides about one address. `expanded` is true where the collected mailbox itself never says anything, not even with an alias for it.
-pub(super) fn accept(found: &Address, rules: &Rules, expanded: bool) -> (Vec<Recipient>, Decision) {
-    let address = without_batv(found);
+pub(super) fn accept(found: &Address, rules: &Rules, expanded: bool) -> Judged {
+    let address = undone(found, |domain| is_ours(domain, rules));
+    let mut remarks = Vec::new();
+    if address != *found {
+        remarks.push(format!("is {}", shown(&address.to_string(), SHOWN_MAX)));
+    }
+    let (recipients, decision) = decide(found, &address, rules, expanded, &mut remarks);
+    Judged { recipients, decision, remark: remarks.join(", ") }
+}
+
+fn decide(found: &Address, address: &Address, rules: &Rules, expanded: bool, remarks: &mut Vec<String>) -> (Vec<Recipient>, Decision) {
     let is_own = |address: &Address| rules.own.as_ref().is_some_and(|own| same(own, address));
-    let exact = || {
-        rules.aliases.iter().find(|alias| !alias.local.contains('*') && alias.domain == *address.domain() && fold_eq(&alias.local, address.local()))
-    };
-    if is_own(&address) && (expanded || exact().is_none()) {
+    let exact = exact_alias(rules, address.local(), address.domain());
+    if is_own(address) && (expanded || exact.is_none()) {
         return (Vec::new(), Decision::Own);
     }
-    let (targets, by) = if let Some(alias) = exact() {
+    if is_excluded(address, rules) || (found != address && is_excluded(found, rules)) {
+        return (Vec::new(), Decision::Excluded);
+    }
+    let (targets, by) = if let Some(alias) = exact {
         (alias.to.clone(), Some(named(alias)))
-    } else if let Some((alias, tag)) = without_tag(&address, rules) {
-        (alias.to.iter().map(|to| with_tag(to, tag)).collect(), Some(named(alias)))
-    } else if let Some(alias) = rules.aliases.iter().find(|alias| matches(alias, &address)) {
+    } else if let Some((alias, tag)) = without_tag(address, rules) {
+        (alias.to.iter().map(|to| if rules.keep_tag { with_tag(to, tag) } else { to.clone() }).collect(), Some(named(alias)))
+    } else if let Some(alias) = rules.aliases.iter().find(|alias| matches(alias, address)) {
         (alias.to.clone(), Some(named(alias)))
+    } else if let Some((to, name)) = rewritten(address, rules, remarks) {
+        (vec![to], Some(name))
     } else if let Some(domain) = rules.map.get(address.domain()) {
         let (to, name) = match domain {
             MapTo::Domain(domain) => (address.at(domain.clone()), domain.to_string()),
             MapTo::Mailbox(mailbox) => (mailbox.clone(), mailbox.to_string()),
         };
-        (vec![to], Some(format!("map   {} → {name}", address.domain())))
-    } else if rules.domains.contains(address.domain()) {
+        (vec![to], Some(format!("map   {} → {}", address.domain(), shown(&name, SHOWN_MAX))))
+    } else if in_domains(address.domain(), rules) {
         (vec![address.clone()], None)
     } else {
         return (Vec::new(), Decision::Foreign);
@@ -42,13 +67,18 @@ pub(super) fn accept(found: &Address, rules: &Rules, expanded: bool) -> (Vec<Rec
     if recipients.is_empty() {
         return (recipients, Decision::LeadsBack);
     }
-    let to = recipients.iter().map(|recipient| super::trail::shown(&recipient.address.to_string(), super::trail::SHOWN_MAX)).collect();
+    let to = recipients.iter().map(|recipient| shown(&recipient.address.to_string(), SHOWN_MAX)).collect();
     (recipients, Decision::Taken { by, to })
 }
 
 /// Equality as mail systems see it: the local part without regard to case.
 pub(super) fn same(one: &Address, other: &Address) -> bool {
     one.domain() == other.domain() && fold_eq(one.local(), other.local())
+}
+
+/// What is equal for two addresses that are the [`same`].
+pub(super) fn fold_key(address: &Address) -> (String, Domain) {
+    (address.local().chars().flat_map(char::to_lowercase).collect(), address.domain().clone())
 }
 
 /// The address without qmail's virtual prefix, if it has it.
@@ -58,27 +88,44 @@ pub(super) fn without_prefix(address: Address, prefix: Option<&str>) -> Address 
     rest.and_then(|rest| Address::new(rest, address.domain().clone()).ok()).unwrap_or(address)
 }
 
-fn named(alias: &Alias) -> String {
-    format!("alias {}@{}", super::trail::shown(&alias.local, super::trail::SHOWN_MAX), alias.domain)
+/// A domain that any rule here speaks of: only there wrappers are undone.
+fn is_ours(domain: &Domain, rules: &Rules) -> bool {
+    in_domains(domain, rules)
+        || rules.map.contains_key(domain)
+        || rules.own.as_ref().is_some_and(|own| own.domain() == domain)
+        || rules.aliases.iter().any(|alias| alias.domain == *domain)
 }
 
-fn without_batv(address: &Address) -> Address {
-    let mut parts = address.local().splitn(3, '=');
-    match (parts.next(), parts.next(), parts.next()) {
-        (Some(prvs), Some(tag), Some(local))
-            if prvs.eq_ignore_ascii_case("prvs") && tag.len() == 10 && tag.bytes().all(|b| b.is_ascii_hexdigit()) =>
-        {
-            Address::new(local, address.domain().clone()).unwrap_or_else(|_| address.clone())
-        }
-        _ => address.clone(),
-    }
+fn in_domains(domain: &Domain, rules: &Rules) -> bool {
+    rules.domains.contains(domain) || rules.subdomains.iter().any(|parent| domain != parent && domain.is_within(parent))
+}
+
+fn is_excluded(address: &Address, rules: &Rules) -> bool {
+    rules.exclude.iter().any(|entry| match entry {
+        Exclude::Address(excluded) => same(excluded, address),
+        Exclude::Pattern(pattern) => spellings(address).any(|text| pattern.is_match(&text)),
+    })
+}
+
+/// As people write it, and as it goes over the wire where that differs: an expression may have been written for either.
+fn spellings(address: &Address) -> impl Iterator<Item = String> {
+    let (shown, wire) = (address.to_string(), address.to_smtp());
+    let wire = (wire != shown).then_some(wire);
+    std::iter::once(shown).chain(wire)
+}
+
+fn exact_alias<'a>(rules: &'a Rules, local: &str, domain: &Domain) -> Option<&'a Alias> {
+    rules.aliases.iter().find(|alias| !alias.local.contains('*') && alias.domain == *domain && fold_eq(&alias.local, local))
+}
+
+fn named(alias: &Alias) -> String {
+    format!("alias {}@{}", shown(&alias.local, SHOWN_MAX), alias.domain)
 }
 
 fn without_tag<'a, 'b>(address: &'b Address, rules: &'a Rules) -> Option<(&'a Alias, &'b str)> {
     let plus = address.local().find('+').filter(|&plus| plus > 0)?;
     let (base, tag) = address.local().split_at(plus);
-    let alias = rules.aliases.iter().find(|alias| !alias.local.contains('*') && alias.domain == *address.domain() && fold_eq(&alias.local, base))?;
-    Some((alias, tag))
+    Some((exact_alias(rules, base, address.domain())?, tag))
 }
 
 fn with_tag(to: &Address, tag: &str) -> Address {
@@ -87,6 +134,30 @@ fn with_tag(to: &Address, tag: &str) -> Address {
 
 fn matches(alias: &Alias, address: &Address) -> bool {
     alias.local.contains('*') && alias.domain == *address.domain() && glob(&alias.local.to_lowercase(), &address.local().to_lowercase())
+}
+
+/// The first rule that matches the whole address, and what it makes of it. A rule that makes no address of it is passed over, and named in
+/// the remarks.
+fn rewritten(address: &Address, rules: &Rules, remarks: &mut Vec<String>) -> Option<(Address, String)> {
+    if rules.rewrite.is_empty() {
+        return None;
+    }
+    let texts: Vec<String> = spellings(address).collect();
+    for Rewrite { regex, to } in &rules.rewrite {
+        let Some(result) = texts.iter().find_map(|text| expand(regex, text, to)) else { continue };
+        match result.parse() {
+            Ok(result) => return Some((result, format!("rewrite {}", shown(regex.as_str(), RULE_SHOWN_MAX)))),
+            Err(_) => remarks.push(format!("rewrite {} makes no address of it", shown(regex.as_str(), RULE_SHOWN_MAX))),
+        }
+    }
+    None
+}
+
+fn expand(regex: &Pattern, text: &str, to: &str) -> Option<String> {
+    let groups = regex.captures_whole(text)?;
+    let mut result = String::new();
+    groups.expand(to, &mut result);
+    Some(result)
 }
 
 /// `*` stands for any octets, none too. Going back to the last star only keeps it at the product of the two lengths.
@@ -137,12 +208,10 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_and_batv() {
+    fn prefixes() {
         let a = |text: &str| text.parse::<Address>().unwrap();
         assert_eq!(without_prefix(a("Box-Anna@b.example"), Some("box-")), a("Anna@b.example"));
         assert_eq!(without_prefix(a("box-@b.example"), Some("box-")), a("box-@b.example"));
         assert_eq!(without_prefix(a("б@b.example"), Some("x")), a("б@b.example"));
-        assert_eq!(without_batv(&a("prvs=0123456789=anna@b.example")), a("anna@b.example"));
-        assert_eq!(without_batv(&a("prvs=short=anna@b.example")), a("prvs=short=anna@b.example"));
     }
 }

@@ -48,7 +48,7 @@ pub fn edits(header: &HeaderBlock, resolution: &Resolution, recipients: &[Recipi
     }
     // `forward_to` has no field that was used, and no other recipients to keep quiet about; a default box sees what there is.
     let (auto, used, configured) = match resolution {
-        Resolution::Recipients(_, evidence) => (evidence.stage > 0, evidence.field, evidence.header.as_str()),
+        Resolution::Recipients(_, evidence) => (!evidence.is_forward(), evidence.field, evidence.header.as_str()),
         _ => (true, None, ""),
     };
     let resolved = matches!(resolution, Resolution::Recipients(..)) && auto;

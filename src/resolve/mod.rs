@@ -1,7 +1,7 @@
 //! Layer 1, pure: who gets a message, and why. The rules come from the envelope traces that mail systems leave in a header.
 //!
 //! ```text
-//! header ─TrustedBlock::find─▶ block ─resolve (or forward)─▶ Resolution + Trail     Evidence or Reason, what `explain` prints
+//! header ─TrustedBlock::find─▶ block ─resolve (or forward, or resolve_journal)─▶ Resolution + Trail     Evidence or Reason, what `explain` prints
 //!                                └────sender──────────────▶ ReversePath
 //! Resolution ─LoopGuard::check─▶ None ─edits─▶ Vec<Edit>, Stamp::to_header ─▶ Envelope { edits, prefix, … }
 //! ```
@@ -12,23 +12,29 @@
 mod accept;
 pub mod addresses;
 pub mod edits;
+pub mod guess;
 pub mod loops;
 pub mod options;
 pub mod probe;
 pub mod received;
+pub mod reliability;
+mod resolution;
 pub mod resolver;
 pub mod rules;
 pub mod sender;
+mod srs;
 pub mod stamp;
 pub mod trail;
 pub mod trusted;
+mod walk;
 
 pub use addresses::addresses;
 pub use edits::edits;
 pub use loops::{Loop, LoopGuard, is_internal_message};
 pub use options::{BccOption, DeliveredToOption, HeaderOptions, ReceiptOption, SpamOption};
 pub use received::Received;
-pub use resolver::{Evidence, Reason, Resolution, forward, resolve};
+pub use reliability::Reliability;
+pub use resolver::{Evidence, Reason, Resolution, forward, resolve, resolve_journal};
 pub use rules::{Alias, Exclude, Guess, HeaderRule, Headers, Journal, JournalKind, ListName, ListRule, MapTo, Rewrite, Rules, Take, Unresolved};
 pub use sender::{SenderEvidence, SenderFallback, sender};
 pub use stamp::Stamp;

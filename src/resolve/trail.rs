@@ -6,8 +6,16 @@ use serde_json::{Value, json};
 
 /// Most steps that are kept; further ones are counted.
 pub const TRAIL_STEPS_MAX: usize = 200;
+/// Of these, so many are kept free for what was taken: a flood of others must not hide it.
+const TAKEN_STEPS: usize = 50;
 /// Longest address or name that is shown, in characters.
 pub const SHOWN_MAX: usize = 320;
+/// Longest part of a rule that is shown, in characters.
+pub(super) const RULE_SHOWN_MAX: usize = 80;
+/// Longest line of [`Trail::to_line`], in octets.
+pub const LINE_OCTETS_MAX: usize = 1_000;
+/// What `; 1000000 more` takes of a line.
+const MORE_OCTETS: usize = 24;
 /// Most addresses of To and Cc that are named as not used.
 pub const NOT_USED_MAX: usize = 5;
 
@@ -46,16 +54,22 @@ pub enum Decision {
     Absent,
     /// It stands outside the trusted block only.
     Untrusted,
+    /// The rule's pattern does not match.
+    NoMatch,
     /// No address in it.
     NoAddress,
     /// Several addresses where one is needed.
     Several,
     /// The collected mailbox itself.
     Own,
+    /// On the exclude list.
+    Excluded,
     /// Not in an accepted domain.
     Foreign,
     /// A map or an alias leads back to the collected mailbox.
     LeadsBack,
+    /// It makes the message a mailing list's: nobody is guessed.
+    ListMail,
     /// Another address of the field was asked for.
     NotAsked,
     /// Accepted; each change on its way, then the recipients.
@@ -67,17 +81,37 @@ pub enum Decision {
     },
 }
 
+impl Step {
+    /// `Received:for два@почта.рф hop 2, by mx1 taken, map почта.рф → икс.рф → два@икс.рф`
+    fn to_phrase(&self) -> String {
+        let mut phrase = self.header.clone();
+        for part in [self.address.as_deref().unwrap_or_default(), &self.note, self.decision.code()] {
+            if !part.is_empty() {
+                phrase = format!("{phrase} {part}");
+            }
+        }
+        if let Decision::Taken { by: Some(by), to } = &self.decision {
+            let by = by.split_whitespace().collect::<Vec<_>>().join(" ");
+            phrase = format!("{phrase}, {by} → {}", to.join(", "));
+        }
+        phrase
+    }
+}
+
 impl Decision {
     /// A stable word, for JSON and metrics.
     pub fn code(&self) -> &'static str {
         match self {
             Decision::Absent => "absent",
             Decision::Untrusted => "untrusted_envelope_header",
+            Decision::NoMatch => "no_match",
             Decision::NoAddress => "no_address",
             Decision::Several => "several_addresses",
             Decision::Own => "own_address",
+            Decision::Excluded => "excluded_address",
             Decision::Foreign => "foreign_address",
             Decision::LeadsBack => "leads_back",
+            Decision::ListMail => "list_mail",
             Decision::NotAsked => "not_asked_for",
             Decision::Taken { .. } => "taken",
         }
@@ -87,11 +121,14 @@ impl Decision {
         match self {
             Decision::Absent => "absent",
             Decision::Untrusted => "outside the trusted block: not believed",
+            Decision::NoMatch => "the pattern does not match: says nothing",
             Decision::NoAddress => "no address in it",
             Decision::Several => "not exactly one address: says nothing",
             Decision::Own => "the collected mailbox itself, says nothing: skipped",
+            Decision::Excluded => "on the exclude list: skipped",
             Decision::Foreign => "not in an accepted domain: skipped",
             Decision::LeadsBack => "leads back to the collected mailbox: skipped",
+            Decision::ListMail => "a mailing list's or a machine's message: nobody is guessed",
             Decision::NotAsked => "`take` asks for another one: skipped",
             Decision::Taken { .. } => "← taken",
         }
@@ -140,6 +177,36 @@ impl Trail {
         text
     }
 
+    /// One line for the mail log, at most [`LINE_OCTETS_MAX`] octets: what was decided about each header that is there, then who gets it.
+    /// Where it would be too long, what was taken is kept and the rest is counted.
+    pub fn to_line(&self) -> String {
+        let verdict = (!self.verdict.is_empty()).then(|| match &self.result[..] {
+            [] => self.verdict.clone(),
+            to => format!("{} → {}", self.verdict, to.join(", ")),
+        });
+        let decisive = self.steps.iter().filter(|step| step.decision != Decision::Absent);
+        let (steps, taken): (Vec<_>, Vec<_>) = decisive.partition(|step| !matches!(step.decision, Decision::Taken { .. }));
+        let taken: Vec<String> = taken.into_iter().map(Step::to_phrase).chain(verdict).collect();
+        let mut room = LINE_OCTETS_MAX.saturating_sub(taken.iter().map(|part| part.len() + 2).sum::<usize>() + MORE_OCTETS);
+        let all = steps.len() + self.omitted;
+        let mut parts: Vec<String> = Vec::new();
+        for part in steps.into_iter().map(Step::to_phrase) {
+            let Some(left) = room.checked_sub(part.len() + 2) else { break };
+            room = left;
+            parts.push(part);
+        }
+        if parts.len() < all {
+            parts.push(format!("{} more", all - parts.len()));
+        }
+        parts.extend(taken);
+        let mut line = parts.join("; ");
+        if line.len() > LINE_OCTETS_MAX {
+            line.truncate(line.floor_char_boundary(LINE_OCTETS_MAX - '…'.len_utf8()));
+            line.push('…');
+        }
+        line
+    }
+
     /// The same for machines.
     pub fn to_json(&self) -> Value {
         let steps: Vec<Value> = self
@@ -164,21 +231,15 @@ impl Trail {
     }
 
     pub(super) fn step(&mut self, mut step: Step) {
-        if self.steps.len() >= TRAIL_STEPS_MAX && !matches!(step.decision, Decision::Taken { .. }) {
+        let limit = if matches!(step.decision, Decision::Taken { .. }) { TRAIL_STEPS_MAX } else { TRAIL_STEPS_MAX - TAKEN_STEPS };
+        if self.steps.len() >= limit {
             self.omitted += 1;
             return;
         }
         step.header = shown(&step.header, SHOWN_MAX);
         step.address = step.address.map(|address| shown(&address, SHOWN_MAX));
+        step.note = shown(&step.note, 2 * SHOWN_MAX);
         self.steps.push(step);
-    }
-
-    /// `take` chose other addresses: marks those steps since `mark` that are not among the chosen.
-    pub(super) fn unmark(&mut self, mark: usize, is_chosen: impl Fn(usize) -> bool) {
-        let taken = self.steps[mark..].iter_mut().filter(|step| matches!(step.decision, Decision::Taken { .. }));
-        for (_, step) in taken.enumerate().filter(|(nth, _)| !is_chosen(*nth)) {
-            step.decision = Decision::NotAsked;
-        }
     }
 
     pub(super) fn result(&mut self, recipients: impl IntoIterator<Item = String>, verdict: String) {
