@@ -11,6 +11,7 @@
 
 mod accept;
 pub mod addresses;
+pub mod client;
 pub mod edits;
 pub mod guess;
 pub mod loops;
@@ -29,6 +30,7 @@ pub mod trusted;
 mod walk;
 
 pub use addresses::addresses;
+pub use client::client;
 pub use edits::edits;
 pub use loops::{Loop, LoopGuard, is_internal_message};
 pub use options::{BccOption, DeliveredToOption, HeaderOptions, ReceiptOption, SpamOption};

@@ -16,6 +16,8 @@ pub const TOKENS_MAX: usize = 1_000;
 pub struct Received {
     /// The word behind `from`: what the peer called itself.
     pub from: Option<String>,
+    /// What the peer called itself, where that stands in a comment (Exim's `helo=`, qmail's `HELO`); then `from` is the server's own word.
+    pub helo: Option<String>,
     /// The peers in parentheses behind `from`.
     pub peers: Vec<Peer>,
     /// The host that wrote the field.
@@ -141,6 +143,7 @@ impl Received {
             if strip_prefix_fold(text, "authenticated").is_some() {
                 self.submitted = true;
             } else {
+                self.helo = self.helo.take().or_else(|| helo(text));
                 self.peers.extend(peers(text));
             }
         } else {
@@ -149,6 +152,13 @@ impl Received {
             self.submitted |= text.contains("from userid") || (*clause == Clause::None && strip_prefix_fold(text, "from ").is_some());
         }
     }
+}
+
+/// `(HELO x)`, `(helo=x)`, `([192.0.2.1]:25 helo=x)`.
+fn helo(text: &str) -> Option<String> {
+    let word = text.split_whitespace().find_map(|word| strip_prefix_fold(word, "helo="));
+    let word = word.or_else(|| ["helo ", "ehlo "].iter().find_map(|name| strip_prefix_fold(text, name)).map(str::trim));
+    word.filter(|word| !word.is_empty()).map(str::to_owned)
 }
 
 /// The peers in one comment: `(mail.example.org [192.0.2.1])`, `([192.0.2.1] helo=x)`, `(user@192.0.2.1)`, `(2001:db8::1)`.

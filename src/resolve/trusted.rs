@@ -70,6 +70,8 @@ impl<'a> From<&'a Rules> for Trust<'a> {
 pub struct TrustedBlock {
     fields: usize,
     hops: Vec<Hop>,
+    /// The last hop took the message from outside.
+    ends_outside: bool,
     received: usize,
     why: String,
 }
@@ -100,6 +102,8 @@ impl TrustedBlock {
         for &field in received.iter().take(limit) {
             let hop = Hop { field, received: Received::parse(&header.text(&header.fields()[field])) };
             if trust.trusted_hops.is_some() {
+                // The operator says where the provider ends.
+                block.ends_outside = true;
                 block.hops.push(hop);
                 continue;
             }
@@ -117,6 +121,7 @@ impl TrustedBlock {
             block.hops.append(&mut pending);
             block.hops.push(hop);
             if !inside {
+                block.ends_outside = true;
                 block.why = format!("{}; Received {} took the message from outside", block.why, block.hops.len());
                 break;
             }
@@ -147,6 +152,11 @@ impl TrustedBlock {
     /// The trusted Received fields, from the top.
     pub fn hops(&self) -> &[Hop] {
         &self.hops
+    }
+
+    /// The hop that took the message from outside: the last one, unless the block ends for another reason.
+    pub fn border(&self) -> Option<&Hop> {
+        self.hops.last().filter(|_| self.ends_outside)
     }
 
     /// The block in words, for the trail.
