@@ -96,7 +96,7 @@ mod corpus {
             let block = TrustedBlock::find(&header, &Trust::from(&rules));
             let (path_, evidence) = sender(&header, &block, &SenderFallback::Default, matches!(resolution, Resolution::DefaultBox(..)));
             let mut text = format!("{}  sender {path_} ({evidence})\n", trail.to_text());
-            for edit in edits(&header, &resolution, resolution.recipients(), "gate.example") {
+            for edit in edits(&header, &resolution, resolution.recipients(), "gate.example", &HeaderOptions::default()) {
                 let cut = String::from_utf8_lossy(header.octets().get(edit.cut.clone()).unwrap()).replace("\r\n", "");
                 text.push_str(&format!("  edit {cut:?} -> {:?}\n", String::from_utf8_lossy(&edit.with)));
             }
@@ -420,7 +420,7 @@ mod section_6_loops {
     fn the_same_mailbox_and_recipient_at_once() {
         let f = Fingerprint([1; 32]);
         let marked = header(&format!("X-Mailgather-Loop: {}\n", guard().mint(&mailbox("u"), &f, &to("anna@local.example"))));
-        let check = |guard: &LoopGuard, login: &str, f, recipient: &str| guard.check(&marked, &mailbox(login), &f, &to(recipient), 50);
+        let check = |guard: &LoopGuard, login: &str, f, recipient: &str| guard.check(&marked, &mailbox(login), &f, &to(recipient), 50, 3);
         assert_eq!(check(&guard(), "u", f, "Anna@local.example"), Some(Loop::SeenHere));
         assert_eq!(check(&guard(), "u", f, "boris@local.example"), None);
         assert_eq!(check(&guard(), "v", f, "anna@local.example"), None);
@@ -441,10 +441,10 @@ mod section_6_loops {
                     .collect::<String>(),
             )
         };
-        let check = |logins: &[&str]| guard().check(&marks(logins), &mailbox("me"), &f, &to("a@local.example"), 50);
+        let check = |logins: &[&str]| guard().check(&marks(logins), &mailbox("me"), &f, &to("a@local.example"), 50, 3);
         assert_eq!(check(&["a", "b"]), None);
         assert_eq!(check(&["a", "b", "b", "b"]), None);
-        assert_eq!(check(&["a", "b", "c"]), Some(Loop::Passes { count: 3 }));
+        assert_eq!(check(&["a", "b", "c"]), Some(Loop::Passes { count: 3, max: 3 }));
     }
 
     #[test]
@@ -455,7 +455,7 @@ mod section_6_loops {
         bad[3] = if bad[3] == b'0' { b'1' } else { b'0' };
         for value in [String::from_utf8(bad).unwrap(), String::new(), "1".into(), "2 a b".into(), format!("{good} zz"), "1 é é é".into()] {
             assert_eq!(
-                guard().check(&header(&format!("X-Mailgather-Loop: {value}\n")), &mailbox("u"), &f, &to("a@local.example"), 50),
+                guard().check(&header(&format!("X-Mailgather-Loop: {value}\n")), &mailbox("u"), &f, &to("a@local.example"), 50, 3),
                 None,
                 "{value}"
             );
@@ -465,7 +465,7 @@ mod section_6_loops {
     #[test]
     fn hops_are_counted() {
         let f = Fingerprint([1; 32]);
-        let check = |n, max| guard().check(&header(&"Received: by x; d\n".repeat(n)), &mailbox("u"), &f, &to("a@local.example"), max);
+        let check = |n, max| guard().check(&header(&"Received: by x; d\n".repeat(n)), &mailbox("u"), &f, &to("a@local.example"), max, 3);
         assert_eq!(check(49, 50), None);
         assert_eq!(check(50, 50), Some(Loop::Hops { count: 50, max: 50 }));
         assert_eq!(check(50, 0), None);
@@ -485,7 +485,7 @@ mod section_6_loops {
 fn edited(header: &HeaderBlock, resolution: &Resolution) -> String {
     let mut at = 0;
     let mut out = Vec::new();
-    for edit in edits(header, resolution, resolution.recipients(), "gate.example") {
+    for edit in edits(header, resolution, resolution.recipients(), "gate.example", &HeaderOptions::default()) {
         out.extend_from_slice(&header.octets()[at..edit.cut.start]);
         out.extend_from_slice(&edit.with);
         at = edit.cut.end;
@@ -593,7 +593,7 @@ mod section_10_stamp {
         assert_eq!(
             String::from_utf8(stamp.to_header()).unwrap(),
             format!(
-                "Received: from imap.provider.example ([192.0.2.1])\r\n\tby gate.xn--h1aev.xn--p1ai (mailgather/0.1.0 with IMAPS)\r\n\tid {id}\r\n\
+                "Received: from imap.provider.example ([192.0.2.1])\r\n\tby gate.xn--h1aev.xn--p1ai (mailgather/0.1.0 with IMAPS, collector office)\r\n\tid {id}\r\n\
                  \tfor <anna@provider.example>;\r\n\tMon, 16 Nov 2026 10:00:05 +0300\r\nX-Mailgather-Id: {id}\r\nX-Mailgather-Collector: office\r\n\
                  X-Mailgather-Resolved: Envelope-To 1 (stage 2)\r\nX-Mailgather-Loop: 1 aa bb cc\r\n\tdd\r\n"
             )
@@ -700,12 +700,12 @@ mod whatever_octets {
                 prop_assert_eq!(unsafe_to_print, None);
                 let _ = trail.to_json().to_string();
                 let mut end = 0;
-                for edit in edits(&header, &resolution, resolution.recipients(), "gate.example") {
+                for edit in edits(&header, &resolution, resolution.recipients(), "gate.example", &HeaderOptions::default()) {
                     prop_assert!(edit.cut.start >= end && edit.cut.start <= edit.cut.end && edit.cut.end <= len);
                     prop_assert!(edit.with.is_empty() || edit.with.ends_with(b"\r\n"));
                     end = edit.cut.end;
                 }
-                let _ = LoopGuard::new([0; 32], "i").check(&header, &mailbox("u"), &Fingerprint([0; 32]), resolution.recipients(), 50);
+                let _ = LoopGuard::new([0; 32], "i").check(&header, &mailbox("u"), &Fingerprint([0; 32]), resolution.recipients(), 50, 3);
                 section_10_stamp::lines_are_safe(&section_10_stamp::stamp(&String::from_utf8_lossy(&raw), resolution.recipients(), &resolution));
             }
         }
@@ -729,8 +729,8 @@ mod whatever_octets {
             assert!(header.octets().len() <= mailgather::mail::header::HEADER_OCTETS_MAX);
             // What is read is bounded by the limits above, so that this ends; how fast is for a benchmark to say.
             let (resolution, trail) = resolve(&header, &r);
-            let list = edits(&header, &resolution, resolution.recipients(), "gate.example");
-            LoopGuard::new([0; 32], "i").check(&header, &mailbox("u"), &Fingerprint([0; 32]), resolution.recipients(), 0);
+            let list = edits(&header, &resolution, resolution.recipients(), "gate.example", &HeaderOptions::default());
+            LoopGuard::new([0; 32], "i").check(&header, &mailbox("u"), &Fingerprint([0; 32]), resolution.recipients(), 0, 0);
             assert!(trail.steps().len() <= trail::TRAIL_STEPS_MAX + 1 && list.len() <= mailgather::mail::header::FIELDS_MAX + 1);
         }
     }

@@ -67,7 +67,8 @@ impl Router {
             Resolution::Leave(reason) => return Routed::Leave { event: "recipient_unresolved", reason: reason.to_string() },
             found => found.recipients().to_vec(),
         };
-        let found = self.guard.check(header, &message.key.mailbox, &message.fingerprint, &recipients, self.collector.delivery.max_hops);
+        let (max_hops, max_passes) = (self.collector.delivery.max_hops, self.collector.delivery.max_passes);
+        let found = self.guard.check(header, &message.key.mailbox, &message.fingerprint, &recipients, max_hops, max_passes);
         if let Some(found) = found {
             return Routed::Leave { event: "message_loop", reason: found.to_string() };
         }
@@ -111,7 +112,7 @@ impl Router {
             sender: route.sender.clone(),
             recipients: recipients.to_vec(),
             prefix: stamp.to_header(),
-            edits: resolve::edits(&message.header, &route.resolution, recipients, &self.hostname),
+            edits: resolve::edits(&message.header, &route.resolution, recipients, &self.hostname, &delivery.headers),
             in_doubt,
             client: None,
         }
@@ -133,5 +134,5 @@ pub fn sender(collector: &Collector, header: &crate::mail::HeaderBlock, resoluti
         RecipientMode::Auto(rules, fallback) => (Trust::from(&**rules), fallback),
     };
     let block = TrustedBlock::find(header, &trust);
-    resolve::sender(header, &block, fallback, matches!(resolution, Resolution::DefaultBox(..))).0
+    resolve::sender(header, &block, fallback, resolve::is_uncertain(resolution)).0
 }

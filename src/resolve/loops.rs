@@ -3,17 +3,16 @@
 //! Two tests, both before delivery. The number of Received fields, whoever wrote them (RFC 5321 §6.3). And our own marker, one field per
 //! pass: it names the mailbox and the recipients by keyed tags, so it tells outsiders nothing, and is signed over the message's fingerprint, so
 //! they can neither make one nor move one to another message. A message that was collected from this mailbox for this recipient before
-//! is a loop at once; one that came through other collectors of this instance may pass [`PASSES_MAX`] times.
+//! is a loop at once; one that came through other collectors of this instance may pass `max_passes` times.
 
 use crate::mail::{Fingerprint, HeaderBlock, MailboxId, Recipient};
+use crate::resolve::missing::named_fingerprint;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use std::fmt;
 
 /// The field that holds a marker.
 pub const MARKER_HEADER: &str = "X-Mailgather-Loop";
-/// Most passes of one message through collectors of one instance.
-pub const PASSES_MAX: usize = 3;
 /// Most markers that are looked at in one message, and recipients that one names.
 pub const MARKERS_MAX: usize = 100;
 /// Most recipients that a marker names.
@@ -38,6 +37,8 @@ pub enum Loop {
     Passes {
         /// How many.
         count: usize,
+        /// The limit.
+        max: usize,
     },
 }
 
@@ -46,7 +47,7 @@ impl fmt::Display for Loop {
         match self {
             Loop::Hops { count, max } => write!(f, "it has {count} Received fields, max_hops is {max}"),
             Loop::SeenHere => write!(f, "a valid {MARKER_HEADER} of this mailbox and recipient is already present"),
-            Loop::Passes { count } => write!(f, "it went through {count} collectors of this instance, the limit is {PASSES_MAX}"),
+            Loop::Passes { count, max } => write!(f, "it went through {count} collectors of this instance, max_passes is {max}"),
         }
     }
 }
@@ -84,7 +85,11 @@ impl LoopGuard {
         value
     }
 
-    /// Tells whether the message, about to be delivered to these recipients, is in a loop. `max_hops` 0 means no limit of hops.
+    /// Tells whether the message, about to be delivered to these recipients, is in a loop. `max_hops` 0 means no limit of hops, `max_passes`
+    /// 0 none of passes through other collectors of this instance.
+    ///
+    /// A message without Message-ID was delivered with [one that tells its fingerprint](crate::resolve::missing), and so has another one when
+    /// it comes back; its markers are those of the former. Whoever moves both to a message of his own has it held, and nothing else.
     pub fn check(
         &self,
         header: &HeaderBlock,
@@ -92,17 +97,21 @@ impl LoopGuard {
         fingerprint: &Fingerprint,
         recipients: &[Recipient],
         max_hops: usize,
+        max_passes: usize,
     ) -> Option<Loop> {
         let count = header.all("Received").count();
         if max_hops > 0 && count >= max_hops {
             return Some(Loop::Hops { count, max: max_hops });
         }
         let here = self.mailbox_tag(mailbox);
-        let ours: Vec<[u8; TAG_OCTETS]> = recipients.iter().map(|recipient| self.recipient_tag(fingerprint, recipient)).collect();
+        let fingerprints: Vec<Fingerprint> = [Some(*fingerprint), named_fingerprint(header)].into_iter().flatten().collect();
+        let tags = |fingerprint| recipients.iter().map(|recipient| self.recipient_tag(fingerprint, recipient)).collect::<Vec<_>>();
+        let ours: Vec<[u8; TAG_OCTETS]> = fingerprints.iter().flat_map(tags).collect();
         let mut passes = Vec::new();
         for field in header.all(MARKER_HEADER).take(MARKERS_MAX) {
             let Some(marker) = Marker::parse(&header.text(field)) else { continue };
-            if self.marker(&marker.mailbox, fingerprint, &marker.recipients).verify_truncated_left(&marker.mac).is_err() {
+            let is_ours = |fingerprint| self.marker(&marker.mailbox, fingerprint, &marker.recipients).verify_truncated_left(&marker.mac).is_ok();
+            if !fingerprints.iter().any(is_ours) {
                 continue;
             }
             if marker.mailbox == here && marker.recipients.iter().any(|tag| ours.contains(tag)) {
@@ -112,7 +121,7 @@ impl LoopGuard {
                 passes.push(marker.mac);
             }
         }
-        (passes.len() >= PASSES_MAX).then_some(Loop::Passes { count: passes.len() })
+        (max_passes > 0 && passes.len() >= max_passes).then_some(Loop::Passes { count: passes.len(), max: max_passes })
     }
 
     fn mailbox_tag(&self, mailbox: &MailboxId) -> [u8; TAG_OCTETS] {
@@ -175,11 +184,11 @@ impl Marker {
     }
 }
 
-fn hex(octets: &[u8]) -> String {
+pub(super) fn hex(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
-fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub(super) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut octets = [0; N];
     if text.len() != 2 * N || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
         return None;

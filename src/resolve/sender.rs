@@ -7,13 +7,14 @@
 
 use crate::mail::{Address, HeaderBlock, ReversePath};
 use crate::resolve::addresses::addresses;
+use crate::resolve::resolver::Resolution;
 use crate::resolve::trusted::TrustedBlock;
 use std::fmt;
 
 /// `recipient.sender_fallback`: the reverse-path of mail whose own is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SenderFallback {
-    /// Null for default-box mail, else From.
+    /// Null for default-box and guessed mail, else From.
     Default,
     /// The null reverse-path.
     Null,
@@ -47,8 +48,17 @@ impl fmt::Display for SenderEvidence {
     }
 }
 
-/// Finds the reverse-path. `to_default_box` is true if nobody was found for the message.
-pub fn sender(header: &HeaderBlock, block: &TrustedBlock, fallback: &SenderFallback, to_default_box: bool) -> (ReversePath, SenderEvidence) {
+/// The stage of guessing from To and Cc, in [`crate::resolve::Evidence`].
+pub const GUESS_STAGE: u8 = 4;
+
+/// True if no envelope trace named the recipients: the message goes to the default box, or to those that To and Cc name, or to nobody yet.
+/// Such mail is spam more often than not, so a bounce or an automatic answer to its From would mostly hit a bystander.
+pub fn is_uncertain(resolution: &Resolution) -> bool {
+    !matches!(resolution, Resolution::Recipients(_, evidence) if evidence.stage != GUESS_STAGE)
+}
+
+/// Finds the reverse-path. `uncertain` is what [`is_uncertain`] says of the message's resolution.
+pub fn sender(header: &HeaderBlock, block: &TrustedBlock, fallback: &SenderFallback, uncertain: bool) -> (ReversePath, SenderEvidence) {
     const TRUSTED: [&str; 5] = ["Return-Path", "X-Envelope-From", "Envelope-From", "X-Envelope-Sender", "X-Return-Path"];
     for name in TRUSTED {
         let topmost = header.fields()[..block.len()].iter().find(|field| header.is(field, name));
@@ -65,7 +75,7 @@ pub fn sender(header: &HeaderBlock, block: &TrustedBlock, fallback: &SenderFallb
     match fallback {
         SenderFallback::Null => (ReversePath::Null, SenderEvidence::Fallback),
         SenderFallback::Fixed(address) => (ReversePath::Address(address.clone()), SenderEvidence::Fallback),
-        SenderFallback::Default if to_default_box => (ReversePath::Null, SenderEvidence::Fallback),
+        SenderFallback::Default if uncertain => (ReversePath::Null, SenderEvidence::Fallback),
         SenderFallback::Default | SenderFallback::From => from_header(header),
     }
 }

@@ -6,6 +6,7 @@
 use crate::mail::{Address, CollectorId, Recipient, ReversePath, TraceId};
 use crate::resolve::loops::MARKER_HEADER;
 use crate::resolve::resolver::Resolution;
+use crate::resolve::sender::GUESS_STAGE;
 use jiff::Zoned;
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -65,6 +66,10 @@ impl Stamp<'_> {
         if self.id {
             let _ = write!(out, "X-Mailgather-Id: {}\r\nX-Mailgather-Collector: {}\r\n", self.trace_id, self.collector);
             match self.resolution {
+                // The reader is to know that nobody vouches for a guess.
+                Resolution::Recipients(_, evidence) if evidence.stage == GUESS_STAGE => {
+                    field(&mut out, "X-Mailgather-Resolved", &format!("guess: {evidence}"));
+                }
                 Resolution::Recipients(_, evidence) => field(&mut out, "X-Mailgather-Resolved", &evidence.to_string()),
                 Resolution::DefaultBox(_, reason) | Resolution::Leave(reason) | Resolution::Hold(reason) | Resolution::Discard(reason) => {
                     field(&mut out, "X-Mailgather-Unresolved", reason.code())
@@ -92,7 +97,9 @@ impl Stamp<'_> {
             Some(IpAddr::V6(ip)) => drop(write!(out, " ([IPv6:{ip}])")),
             None => {}
         }
-        let _ = write!(out, "\r\n\tby {} ({} with {})", host(self.hostname), atom(self.product), atom(self.protocol));
+        let _ = write!(out, "\r\n\tby {} ({} with {},", host(self.hostname), atom(self.product), atom(self.protocol));
+        // Whose mailbox it was: by the collector's name, never the login name, which may be half a secret.
+        let _ = write!(out, " collector {})", self.collector);
         let _ = write!(out, "\r\n\tid {}", self.trace_id);
         // RFC 6531 §3.7.3 allows a local part beyond ASCII here only if the message went by SMTPUTF8.
         if let [only] = self.recipients
