@@ -86,6 +86,28 @@ pub struct HeldMail {
     pub subject: String,
 }
 
+/// What the ledger knows about the copy of a held message at its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtSource {
+    /// It was there when its folder was last listed, and stays.
+    Stays,
+    /// It is to be removed, or is marked as deleted.
+    ToGo,
+    /// It was removed, or nothing is known about it: the held copy may be the only one.
+    Unknown,
+}
+
+impl AtSource {
+    /// A stable word.
+    pub fn code(self) -> &'static str {
+        match self {
+            AtSource::Stays => "stays",
+            AtSource::ToGo => "to_go",
+            AtSource::Unknown => "unknown",
+        }
+    }
+}
+
 /// How a held message ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeldEnd {

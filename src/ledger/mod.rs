@@ -22,7 +22,7 @@ pub mod state;
 #[cfg(test)]
 pub(crate) mod suite;
 
-pub use held::{HeldEnd, HeldId, HeldMail, HeldWhy};
+pub use held::{AtSource, HeldEnd, HeldId, HeldMail, HeldWhy};
 pub use state::{Pending, State, due};
 
 use crate::mail::{Epoch, Fingerprint, FolderName, KnownUids, MailboxId, Present, RemoteUid, TraceId};

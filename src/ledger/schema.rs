@@ -33,18 +33,85 @@ pub(super) const STEPS: &[&str] = &[
     ",
 ];
 
+/// The first version with held mail.
+pub(super) const WITH_HELD: i64 = 2;
+
 /// Brings the file to the newest version, each step whole or not at all. Returns the version found if it is newer than ours.
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<Result<(), i64>> {
+    migrate_by(connection, STEPS)
+}
+
+fn migrate_by(connection: &mut Connection, steps: &[&str]) -> rusqlite::Result<Result<(), i64>> {
     loop {
-        let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        let Ok(at) = usize::try_from(version) else { return Ok(Err(version)) };
-        if at > STEPS.len() {
-            return Ok(Err(version));
+        let version = version(connection)?;
+        if usize::try_from(version).is_ok_and(|at| at == steps.len()) {
+            return Ok(Ok(()));
         }
-        let Some(step) = STEPS.get(at) else { return Ok(Ok(())) };
         let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        // Asked again under the lock: another process may have done this step meanwhile.
+        if self::version(&transaction)? != version {
+            continue;
+        }
+        let Some(step) = usize::try_from(version).ok().and_then(|at| steps.get(at)) else { return Ok(Err(version)) };
         transaction.execute_batch(step)?;
         transaction.pragma_update(None, "user_version", version + 1)?;
         transaction.commit()?;
+    }
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tables(connection: &Connection) -> Vec<String> {
+        let mut select =
+            connection.prepare("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name").unwrap();
+        select.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    }
+
+    #[test]
+    fn a_step_is_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.db");
+        let mut connection = Connection::open(&path).unwrap();
+        migrate_by(&mut connection, &STEPS[..1]).unwrap().unwrap();
+        let before = tables(&connection);
+        // The second step fails at its last statement: what it had made by then is gone again, and the version is the old one.
+        let broken = format!("{} CREATE TABLE mailbox (id INTEGER);", STEPS[1]);
+        assert!(migrate_by(&mut connection, &[STEPS[0], &broken]).is_err());
+        assert_eq!((tables(&connection), version(&connection).unwrap()), (before.clone(), 1));
+        // The same by a crash before the commit: the file is opened anew while its log has half a step.
+        connection.execute_batch("PRAGMA journal_mode = WAL; BEGIN IMMEDIATE").unwrap();
+        connection.execute_batch(STEPS[1]).unwrap();
+        let crashed = dir.path().join("crashed.db");
+        for end in ["", "-wal"] {
+            std::fs::copy(format!("{}{end}", path.display()), format!("{}{end}", crashed.display())).unwrap();
+        }
+        let mut connection = Connection::open(&crashed).unwrap();
+        assert_eq!((tables(&connection), version(&connection).unwrap()), (before, 1));
+        migrate_by(&mut connection, STEPS).unwrap().unwrap();
+        assert_eq!(version(&connection).unwrap(), 2);
+        assert!(tables(&connection).iter().any(|name| name == "held"));
+        assert_eq!(migrate_by(&mut connection, &STEPS[..1]).unwrap(), Err(2), "a newer file");
+    }
+
+    #[test]
+    fn two_processes_may_migrate_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.db");
+        let open = || {
+            let connection = Connection::open(&path).unwrap();
+            connection.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+            connection
+        };
+        open().execute_batch("PRAGMA journal_mode = WAL").unwrap();
+        let threads: Vec<_> =
+            (0..4).map(|_| open()).map(|mut connection| std::thread::spawn(move || migrate(&mut connection).unwrap().unwrap())).collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(version(&open()).unwrap(), STEPS.len() as i64);
     }
 }

@@ -4,13 +4,13 @@
 //! row would manage some hundred rows a second; a group manages tens of thousands.
 
 use super::{
-    Claim, Entry, Finished, HeldEnd, HeldId, HeldMail, History, Instance, Ledger, LedgerError, Pending, Place, Progress, Seen, SeenKey, State,
-    schema, sqlite_held,
+    AtSource, Claim, Entry, Finished, HeldEnd, HeldId, HeldMail, History, Instance, Ledger, LedgerError, Pending, Place, Progress, SEEN_MAX, Seen,
+    SeenKey, State, schema, sqlite_held,
 };
 use crate::mail::{Epoch, Fingerprint, FolderName, KnownUids, MailboxId, Present, RemoteUid, TraceId, UidSet};
 use async_trait::async_trait;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, ToSql, params};
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -137,6 +137,31 @@ impl SqliteLedger {
         });
         looked.await.map_err(|error| store_error(&self.path, &error))?
     }
+}
+
+/// All held mail, oldest first, as it stands in the file at `path`: read only, and beside the process that holds it. A file that is not there, or
+/// that was written before there was held mail, holds none.
+pub fn look_at_held(path: &Path) -> Result<Vec<(HeldMail, AtSource)>, LedgerError> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let look = || -> Result<Result<Vec<(HeldMail, AtSource)>, i64>, Failure> {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        // One transaction: the rows and what is known about their copies are of one moment.
+        connection.execute_batch("BEGIN")?;
+        let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        if version > schema::STEPS.len() as i64 {
+            return Ok(Err(version));
+        }
+        if version < schema::WITH_HELD {
+            return Ok(Ok(Vec::new()));
+        }
+        let with_copy = |mail| sqlite_held::at_source(&connection, &mail).map(|copy| (mail, copy));
+        sqlite_held::all(&connection)?.into_iter().map(with_copy).collect::<Result<_, _>>().map(Ok)
+    };
+    let newer = |found| LedgerError::Newer { path: path.display().to_string(), found, known: schema::STEPS.len() as i64 };
+    look().map_err(|failure| failure.named(path))?.map_err(newer)
 }
 
 /// The writer's life: a group of jobs, one transaction, then the answers.
@@ -338,7 +363,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn prune_seen(&self, before: i64) -> Result<u64, LedgerError> {
-        self.write(move |connection| sqlite_held::prune_seen(connection, before)).await
+        self.write(move |connection| sqlite_held::prune_seen(connection, before, SEEN_MAX)).await
     }
 
     async fn forget_seen(&self, keys: &[SeenKey]) -> Result<(), LedgerError> {
@@ -606,6 +631,82 @@ mod tests {
         let path = dir.path().join("ledger.db");
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
         assert!(matches!(SqliteLedger::open(&path), Err(LedgerError::Newer { found: 99, .. })));
+    }
+
+    /// The file of the first version, as it is in use today, with a kept message in it.
+    fn version_1() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.db");
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch(schema::STEPS[0]).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO instance VALUES (1, x'000102030405060708090a0b0c0d0e0f', zeroblob(32));
+                 INSERT INTO mailbox (protocol, host, login) VALUES ('imap', 'mail.example.org', 'u');
+                 INSERT INTO folder (mailbox, name, epoch, watermark) VALUES (1, 'INBOX', 1, 9); INSERT INTO kept VALUES (1, 9, NULL);",
+            )
+            .unwrap();
+        (dir, path)
+    }
+
+    #[tokio::test]
+    async fn a_file_of_the_first_version_is_upgraded() {
+        let (_dir, path) = version_1();
+        let look = |path: &Path| look_at_held(path).unwrap();
+        assert!(look(&path).is_empty(), "looking changes nothing");
+        assert_eq!(Connection::open(&path).unwrap().query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+        let ledger = SqliteLedger::open(&path).unwrap();
+        assert_eq!(ledger.instance().await.unwrap().id, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+        let claim = ledger.claim(&crate::ledger::suite::mailbox("u")).await.unwrap();
+        let progress = ledger.progress(&claim, &FolderName::inbox(), Epoch(1), History::Full).await.unwrap();
+        assert_eq!((progress.watermark, progress.kept.contains(&RemoteUid::Number(9))), (9, true));
+        assert!(ledger.held().await.unwrap().is_empty());
+        assert_eq!(ledger.held_octets().await.unwrap(), 0);
+        assert_eq!(ledger.prune_seen(0).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn held_mail_can_be_looked_at_beside_the_daemon() {
+        let (dir, ledger) = fresh();
+        let path = dir.path().join("ledger.db");
+        assert!(look_at_held(&dir.path().join("none.db")).unwrap().is_empty() && !dir.path().join("none.db").exists());
+        assert!(look_at_held(&path).unwrap().is_empty());
+        crate::ledger::suite::held_mail_is_recorded_with_its_state(&ledger).await;
+        let looked = look_at_held(&path).unwrap();
+        assert_eq!(looked.iter().map(|(mail, _)| mail.clone()).collect::<Vec<_>>(), ledger.held().await.unwrap());
+        assert_eq!(looked.iter().map(|(_, copy)| *copy).collect::<Vec<_>>(), [AtSource::Stays, AtSource::ToGo]);
+        let ids: Vec<_> = looked.into_iter().map(|(mail, _)| mail.id).collect();
+        Connection::open(&path).unwrap().execute_batch("DELETE FROM exception").unwrap();
+        assert!(look_at_held(&path).unwrap().iter().all(|(_, copy)| *copy == AtSource::Unknown));
+        // It does not wait for a writer, nor does a writer wait for it.
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        assert_eq!(look_at_held(&path).unwrap().len(), 2);
+        other.execute_batch("ROLLBACK").unwrap();
+        // A row that cannot be read is said, never passed over: its file would be taken for a left-over.
+        other.execute("UPDATE held SET why = 'because' WHERE id = ?1", [ids[0].0]).unwrap();
+        assert!(ledger.held().await.unwrap_err().to_string().contains("`because`"));
+    }
+
+    #[test]
+    fn the_oldest_deliveries_beyond_the_bound_are_forgotten() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut connection).unwrap().unwrap();
+        let key = |n: i64| {
+            let mut key = [0; 16];
+            key[8..].copy_from_slice(&n.to_be_bytes());
+            SeenKey(key)
+        };
+        let seen: Vec<Seen> = (1..=100).map(|n| Seen { key: key(n), trace_id: TraceId([1; 16]), at: 1_000 + n }).collect();
+        assert!(sqlite_held::remember(&connection, &seen).is_ok());
+        for (before, most, gone, oldest) in
+            [(0, 100, 0, 1), (0, 99, 1, 2), (1_005, 99, 3, 5), (1_005, 10, 86, 91), (1_096, 10, 5, 96), (2_000, 10, 5, 101)]
+        {
+            assert_eq!(sqlite_held::prune_seen(&connection, before, most).ok(), Some(gone), "before {before}, at most {most}");
+            let known = |n| sqlite_held::seen(&connection, &key(n), 0).ok().unwrap().is_some();
+            assert!(!known(oldest - 1) && (oldest > 100 || known(oldest)), "before {before}, at most {most}");
+        }
     }
 
     #[tokio::test]

@@ -1,14 +1,16 @@
 //! The SQL of held mail, and of the deliveries by which duplicates are known.
 
 use super::sqlite::{Failure, Uid, except, keep, uid_of};
-use super::{HeldEnd, HeldId, HeldMail, HeldWhy, SEEN_MAX, Seen, SeenKey, State};
+use super::{AtSource, HeldEnd, HeldId, HeldMail, HeldWhy, Seen, SeenKey, State};
 use crate::mail::{CollectorId, Epoch, Fingerprint, FolderName, MailboxId, MessageKey, TraceId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
 
 pub(super) fn remember(connection: &Connection, seen: &[Seen]) -> Result<(), Failure> {
     for Seen { key, trace_id, at } in seen {
-        let sql = "INSERT INTO seen (key, trace_id, at) VALUES (?1, ?2, ?3) ON CONFLICT (key) DO UPDATE SET at = max(at, excluded.at)";
+        // The latest delivery is the one that is known: its id and its time belong together.
+        let sql = "INSERT INTO seen (key, trace_id, at) VALUES (?1, ?2, ?3)
+                   ON CONFLICT (key) DO UPDATE SET trace_id = excluded.trace_id, at = excluded.at WHERE excluded.at >= at";
         connection.prepare_cached(sql)?.execute(params![key.0, trace_id.0, at])?;
     }
     Ok(())
@@ -19,10 +21,11 @@ pub(super) fn seen(connection: &Connection, key: &SeenKey, since: i64) -> Result
     Ok(select.query_row(params![key.0, since], |row| row.get(0)).optional()?.map(TraceId))
 }
 
-pub(super) fn prune_seen(connection: &Connection, before: i64) -> Result<u64, Failure> {
+/// Forgets what was delivered before `before`, and the oldest beyond `most`.
+pub(super) fn prune_seen(connection: &Connection, before: i64, most: u64) -> Result<u64, Failure> {
     let mut gone = connection.execute("DELETE FROM seen WHERE at < ?1", [before])?;
     let count: i64 = connection.query_row("SELECT count(*) FROM seen", [], |row| row.get(0))?;
-    let surplus = count - SEEN_MAX.cast_signed();
+    let surplus = count.saturating_sub_unsigned(most);
     if surplus > 0 {
         gone += connection.execute("DELETE FROM seen WHERE key IN (SELECT key FROM seen ORDER BY at LIMIT ?1)", [surplus])?;
     }
@@ -34,12 +37,15 @@ pub(super) fn forget(connection: &Connection, key: &SeenKey) -> Result<(), Failu
     Ok(())
 }
 
-/// Holding the same message again (a crash came between, or its place changed) updates its row and keeps its number.
+/// Holding the same message again (a crash came between) updates its row and keeps its number: the row then tells of the file that was
+/// written last, its size included, or the file could not be taken for whole any more.
 pub(super) fn hold(connection: &Connection, mail: &HeldMail) -> Result<(), Failure> {
     let sql = "INSERT INTO held (trace_id, collector, protocol, host, login, folder, epoch, uid, generation, why, reason, since, octets, sender, recipients,
                                  header_from, subject)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
-               ON CONFLICT (trace_id) DO UPDATE SET why = excluded.why, reason = excluded.reason, sender = excluded.sender, recipients = excluded.recipients";
+               ON CONFLICT (trace_id) DO UPDATE SET collector = excluded.collector, why = excluded.why, reason = excluded.reason,
+                   octets = excluded.octets, sender = excluded.sender, recipients = excluded.recipients, header_from = excluded.header_from,
+                   subject = excluded.subject";
     let key = &mail.key;
     connection.prepare_cached(sql)?.execute(params![
         mail.trace_id.0,
@@ -69,17 +75,20 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<HeldMail>, Failure> {
                 header_from, subject FROM held ORDER BY since, id",
     )?;
     let rows = select.query_map([], held_mail)?;
-    Ok(rows.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// `None` if the row is not one of ours (a hand in the file): it is passed over.
-fn held_mail(row: &Row<'_>) -> rusqlite::Result<Option<HeldMail>> {
+/// No row is passed over, whatever stands in it: a file without a row would be taken for a left-over and removed.
+fn held_mail(row: &Row<'_>) -> rusqlite::Result<HeldMail> {
     let (collector, protocol, why): (String, String, String) = (row.get(2)?, row.get(3)?, row.get(10)?);
     let protocol = if protocol == "pop3" { "pop3" } else { "imap" };
     let mailbox = MailboxId { protocol, host: row.get(4)?, login: row.get(5)? };
-    let (Some(collector), Some(why)) = (CollectorId::new(&collector), HeldWhy::ALL.into_iter().find(|known| known.code() == why)) else {
-        return Ok(None);
+    let unreadable = |column: usize, text: &str| {
+        let error = format!("`{text}` is not a word of ours").into();
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error)
     };
+    let why = HeldWhy::ALL.into_iter().find(|known| known.code() == why).ok_or_else(|| unreadable(10, &why))?;
+    let collector = CollectorId::new(&collector).ok_or_else(|| unreadable(2, &collector))?;
     let folder: String = row.get(6)?;
     let recipients: String = row.get(15)?;
     let key = MessageKey {
@@ -90,7 +99,7 @@ fn held_mail(row: &Row<'_>) -> rusqlite::Result<Option<HeldMail>> {
         uid: uid_of(row, 8)?,
         generation: row.get(9)?,
     };
-    Ok(Some(HeldMail {
+    Ok(HeldMail {
         id: HeldId(row.get(0)?),
         key,
         trace_id: TraceId(row.get(1)?),
@@ -102,7 +111,20 @@ fn held_mail(row: &Row<'_>) -> rusqlite::Result<Option<HeldMail>> {
         recipients: recipients.lines().map(str::to_owned).collect(),
         from: row.get(16)?,
         subject: row.get(17)?,
-    }))
+    })
+}
+
+/// What is known about the source's copy of a held message.
+pub(super) fn at_source(connection: &Connection, mail: &HeldMail) -> Result<AtSource, Failure> {
+    let sql = "SELECT e.state FROM held h JOIN mailbox m ON (m.protocol, m.host, m.login) = (h.protocol, h.host, h.login)
+               JOIN folder f ON (f.mailbox, f.name, f.epoch) = (m.id, h.folder, h.epoch)
+               JOIN exception e ON (e.folder, e.uid) = (f.id, h.uid) WHERE h.id = ?1";
+    let state: Option<String> = connection.prepare_cached(sql)?.query_row([mail.id.0], |row| row.get(0)).optional()?;
+    Ok(match state.as_deref() {
+        Some("held") => AtSource::Stays,
+        Some(_) => AtSource::ToGo,
+        None => AtSource::Unknown,
+    })
 }
 
 pub(super) fn octets(connection: &Connection) -> Result<u64, Failure> {

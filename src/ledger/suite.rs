@@ -1,7 +1,8 @@
 //! One suite for every ledger: what the trait promises, shown on a fresh store.
 
 use super::*;
-use crate::mail::UidSet;
+use crate::mail::{CollectorId, MessageKey, UidSet};
+use std::sync::Arc;
 
 pub(crate) fn mailbox(login: &str) -> MailboxId {
     MailboxId { protocol: "imap", host: "mail.example.org".into(), login: login.into() }
@@ -55,6 +56,11 @@ pub(crate) async fn an_unfinished_batch_is_in_doubt(ledger: &dyn Ledger) {
             assert!(matches!(&progress.exceptions[&make(n)], State::Pending(pending) if pending.in_doubt == 1), "{:?}", progress.exceptions);
         }
         assert!(!progress.exceptions.contains_key(&make(1)) && progress.kept.contains(&make(1)));
+        // Nor does a crash put held mail in doubt.
+        ledger.begin(&progress.place, &[make(5)]).await.unwrap();
+        ledger.record(&progress.place, entry(make(5), State::Held)).await.unwrap();
+        let progress = opened(ledger, epoch, History::Full).await;
+        assert_eq!(progress.exceptions[&make(5)], State::Held);
         // A batch that was finished leaves no doubt.
         ledger.begin(&progress.place, &[make(9)]).await.unwrap();
         ledger.finish(&progress.place, Finished::default()).await.unwrap();
@@ -71,6 +77,7 @@ pub(crate) async fn states_survive(ledger: &dyn Ledger) {
         State::Flagged,
         State::Left { reason: "no recipient".into(), rules: u64::MAX, next_try: 77 },
         State::Skipped { octets: u64::MAX },
+        State::Held,
     ];
     for (n, state) in states.iter().enumerate() {
         ledger.record(&place, entry(uid(n as u32 + 1), state.clone())).await.unwrap();
@@ -141,11 +148,196 @@ pub(crate) async fn mailboxes_do_not_mix(ledger: &dyn Ledger) {
     ledger.record(&place, entry(uid(2), State::Kept)).await.expect("a claim on another mailbox is no matter of ours");
 }
 
+fn seen_key(n: u8) -> SeenKey {
+    SeenKey([n; 16])
+}
+
+fn seen(n: u8, at: i64) -> Seen {
+    Seen { key: seen_key(n), trace_id: TraceId([n; 16]), at }
+}
+
+/// A row about the message with this UID in INBOX of `u`, epoch 1.
+fn held_mail(number: u32, recipients: &[&str]) -> HeldMail {
+    let key = MessageKey {
+        collector: CollectorId::new("sales").unwrap(),
+        mailbox: Arc::new(mailbox("u")),
+        folder: FolderName::inbox(),
+        epoch: Epoch(1),
+        uid: uid(number),
+        generation: 0,
+    };
+    HeldMail {
+        id: HeldId(0),
+        trace_id: key.trace_id(),
+        key,
+        why: HeldWhy::Refused,
+        reason: "550 no".into(),
+        since: 1_000 + i64::from(number),
+        octets: 100,
+        sender: "s@x.example".into(),
+        recipients: recipients.iter().map(ToString::to_string).collect(),
+        from: "Анна <s@x.example>".into(),
+        subject: "a subject".into(),
+    }
+}
+
+/// Records it as the pass does, and returns its row.
+async fn hold(ledger: &dyn Ledger, place: &Place, mail: HeldMail, state: State) -> HeldMail {
+    let (uid, trace_id) = (mail.key.uid.clone(), mail.trace_id);
+    let entry = Entry { held: Some(Box::new(mail)), ..entry(uid, state) };
+    ledger.record(place, entry).await.unwrap();
+    ledger.held().await.unwrap().into_iter().find(|mail| mail.trace_id == trace_id).unwrap()
+}
+
+pub(crate) async fn seen_has_exact_borders(ledger: &dyn Ledger) {
+    let place = opened(ledger, 1, History::None).await.place;
+    let entry = Entry { seen: vec![seen(1, 1_000), seen(2, 2_000)], ..entry(uid(1), State::Kept) };
+    ledger.record(&place, entry).await.unwrap();
+    for (since, known) in
+        [(999, [true, true, false]), (1_000, [true, true, false]), (1_001, [false, true, false]), (2_000, [false, true, false]), (2_001, [false; 3])]
+    {
+        let answers = ledger.seen(&[seen_key(1), seen_key(2), seen_key(3)], since).await.unwrap();
+        assert_eq!(answers.iter().map(Option::is_some).collect::<Vec<_>>(), known, "since {since}");
+    }
+    assert_eq!(
+        ledger.seen(&[seen_key(2), seen_key(1)], 0).await.unwrap(),
+        [Some(TraceId([2; 16])), Some(TraceId([1; 16]))],
+        "in the order of the question"
+    );
+    assert!(ledger.seen(&[], 0).await.unwrap().is_empty());
+    // A later delivery takes the place of the one that is too old; an earlier one, recorded late, does not.
+    for (trace, at) in [(8, 3_000), (9, 500)] {
+        let again = Seen { trace_id: TraceId([trace; 16]), ..seen(1, at) };
+        ledger.record(&place, Entry { seen: vec![again], ..Entry::new(uid(2), State::Kept, None) }).await.unwrap();
+    }
+    assert_eq!(ledger.seen(&[seen_key(1)], 3_000).await.unwrap(), [Some(TraceId([8; 16]))]);
+}
+
+pub(crate) async fn seen_is_forgotten(ledger: &dyn Ledger) {
+    let place = opened(ledger, 1, History::None).await.place;
+    let entry = Entry { seen: (1..=5).map(|n| seen(n, i64::from(n) * 10)).collect(), ..entry(uid(1), State::Kept) };
+    ledger.record(&place, entry).await.unwrap();
+    assert_eq!(ledger.prune_seen(20).await.unwrap(), 1, "what was delivered at the border itself is still known");
+    ledger.forget_seen(&[seen_key(3), seen_key(99)]).await.unwrap();
+    let known = ledger.seen(&[1, 2, 3, 4, 5].map(seen_key), 0).await.unwrap();
+    assert_eq!(known.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, false, true, true]);
+}
+
+pub(crate) async fn held_mail_is_recorded_with_its_state(ledger: &dyn Ledger) {
+    let place = opened(ledger, 1, History::None).await.place;
+    let (one, two) = (held_mail(1, &["a@x.example", "b@x.example"]), held_mail(2, &[]));
+    let second = hold(ledger, &place, two.clone(), State::Owed).await;
+    let first = hold(ledger, &place, one.clone(), State::Held).await;
+    assert_eq!(ledger.held().await.unwrap(), [first.clone(), second.clone()], "oldest first");
+    assert_eq!(first, HeldMail { id: first.id, ..one.clone() });
+    assert_eq!(second, HeldMail { id: second.id, ..two });
+    assert_ne!(first.id, second.id);
+    assert_eq!(ledger.held_octets().await.unwrap(), 200);
+    let progress = opened(ledger, 1, History::None).await;
+    assert_eq!(progress.exceptions.into_iter().collect::<Vec<_>>(), [(uid(1), State::Held), (uid(2), State::Owed)]);
+    // A stale pass holds nothing.
+    assert!(matches!(
+        ledger.record(&place, Entry { held: Some(Box::new(held_mail(3, &[]))), ..entry(uid(3), State::Held) }).await,
+        Err(LedgerError::Fenced)
+    ));
+    assert_eq!(ledger.held().await.unwrap().len(), 2);
+    // Held once more (a crash came before the record was known to be durable): one row, the same number, and what its file is now.
+    let again = hold(
+        ledger,
+        &progress.place,
+        HeldMail { octets: 120, reason: "554 never".into(), since: 9_999, recipients: vec!["b@x.example".into()], ..one },
+        State::Held,
+    )
+    .await;
+    assert_eq!((again.id, again.octets, again.reason.as_str(), again.since, again.recipients.len()), (first.id, 120, "554 never", first.since, 1));
+    assert_eq!(ledger.held_octets().await.unwrap(), 220);
+}
+
+pub(crate) async fn uidls_and_every_reason_are_held(ledger: &dyn Ledger) {
+    let place = opened(ledger, 0, History::None).await.place;
+    for (n, why) in HeldWhy::ALL.into_iter().enumerate() {
+        let mut mail = HeldMail { why, ..held_mail(n as u32, &[]) };
+        mail.key.uid = RemoteUid::Opaque([b"\xff'", &[n as u8][..]].concat().into());
+        mail.key.epoch = Epoch(0);
+        mail.key.generation = n as u32;
+        mail.trace_id = mail.key.trace_id();
+        let row = hold(ledger, &place, mail.clone(), State::Held).await;
+        assert_eq!(row, HeldMail { id: row.id, ..mail });
+    }
+}
+
+pub(crate) async fn a_released_message_gets_its_final_state(ledger: &dyn Ledger) {
+    for (number, state, kept, exception) in [(1, State::Kept, true, None), (2, State::Owed, false, Some(State::Owed))] {
+        let place = opened(ledger, 1, History::None).await.place;
+        let row = hold(ledger, &place, held_mail(number, &["a@x.example"]), State::Held).await;
+        assert!(ledger.held_end(row.id, HeldEnd::Delivered(state)).await.unwrap());
+        assert!(!ledger.held_end(row.id, HeldEnd::Dropped).await.unwrap(), "it is not there any more");
+        let progress = opened(ledger, 1, History::Full).await;
+        assert_eq!((progress.kept.contains(&uid(number)), progress.exceptions.get(&uid(number))), (kept, exception.as_ref()));
+        if exception.is_some() {
+            assert_eq!(progress.identities[&uid(number)], Fingerprint([7; 32]), "its disposal knows which message it is");
+        }
+        // Held again after its release (the operator asked for it once more): a row of its own, another number.
+        let again = hold(ledger, &progress.place, held_mail(number, &[]), State::Held).await;
+        assert!(again.id > row.id);
+        assert!(ledger.held_end(again.id, HeldEnd::Dropped).await.unwrap());
+    }
+    assert_eq!((ledger.held().await.unwrap().len(), ledger.held_octets().await.unwrap()), (0, 0));
+}
+
+pub(crate) async fn a_dropped_message_does_not_come_again(ledger: &dyn Ledger) {
+    let place = opened(ledger, 1, History::None).await.place;
+    let row = hold(ledger, &place, held_mail(1, &[]), State::Held).await;
+    assert!(ledger.held_end(row.id, HeldEnd::Dropped).await.unwrap());
+    assert_eq!(opened(ledger, 1, History::None).await.exceptions[&uid(1)], State::Held);
+    // Nor after a change of UIDVALIDITY.
+    assert_eq!(opened(ledger, 2, History::None).await.former.get(&Fingerprint([7; 32])), Some(&1));
+}
+
+pub(crate) async fn only_what_is_held_gets_a_state(ledger: &dyn Ledger) {
+    let place = opened(ledger, 1, History::None).await.place;
+    // The source's copy is on its way out: a release must not bring it back.
+    let owed = hold(ledger, &place, held_mail(1, &[]), State::Owed).await;
+    assert!(ledger.held_end(owed.id, HeldEnd::Delivered(State::Kept)).await.unwrap());
+    assert_eq!(opened(ledger, 1, History::None).await.exceptions[&uid(1)], State::Owed);
+    // A copy that vanished is forgotten, its row is not, and the row ends all the same.
+    let place = opened(ledger, 1, History::None).await.place;
+    let vanished = hold(ledger, &place, held_mail(2, &[]), State::Held).await;
+    assert_eq!(ledger.prune(&place, &Present::Numbers([1].into_iter().collect::<UidSet>())).await.unwrap(), 1);
+    assert_eq!(ledger.held().await.unwrap(), [vanished.clone()]);
+    assert!(ledger.held_end(vanished.id, HeldEnd::Delivered(State::Owed)).await.unwrap());
+    assert!(!opened(ledger, 1, History::Full).await.exceptions.contains_key(&uid(2)), "nothing is owed to a copy that is gone");
+    // A mailbox that nobody has collected here.
+    let place = opened(ledger, 1, History::None).await.place;
+    let mut stranger = held_mail(3, &[]);
+    stranger.key.mailbox = Arc::new(mailbox("stranger"));
+    stranger.trace_id = stranger.key.trace_id();
+    let stranger = hold(ledger, &place, stranger, State::Held).await;
+    assert!(ledger.held_end(stranger.id, HeldEnd::Delivered(State::Kept)).await.unwrap());
+    assert_eq!(opened(ledger, 1, History::None).await.exceptions.get(&uid(3)), Some(&State::Held), "another mailbox's message");
+    assert!(ledger.held().await.unwrap().is_empty());
+}
+
+pub(crate) async fn a_part_of_the_recipients_may_be_served(ledger: &dyn Ledger) {
+    let place = opened(ledger, 1, History::None).await.place;
+    let row = hold(ledger, &place, held_mail(1, &["a@x.example", "\"b c\"@x.example"]), State::Held).await;
+    ledger.held_rest(row.id, &["\"b c\"@x.example".into()], &[seen(5, 50)]).await.unwrap();
+    let rest = ledger.held().await.unwrap();
+    assert_eq!(rest, [HeldMail { recipients: vec!["\"b c\"@x.example".into()], ..row }]);
+    assert_eq!(ledger.seen(&[seen_key(5)], 50).await.unwrap(), [Some(TraceId([5; 16]))]);
+    // A number that is not there: the deliveries were made all the same.
+    ledger.held_rest(HeldId(99), &[], &[seen(6, 60)]).await.unwrap();
+    assert_eq!(ledger.seen(&[seen_key(6)], 60).await.unwrap(), [Some(TraceId([6; 16]))]);
+}
+
 /// Runs the whole suite on a fresh ledger for each test.
 macro_rules! ledger_suite {
     ($fresh:expr) => {
         ledger_suite!($fresh; the_instance_stays a_stale_claim_writes_nothing an_unfinished_batch_is_in_doubt states_survive disposals_settle
-            history_is_read_as_asked pruning_forgets_what_is_gone a_new_epoch_knows_the_old_one mailboxes_do_not_mix);
+            history_is_read_as_asked pruning_forgets_what_is_gone a_new_epoch_knows_the_old_one mailboxes_do_not_mix
+            seen_has_exact_borders seen_is_forgotten held_mail_is_recorded_with_its_state uidls_and_every_reason_are_held
+            a_released_message_gets_its_final_state a_dropped_message_does_not_come_again only_what_is_held_gets_a_state
+            a_part_of_the_recipients_may_be_served);
     };
     ($fresh:expr; $($name:ident)*) => {
         $(#[tokio::test]
