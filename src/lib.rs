@@ -21,6 +21,7 @@ pub mod cli;
 pub mod collect;
 pub mod config;
 pub mod deliver;
+pub mod held;
 pub mod ledger;
 pub mod mail;
 pub mod net;
