@@ -4,13 +4,17 @@
 //! checked. Whether there was an error decides at the end.
 
 mod address;
+mod auto;
 mod block;
 mod collector;
 mod delivery;
+mod doubts;
+mod headers;
 mod password;
 mod recipient;
 mod server;
 mod service;
+mod target;
 mod values;
 
 use super::error::{Code, Problem, Report, Severity};

@@ -3,6 +3,7 @@
 use super::address::address;
 use super::block::{Block, Keys, open_entry};
 use super::delivery::{DELIVERY, delivery};
+use super::doubts::warn_of_delivery;
 use super::recipient::recipient;
 use super::server::{protocol, server};
 use super::service::Limits;
@@ -11,8 +12,8 @@ use super::{Ctx, kind_of};
 use crate::config::error::Code;
 use crate::config::text::Span;
 use crate::config::yaml::{Entry, Value};
-use crate::config::{After, CheckLocal, Collect, Collector, Delivery, Endpoint, OnHold, Protocol, RecipientMode, Relay, Server, Target};
-use crate::mail::{Address, CollectorId, MailboxId};
+use crate::config::{After, CheckLocal, Collect, Collector, OnHold, Protocol, RecipientMode, Target};
+use crate::mail::{CollectorId, MailboxId};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -301,37 +302,6 @@ fn max_message_size(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<u64> {
         ctx.add(ctx.error(Code::Range, entry.value.span, "`max_message_size` of 0 would skip everything").hint("without the key there is no limit"));
     }
     limit
-}
-
-/// What can be known before the first message.
-fn warn_of_delivery(ctx: &mut Ctx<'_>, block: &Block<'_>, server: &Server, recipient: &RecipientMode, delivery: &Delivery) {
-    let known: Vec<&Address> = match recipient {
-        RecipientMode::ForwardTo(to, _) => to.iter().collect(),
-        RecipientMode::Auto(rules, _) => rules.aliases.iter().flat_map(|alias| &alias.to).chain(&rules.default_box).collect(),
-    };
-    let at = block.get("recipient").map_or(block.span, |entry| entry.span);
-    if let Some(address) = known.iter().find(|address| address.needs_smtputf8()) {
-        let shown = format!("`{address}`");
-        match &delivery.target {
-            Target::Lmtp(_) => {
-                let problem = ctx.warning(Code::Doubtful, at, format!("{shown} needs SMTPUTF8, which Dovecot 2.3 does not offer for LMTP"));
-                ctx.add(problem.hint("Dovecot 2.4 does; a server without it gets no such mail, and the collector says so"));
-            }
-            Target::Smtp(Relay { smtputf8: false, .. }) => {
-                ctx.add(ctx.error(Code::Contradiction, at, format!("{shown} needs SMTPUTF8, and `smtputf8` is off")));
-            }
-            _ => {}
-        }
-    }
-    if let Target::Smtp(Relay { endpoints, auth, .. }) | Target::Lmtp(Relay { endpoints, auth, .. }) = &delivery.target {
-        let is_source = |endpoint: &Endpoint| matches!(endpoint, Endpoint::Tcp { host, .. } if *host == server.host);
-        let same_login = auth.as_ref().is_some_and(|auth| auth.username == server.username);
-        let same_user = known.iter().any(|address| address.to_string() == server.username || address.local() == server.username);
-        if endpoints.iter().any(is_source) && (same_login || same_user) {
-            let problem = ctx.warning(Code::Doubtful, at, format!("{} delivers to the server it collects from, for the same user", block.name));
-            ctx.add(problem.hint("what is delivered is collected again: a loop, until `max_hops` stops it"));
-        }
-    }
 }
 
 /// Of everything that decides about recipients. Stable for one version of the program; a new version may try left mail once more.

@@ -1,14 +1,11 @@
 //! `delivery:`, global and of a collector.
 
 use super::Ctx;
-use super::address::{host, host_and_port};
-use super::block::{Block, Keys, open_entry};
-use super::password::password;
-use super::server::tls;
-use super::values::{boolean, choice, number, path, text};
-use crate::config::error::Code;
+use super::block::{Block, Keys};
+use super::target::{TARGETS, hello, target};
+use super::values::{boolean, choice, number};
 use crate::config::yaml::Entry;
-use crate::config::{Delivery, Endpoint, Relay, RelayAuth, Target, TlsMode};
+use crate::config::{Delivery, Relay, Target};
 
 /// The keys of `delivery:`.
 pub(super) const DELIVERY: Keys = Keys {
@@ -42,9 +39,7 @@ pub(super) const DELIVERY: Keys = Keys {
         "default_box",
     ],
 };
-const AUTH: Keys = Keys { known: &["username", "password"], not_yet: &["method"] };
 const TRACE: Keys = Keys { known: &["received", "id"], not_yet: &[] };
-const TARGETS: [&str; 3] = ["lmtp", "smtp", "maildir"];
 
 /// The delivery of a collector, from its own block over the shared ones. `owner` is who misses a target.
 pub(super) fn delivery(ctx: &mut Ctx<'_>, block: &Block<'_>, owner: &Block<'_>) -> Option<Delivery> {
@@ -73,119 +68,4 @@ pub(super) fn delivery(ctx: &mut Ctx<'_>, block: &Block<'_>, owner: &Block<'_>) 
         ..Delivery::default()
     };
     Some(delivery)
-}
-
-/// Exactly one of `lmtp`, `smtp`, `maildir`.
-fn target(ctx: &mut Ctx<'_>, block: &Block<'_>, owner: &Block<'_>) -> Option<Target> {
-    let named: Vec<_> = TARGETS.iter().filter_map(|key| block.get(key)).collect();
-    let entry = match named[..] {
-        [one] => one,
-        [] => {
-            let problem = ctx.error(Code::Missing, owner.span, format!("{} has nowhere to deliver to", owner.name));
-            ctx.add(problem.hint("one of `delivery: {lmtp: unix:/path}`, `{smtp: 127.0.0.1:25}`, `{maildir: /path}`, for all or in the collector"));
-            return None;
-        }
-        [first, second, ..] => {
-            let problem = ctx.error(Code::Contradiction, second.span, format!("two targets: `{}` and `{}`", first.key, second.key));
-            let first = ctx.text.name_of(first.span);
-            ctx.add(problem.note(format!("the other one is at {first}")).hint("mail goes to one of `lmtp`, `smtp`, `maildir`; remove the other"));
-            return None;
-        }
-    };
-    if entry.key == "maildir" {
-        return maildir(ctx, block, entry);
-    }
-    let tls = tls(ctx, block, TlsMode::None);
-    let auth = block.get("auth").and_then(|entry| auth(ctx, block, entry, tls.mode));
-    let endpoint = endpoint(ctx, entry, if entry.key == "lmtp" { 24 } else { 25 })?;
-    if matches!(endpoint, Endpoint::Unix(_)) && tls.mode != TlsMode::None {
-        ctx.add(ctx.error(Code::Contradiction, entry.span, "TLS on a unix socket").hint("remove `tls`: the socket does not leave this machine"));
-    }
-    let relay = Relay { endpoints: vec![endpoint], tls, auth, hello: None, smtputf8: true };
-    Some(if entry.key == "lmtp" { Target::Lmtp(relay) } else { Target::Smtp(relay) })
-}
-
-fn maildir(ctx: &mut Ctx<'_>, block: &Block<'_>, entry: &Entry) -> Option<Target> {
-    for key in ["tls", "auth"] {
-        if let Some(useless) = block.get(key) {
-            ctx.add(ctx.error(Code::Contradiction, useless.span, format!("`{key}` does not go with `maildir`")).hint("remove it"));
-        }
-    }
-    let path = path(ctx, entry)?;
-    let text = path.to_string_lossy().into_owned();
-    let without = text.replace("{local}", "").replace("{domain}", "");
-    if without.contains(['{', '}']) {
-        let problem = ctx.error(Code::Value, entry.value.span, "`maildir` knows `{local}` and `{domain}` only");
-        ctx.add(problem.hint("maildir: /var/mail/{domain}/{local}"));
-        return None;
-    }
-    if !path.is_absolute() && ctx.text.path().is_absolute() {
-        ctx.add(ctx.error(Code::Value, entry.value.span, "`maildir` takes a whole path"));
-        return None;
-    }
-    Some(Target::Maildir { path: text, create: false })
-}
-
-fn auth(ctx: &mut Ctx<'_>, block: &Block<'_>, entry: &Entry, mode: TlsMode) -> Option<RelayAuth> {
-    let login = open_entry(ctx, entry, &format!("`auth` of {}", block.name), &AUTH)?;
-    if mode == TlsMode::None {
-        let problem = ctx.error(Code::Contradiction, entry.span, "`auth` without TLS would send the relay's password over an open channel");
-        ctx.add(problem.hint("add `tls: {mode: starttls}` (port 587) or `tls: {mode: implicit}` (port 465)"));
-    }
-    let username = login.get("username").and_then(|entry| text(ctx, entry)).filter(|name| !name.is_empty());
-    let secret = login.get("password").map(|entry| password(ctx, entry));
-    if login.get("username").is_none() || secret.is_none() {
-        ctx.add(ctx.error(Code::Missing, entry.span, "`auth` of a relay takes `username` and `password`"));
-    }
-    Some(RelayAuth { username: username?.to_owned(), password: secret?? })
-}
-
-/// `unix:/path`, `host:port`, `host`, `[::1]:port`.
-fn endpoint(ctx: &mut Ctx<'_>, entry: &Entry, default_port: u16) -> Option<Endpoint> {
-    let text = text(ctx, entry)?;
-    let fail = |ctx: &mut Ctx<'_>, message: String, hint: &str| {
-        ctx.add(ctx.error(Code::Server, entry.value.span, message).hint(hint));
-        None
-    };
-    let forms = "`unix:/path`, `host`, `host:port` or `[::1]:port`";
-    if let Some(path) = text.strip_prefix("unix:") {
-        // Both `unix:/path` and `unix:///path` are in use.
-        let path = if path.starts_with("///") { &path[2..] } else { path };
-        if !path.starts_with('/') || path.contains('\0') {
-            return fail(ctx, format!("`{}`: a unix socket takes a whole path", entry.key), forms);
-        }
-        return Some(Endpoint::Unix(path.into()));
-    }
-    if text.starts_with('/') {
-        return fail(ctx, format!("`{}`: {} is a path", entry.key, ctx.quoted(text, entry.value.span)), "a unix socket has `unix:` in front");
-    }
-    let (name, port) = match host_and_port(text) {
-        Some((name, port)) => (name, port),
-        None if text.contains(':') && text.parse::<std::net::Ipv6Addr>().is_err() && !text.ends_with(']') => {
-            return fail(ctx, format!("`{}`: {} is no place to deliver to", entry.key, ctx.quoted(text, entry.value.span)), forms);
-        }
-        None => (text, default_port),
-    };
-    match host(name) {
-        Ok(_) if port == 0 => fail(ctx, format!("`{}`: port 0", entry.key), forms),
-        Ok(host) => Some(Endpoint::Tcp { host, port }),
-        Err(error) => fail(ctx, format!("`{}`: {}: {error}", entry.key, ctx.quoted(text, entry.value.span)), forms),
-    }
-}
-
-/// The name in EHLO: a domain in A-labels or an address literal (RFC 5321 §4.1.3).
-fn hello(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<String> {
-    let name = text(ctx, entry)?;
-    let literal =
-        |ip: &str| ip.parse::<std::net::Ipv4Addr>().is_ok() || ip.strip_prefix("IPv6:").is_some_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok());
-    if name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).is_some_and(literal) {
-        return Some(name.to_owned());
-    }
-    match name.parse::<crate::mail::Domain>() {
-        Ok(domain) => Some(domain.as_ascii().to_owned()),
-        Err(_) => {
-            ctx.add(ctx.error(Code::Value, entry.value.span, format!("`hello`: {} is no host name", ctx.quoted(name, entry.value.span))));
-            None
-        }
-    }
 }
