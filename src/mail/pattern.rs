@@ -34,6 +34,11 @@ impl Pattern {
         self.regex.as_str()
     }
 
+    /// The names of its groups, the whole match first; `None` for a group without a name.
+    pub fn group_names(&self) -> regex::CaptureNames<'_> {
+        self.regex.capture_names()
+    }
+
     /// True if it matches anywhere in the text.
     pub fn is_match(&self, text: &str) -> bool {
         self.regex.is_match(text)
