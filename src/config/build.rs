@@ -6,11 +6,14 @@
 mod address;
 mod auto;
 mod block;
+mod check_local;
 mod collector;
 mod delivery;
 mod doubts;
 mod headers;
 mod password;
+mod pattern;
+mod policy;
 mod recipient;
 mod server;
 mod service;
@@ -53,12 +56,27 @@ fn top(ctx: &mut Ctx<'_>, root: &yaml::Node) -> Option<Config> {
         values::number(ctx, entry, 1..=1);
     }
     let service = service::service(ctx, &block);
-    let limits = service::limits(ctx, &block);
+    let limits = service::limits(ctx, &block, service.held.max_age);
     let log = block.child(ctx, "log", &LOG);
     let levels = [("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info), ("debug", LogLevel::Debug)];
     let log_level = log.get("level").and_then(|entry| values::choice(ctx, entry, &levels, &[])).unwrap_or(LogLevel::Info);
     let collectors = collector::collectors(ctx, &block, &limits);
     Some(Config { service, log_level, collectors: collectors.unwrap_or_default() })
+}
+
+/// What to do about a key that stands in the wrong block.
+fn elsewhere(key: &str) -> Option<String> {
+    if key == "stop_at_first" {
+        return Some("an envelope header always outranks To and Cc; `guess: union` asks them as well".to_owned());
+    }
+    let blocks = [
+        ("recipient", &recipient::RECIPIENT),
+        ("recipient.auto", &auto::AUTO),
+        ("delivery", &delivery::DELIVERY),
+        ("a collector", &collector::COLLECTOR),
+    ];
+    let (block, _) = blocks.iter().find(|(_, keys)| keys.known.contains(&key))?;
+    Some(format!("`{key}` is a key of {}", if block.contains(' ') { (*block).to_owned() } else { format!("`{block}`") }))
 }
 
 /// What all readers share.

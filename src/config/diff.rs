@@ -43,6 +43,7 @@ fn fixed(old: &Service, new: &Service) -> Vec<&'static str> {
         ("service.state_dir", old.state_dir != new.state_dir),
         ("service.memory", old.memory != new.memory),
         ("service.spool_above", old.spool_above != new.spool_above),
+        ("service.held", old.held != new.held),
         ("service.max_sessions", old.max_sessions != new.max_sessions),
         ("service.max_sessions_per_host", old.max_sessions_per_host != new.max_sessions_per_host),
     ];

@@ -3,7 +3,7 @@
 use super::build::build;
 use super::error::{Code, Problem, Report};
 use super::text::Text;
-use super::{Collector, Config, SecretSource, Target, secret};
+use super::{CheckLocal, Collector, Config, SecretSource, Target, secret};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
@@ -128,6 +128,18 @@ fn check_collector(collector: &Collector, problems: &mut Vec<Problem>) {
         }
         tls.push(&relay.tls);
     }
+    match &collector.check_local {
+        CheckLocal::Lmtp(relay) | CheckLocal::Smtp(relay) => tls.push(&relay.tls),
+        CheckLocal::File(path) => {
+            if let Err(error) = std::fs::File::open(path) {
+                let message = format!("collector `{}`: check_local file {}: {error}", collector.id, path.display());
+                problems.push(Problem::error(Code::Unreadable, message));
+            }
+        }
+        CheckLocal::None | CheckLocal::Command { .. } => {}
+    }
+    // The check may share the target's.
+    tls.dedup();
     for path in tls.iter().filter_map(|tls| tls.ca_file.as_ref()) {
         if let Err(error) = std::fs::File::open(path) {
             let message = format!("collector `{}`: ca_file {}: {error}", collector.id, path.display());

@@ -42,7 +42,11 @@ pub(super) fn domain(ctx: &mut Ctx<'_>, what: &str, text: &str, span: Span) -> O
         Ok(domain) => Some(domain),
         Err(_) => {
             let problem = ctx.error(Code::Value, span, format!("`{what}`: {} is no domain name", ctx.quoted(text, span)));
-            ctx.add(if text.contains('@') { problem.hint("addresses go to `aliases`, domains without `@` to `map` and `domains`") } else { problem });
+            ctx.add(if text.contains('@') {
+                problem.hint("addresses go to `aliases`, domains without `@` to the left side of `map` and to `domains`")
+            } else {
+                problem
+            });
             None
         }
     }

@@ -3,19 +3,41 @@
 use super::address::{address, addresses, domain};
 use super::block::{Block, Keys, open_entry};
 use super::headers::headers;
-use super::recipient::{unresolved, warn_of_loops};
-use super::values::{boolean, number, one_or_more, text};
+use super::pattern::{compiled, in_slashes, pattern, replacement};
+use super::recipient::{journal, unresolved, warn_of_loops};
+use super::values::{boolean, choice, list, number, one_or_more, text};
 use super::{Ctx, kind_of};
 use crate::config::error::Code;
 use crate::config::yaml::{Entry, Value};
-use crate::mail::{Address, Domain};
-use crate::resolve::{Alias, Guess, Headers, MapTo, Rules};
+use crate::mail::{Address, Domain, Pattern};
+use crate::resolve::{Alias, Exclude, Guess, Headers, ListName, ListRule, MapTo, Rewrite, Rules};
 use std::collections::{BTreeMap, BTreeSet};
 
-const AUTO: Keys = Keys {
-    known: &["headers", "domains", "map", "aliases", "trusted_hosts", "trusted_hops", "envelope_below_received", "max_recipients"],
-    not_yet: &["lists", "rewrite", "exclude", "keep_tag", "guess", "check_local", "stop_at_first"],
+/// The keys of `recipient.auto:`.
+pub(super) const AUTO: Keys = Keys {
+    known: &[
+        "headers",
+        "domains",
+        "map",
+        "aliases",
+        "lists",
+        "rewrite",
+        "exclude",
+        "keep_tag",
+        "guess",
+        "check_local",
+        "trusted_hosts",
+        "trusted_hops",
+        "envelope_below_received",
+        "max_recipients",
+    ],
+    not_yet: &[],
 };
+const REWRITE: Keys = Keys { known: &["regex", "to"], not_yet: &[] };
+/// Most entries of `rewrite` and of `exclude`: each expression is asked for each address of each message.
+const EXPRESSIONS_MAX: usize = 1_000;
+/// RFC 2919 §3 allows 255 characters, without line breaks.
+const LIST_ID_OCTETS_MAX: usize = 255;
 
 /// The rules of a collector in `auto` mode.
 pub(super) fn rules(
@@ -35,9 +57,19 @@ pub(super) fn rules(
         _ => open_entry(ctx, entry, &format!("`auto` in {}", recipient.name), &AUTO)?,
     };
     let headers = block.get("headers").map_or(Some(Headers::Auto), |entry| headers(ctx, entry));
-    let map = block.get("map").map_or(Some(BTreeMap::new()), |entry| domain_map(ctx, entry));
+    let map = block.get("map").map_or(Some(BTreeMap::new()), |entry| domain_map(ctx, entry, looping));
     let aliases = block.get("aliases").map_or(Some(Vec::new()), |entry| aliases(ctx, entry, email));
     let configured = block.get("domains").map(|entry| domains(ctx, entry));
+    let rewrite = block.get("rewrite").map_or(Some(Vec::new()), |entry| rewrite(ctx, entry));
+    let exclude = block.get("exclude").map_or(Some(Vec::new()), |entry| exclude(ctx, entry));
+    let guesses = [("off", Guess::Off), ("on", Guess::On), ("union", Guess::Union)];
+    let guess = block.get("guess").and_then(|entry| choice(ctx, entry, &guesses, &[])).unwrap_or_default();
+    let lists = block.get("lists").map_or(Some(Vec::new()), |entry| lists(ctx, entry, looping));
+    if let Some(entry) = block.get("lists").filter(|_| guess == Guess::Off) {
+        let problem = ctx.error(Code::Contradiction, entry.span, "`lists` has no effect without `guess`");
+        ctx.add(problem.hint("lists are asked where recipients are taken from To and Cc: add `guess: on`, or remove it"));
+    }
+    let journal = journal(ctx, recipient);
     let default_box = recipient.get("default_box").map(|entry| {
         let address = address(ctx, entry)?;
         warn_of_loops(ctx, entry, std::slice::from_ref(&address), looping);
@@ -56,26 +88,31 @@ pub(super) fn rules(
         ctx.add(problem.hint("only for servers that always write their envelope fields there"));
     }
     let (map, aliases) = (map?, aliases?);
-    let domains = match configured {
+    let (rewrite, lists, exclude) = (rewrite?, lists?, exclude?);
+    warn_of_exclusion(ctx, &block, &aliases, &exclude);
+    let (domains, subdomains) = match configured {
         Some(domains) => domains?,
-        None => default_domains(&map, &aliases, email),
+        None => {
+            warn_of_guessing(ctx, &block, guess, &map, email);
+            (default_domains(&map, &aliases, email), BTreeSet::new())
+        }
     };
-    if domains.is_empty() {
+    if domains.is_empty() && subdomains.is_empty() && rewrite.is_empty() && lists.is_empty() && map.is_empty() && aliases.is_empty() {
         let problem = ctx.warning(Code::Doubtful, entry.span, "`auto` accepts no address: there is no `domains`, `map`, `aliases` or `email`");
         ctx.add(problem.hint("name your domains: `auto: {domains: [example.org]}`"));
     }
     Some(Rules {
         headers: headers?,
         domains,
-        subdomains: BTreeSet::new(),
-        map: map.into_iter().map(|(from, to)| (from, MapTo::Domain(to))).collect(),
+        subdomains,
+        map,
         aliases,
-        rewrite: Vec::new(),
-        lists: Vec::new(),
-        exclude: Vec::new(),
-        keep_tag: true,
-        guess: Guess::Off,
-        journal: None,
+        rewrite,
+        lists,
+        exclude,
+        keep_tag: block.get("keep_tag").and_then(|entry| boolean(ctx, entry)).unwrap_or(true),
+        guess,
+        journal: journal?,
         mx_hosts: Vec::new(),
         trusted_hosts: trusted_hosts?,
         trusted_hops,
@@ -89,18 +126,29 @@ pub(super) fn rules(
 }
 
 /// The targets and sources of `map` and `aliases`, and the domain of `email`.
-fn default_domains(map: &BTreeMap<Domain, Domain>, aliases: &[Alias], email: Option<&Address>) -> BTreeSet<Domain> {
-    let of_map = map.iter().flat_map(|(from, to)| [from, to]);
+fn default_domains(map: &BTreeMap<Domain, MapTo>, aliases: &[Alias], email: Option<&Address>) -> BTreeSet<Domain> {
+    let of_map = map.iter().flat_map(|(from, to)| match to {
+        MapTo::Domain(to) => [from, to],
+        MapTo::Mailbox(to) => [from, to.domain()],
+    });
     let of_aliases = aliases.iter().flat_map(|alias| std::iter::once(&alias.domain).chain(alias.to.iter().map(Address::domain)));
     of_map.chain(of_aliases).chain(email.map(Address::domain)).cloned().collect()
 }
 
-fn domain_map(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<BTreeMap<Domain, Domain>> {
+fn domain_map(ctx: &mut Ctx<'_>, entry: &Entry, looping: Option<&Address>) -> Option<BTreeMap<Domain, MapTo>> {
     let mut map = BTreeMap::new();
-    for item in entries_of(ctx, entry, "`map` takes `domain: domain`")? {
+    for item in entries_of(ctx, entry, "`map` takes `domain: domain` or `domain: address`")? {
         let value = Entry { key: "map".to_owned(), ..item.clone() };
-        let to = text(ctx, &value).map(str::to_owned);
-        let (from, to) = (domain(ctx, "map", &item.key, item.span), to.and_then(|to| domain(ctx, "map", &to, item.value.span)));
+        let from = domain(ctx, "map", &item.key, item.span);
+        let Some(to) = text(ctx, &value) else { continue };
+        let to = if to.contains('@') {
+            address(ctx, &value).map(|mailbox| {
+                warn_of_loops(ctx, item, std::slice::from_ref(&mailbox), looping);
+                MapTo::Mailbox(mailbox)
+            })
+        } else {
+            domain(ctx, "map", to, item.value.span).map(MapTo::Domain)
+        };
         if let (Some(from), Some(to)) = (from, to)
             && map.insert(from, to).is_some()
         {
@@ -137,9 +185,148 @@ fn aliases(ctx: &mut Ctx<'_>, entry: &Entry, email: Option<&Address>) -> Option<
     Some(aliases)
 }
 
-fn domains(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<BTreeSet<Domain>> {
-    let items = one_or_more(ctx, entry)?;
-    items.iter().map(|item| text(ctx, item).and_then(|name| domain(ctx, "domains", name, item.value.span))).collect()
+/// Accepted domains, and those whose sub-domains are accepted: `.example.org`.
+fn domains(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<(BTreeSet<Domain>, BTreeSet<Domain>)> {
+    let (mut domains, mut parents) = (BTreeSet::new(), BTreeSet::new());
+    for item in one_or_more(ctx, entry)? {
+        let name = text(ctx, &item)?;
+        match name.strip_prefix("*.").or(name.strip_prefix('.')) {
+            Some(_) if name.starts_with('*') => {
+                let problem = ctx.error(Code::Value, item.value.span, format!("`domains`: {} is no domain name", ctx.quoted(name, item.value.span)));
+                ctx.add(problem.hint("all sub-domains are `.example.org`, with a dot in front and no star"));
+                return None;
+            }
+            Some(parent) => parents.insert(domain(ctx, "domains", parent, item.value.span)?),
+            None => domains.insert(domain(ctx, "domains", name, item.value.span)?),
+        };
+    }
+    Some((domains, parents))
+}
+
+/// List address or List-Id to members.
+fn lists(ctx: &mut Ctx<'_>, entry: &Entry, looping: Option<&Address>) -> Option<Vec<ListRule>> {
+    let mut lists: Vec<ListRule> = Vec::new();
+    for item in entries_of(ctx, entry, "`lists` takes `list: address` or `list: [addresses]`")? {
+        let Some(list) = list_name(ctx, item) else { continue };
+        let value = Entry { key: "lists".to_owned(), ..item.clone() };
+        let Some(to) = addresses(ctx, &value) else { continue };
+        warn_of_loops(ctx, item, &to, looping);
+        if lists.iter().any(|other| other.list == list) {
+            ctx.add(ctx.error(Code::Duplicate, item.span, format!("the list {} is there twice", ctx.quoted(&item.key, item.span))));
+            continue;
+        }
+        lists.push(ListRule { list, to });
+    }
+    Some(lists)
+}
+
+fn list_name(ctx: &mut Ctx<'_>, item: &Entry) -> Option<ListName> {
+    if let Ok(address) = item.key.parse() {
+        return Some(ListName::Address(address));
+    }
+    let id = item.key.strip_prefix('<').and_then(|id| id.strip_suffix('>')).unwrap_or(&item.key);
+    let atoms = id.len() <= LIST_ID_OCTETS_MAX && id.split('.').all(|atom| !atom.is_empty());
+    if !atoms || !id.contains('.') || id.contains(|c: char| c.is_whitespace() || c.is_control() || "<>@\"(),".contains(c)) {
+        let shown = ctx.quoted(&item.key, item.span);
+        let problem = ctx.error(Code::Value, item.span, format!("`lists`: {shown} is neither an address nor a List-Id"));
+        ctx.add(problem.hint("a list's own address, or what stands between `<` and `>` in its List-Id, as in `announce.lists.example`"));
+        return None;
+    }
+    Some(ListName::Id(id.to_lowercase()))
+}
+
+/// Expressions that rewrite addresses, in their order.
+fn rewrite(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<Vec<Rewrite>> {
+    let items = list(ctx, entry, "as in `[{regex: '(.+)-team@example\\.org', to: $1@example.org}]`")?;
+    if items.len() > EXPRESSIONS_MAX {
+        ctx.add(ctx.error(Code::Range, entry.span, format!("`rewrite` has more than {EXPRESSIONS_MAX} entries")));
+        return None;
+    }
+    let mut rules = Vec::new();
+    for item in &items {
+        let Some(block) = Block::open(ctx, &item.value, "an entry of `rewrite`", &REWRITE) else { continue };
+        let (Some(regex_at), Some(to)) = (block.get("regex"), block.get("to")) else {
+            ctx.add(ctx.error(Code::Missing, item.value.span, "an entry of `rewrite` takes `regex` and `to`"));
+            continue;
+        };
+        let regex = pattern(ctx, regex_at);
+        let to = replacement(ctx, to, regex.as_ref());
+        let (Some(regex), Some(to)) = (regex, to) else { continue };
+        if matches_all(&regex) {
+            let problem = ctx.warning(Code::Doubtful, regex_at.value.span, "this expression rewrites every address, foreign ones too");
+            ctx.add(problem.hint("nothing below it, `map` and `domains` are ever asked; what nobody else gets goes to `default_box`"));
+        }
+        rules.push(Rewrite { regex, to });
+    }
+    Some(rules)
+}
+
+/// Addresses, and expressions between slashes.
+fn exclude(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<Vec<Exclude>> {
+    let items = match &entry.value.value {
+        Value::List(items) if items.is_empty() => Vec::new(),
+        _ => one_or_more(ctx, entry)?,
+    };
+    if items.len() > EXPRESSIONS_MAX {
+        ctx.add(ctx.error(Code::Range, entry.span, format!("`exclude` has more than {EXPRESSIONS_MAX} entries")));
+        return None;
+    }
+    let mut excluded = Vec::new();
+    let mut whole = true;
+    for item in &items {
+        match exclusion(ctx, item) {
+            Some(one) => excluded.push(one),
+            None => whole = false,
+        }
+    }
+    whole.then_some(excluded)
+}
+
+fn exclusion(ctx: &mut Ctx<'_>, item: &Entry) -> Option<Exclude> {
+    if let Value::Map(_) = item.value.value {
+        let problem = ctx.error(Code::WrongType, item.value.span, "`exclude` takes addresses and expressions between slashes");
+        ctx.add(problem.hint("as in `[noreply@example.org, '/^bot-.*@/']`"));
+        return None;
+    }
+    let Some(expression) = in_slashes(text(ctx, item)?) else { return address(ctx, item).map(Exclude::Address) };
+    let pattern = compiled(ctx, &item.key, expression, item.value.span)?;
+    if matches_all(&pattern) {
+        let problem = ctx.warning(Code::Doubtful, item.value.span, "this expression excludes every address: no recipient is ever found");
+        ctx.add(problem.hint("it is looked for anywhere in the address: `^` and `$` stand for its ends"));
+    }
+    Some(Exclude::Pattern(pattern))
+}
+
+/// True for an expression that takes an address of which no operator can have thought.
+fn matches_all(pattern: &Pattern) -> bool {
+    ["zq.7-xw@no-such-place.invalid", "ящерица@нигде.invalid"].iter().all(|text| pattern.is_match(text))
+}
+
+/// An excluded address is dropped before aliases are asked.
+fn warn_of_exclusion(ctx: &mut Ctx<'_>, auto: &Block<'_>, aliases: &[Alias], excluded: &[Exclude]) {
+    let Some(entry) = auto.get("exclude") else { return };
+    for alias in aliases.iter().filter(|alias| !alias.local.contains('*')) {
+        let Ok(address) = Address::new(&alias.local, alias.domain.clone()) else { continue };
+        let hit = excluded.iter().any(|excluded| match excluded {
+            Exclude::Address(other) => other.domain() == address.domain() && other.local().to_lowercase() == address.local().to_lowercase(),
+            Exclude::Pattern(pattern) => pattern.is_match(&address.to_string()),
+        });
+        if hit {
+            let problem = ctx.warning(Code::Doubtful, entry.span, format!("`exclude` drops `{address}`, which has an alias"));
+            ctx.add(problem.hint("excluded addresses are dropped before aliases are asked: remove one of the two"));
+            return;
+        }
+    }
+}
+
+/// What a sender wrote into To is somebody else's address most of the time, and a provider's domain has millions.
+fn warn_of_guessing(ctx: &mut Ctx<'_>, auto: &Block<'_>, guess: Guess, map: &BTreeMap<Domain, MapTo>, email: Option<&Address>) {
+    let (Some(entry), Some(email)) = (auto.get("guess"), email) else { return };
+    if guess == Guess::Off || map.contains_key(email.domain()) {
+        return;
+    }
+    let message = format!("`guess` delivers to each address at `{}` in To and Cc, as if all of them were yours", email.domain());
+    ctx.add(ctx.warning(Code::Doubtful, entry.span, message).hint("say which are: `domains: [example.org]`, or `map` and `aliases` for this domain"));
 }
 
 /// Suffixes for "by"; `auto` is none.

@@ -100,6 +100,9 @@ fn check_key(ctx: &mut Ctx<'_>, entry: &Entry, name: &str, keys: &Keys) {
     }
     // It may be a value that slipped there, and then it is not repeated.
     let problem = ctx.error(Code::UnknownKey, entry.span, format!("unknown key {} in {name}", ctx.quoted(key, entry.span)));
+    if let Some(hint) = super::elsewhere(key) {
+        return ctx.add(problem.hint(hint));
+    }
     ctx.add(match nearest(key, keys.known.iter().copied()) {
         Some(near) => problem.label(format!("did you mean `{near}`?")),
         None => match nearest(key, keys.not_yet.iter().copied()) {

@@ -2,27 +2,33 @@
 
 use super::address::address;
 use super::block::{Block, Keys, open_entry};
-use super::delivery::{DELIVERY, delivery};
-use super::doubts::warn_of_delivery;
+use super::check_local::check_local;
+use super::delivery::{DELIVERY, delivery, is_nowhere};
+use super::doubts::{warn_of_delivery, warn_of_lost_mail};
+use super::policy::check_default_box;
 use super::recipient::recipient;
 use super::server::{protocol, server};
 use super::service::Limits;
-use super::values::{boolean, choice, duration, number, show_duration, size, text};
+use super::values::{boolean, choice, duration, duration_within, number, show_duration, size, text};
 use super::{Ctx, kind_of};
 use crate::config::error::Code;
 use crate::config::text::Span;
 use crate::config::yaml::{Entry, Value};
-use crate::config::{After, CheckLocal, Collect, Collector, OnHold, Protocol, RecipientMode, Target};
+use crate::config::{After, CheckLocal, Collect, Collector, OnHold, Policy, Protocol, RecipientMode, Target};
 use crate::mail::{CollectorId, MailboxId};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// `dedupe_window` in `auto` mode.
+/// `dedupe_window` in `auto` mode, if nobody says otherwise.
 const DEDUPE_WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
 
-const COLLECTOR: Keys = Keys {
+/// Longest `dedupe_window`: what is remembered is kept in the ledger.
+const DEDUPE_WINDOW_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// The keys of a collector.
+pub(super) const COLLECTOR: Keys = Keys {
     known: &[
         "title",
         "description",
@@ -43,6 +49,8 @@ const COLLECTOR: Keys = Keys {
         "timeouts",
         "recipient",
         "delivery",
+        "dedupe_window",
+        "on_hold",
     ],
     not_yet: NOT_YET,
 };
@@ -61,6 +69,8 @@ const DEFAULTS: Keys = Keys {
         "max_message_size",
         "timeouts",
         "delivery",
+        "dedupe_window",
+        "on_hold",
     ],
     not_yet: NOT_YET,
 };
@@ -77,10 +87,7 @@ const NOT_YET: &[&str] = &[
     "max_bytes_per_session",
     "partial_fetch",
     "first_run",
-    "dedupe_window",
-    "max_passes",
     "allow_plain_expunge",
-    "on_hold",
     "log",
     "use",
     "min_free_space",
@@ -163,14 +170,22 @@ fn collector<'n>(ctx: &mut Ctx<'_>, entry: &'n Entry, defaults: &Block<'n>, shar
     what_contradicts(ctx, &block, protocol, common.collect, common.after);
     let server = server(ctx, &block, email.as_ref());
     let host = server.as_ref().map_or("", |server| server.host.as_str());
-    let own_delivery = block.child(ctx, "delivery", &DELIVERY);
-    let delivery = delivery(ctx, &own_delivery.over(shared), &block);
+    let layers = block.child(ctx, "delivery", &DELIVERY).over(shared);
+    let delivery = delivery(ctx, &layers, &block);
+    let target = delivery.as_ref().map(|delivery| &delivery.target).filter(|target| !is_nowhere(target));
+    let check_local = check_local(ctx, &block, target);
     // What goes into a Maildir is there, and is sent on to nobody.
     let comes_back = !matches!(delivery.as_ref().map(|delivery| &delivery.target), Some(Target::Maildir { .. }));
     let recipient = recipient(ctx, &block, email.as_ref(), host, comes_back);
     let title = block.get("title").and_then(|entry| text(ctx, entry)).map(str::to_owned);
     let description = block.get("description").and_then(|entry| text(ctx, entry)).unwrap_or_default().to_owned();
     let (id, server, recipient, delivery) = (id?, server?, recipient?, delivery?);
+    match &recipient {
+        RecipientMode::ForwardTo(..) => check_default_box(ctx, &layers, &block.name, true),
+        RecipientMode::Auto(rules, _) if rules.default_box.is_none() => check_default_box(ctx, &layers, &block.name, false),
+        RecipientMode::Auto(..) => {}
+    }
+    warn_of_lost_mail(ctx, &block, &recipient, common.dedupe_window, common.on_hold, limits.held_age);
     warn_of_delivery(ctx, &block, &server, &recipient, &delivery);
     Some(Collector {
         title: title.unwrap_or_else(|| id.to_string()),
@@ -184,14 +199,14 @@ fn collector<'n>(ctx: &mut Ctx<'_>, entry: &'n Entry, defaults: &Block<'n>, shar
         after: common.after,
         max_messages_per_session: common.max_messages_per_session,
         max_message_size: common.max_message_size,
-        recipient_hash: hash_of(&recipient),
-        dedupe_window: match &recipient {
+        recipient_hash: hash_of(&recipient, &check_local, &delivery.policy),
+        dedupe_window: common.dedupe_window.unwrap_or(match &recipient {
             RecipientMode::ForwardTo(..) => Duration::ZERO,
             RecipientMode::Auto(..) => DEDUPE_WINDOW,
-        },
+        }),
         recipient,
-        check_local: CheckLocal::None,
-        on_hold: OnHold::Keep,
+        check_local,
+        on_hold: common.on_hold,
         delivery: Arc::new(delivery),
     })
 }
@@ -204,6 +219,8 @@ struct Common {
     after: After,
     max_messages_per_session: usize,
     max_message_size: Option<u64>,
+    dedupe_window: Option<Duration>,
+    on_hold: OnHold,
 }
 
 fn common(ctx: &mut Ctx<'_>, block: &Block<'_>, limits: &Limits) -> Common {
@@ -216,6 +233,8 @@ fn common(ctx: &mut Ctx<'_>, block: &Block<'_>, limits: &Limits) -> Common {
         after,
         max_messages_per_session: block.get("max_messages_per_session").and_then(|entry| number(ctx, entry, 0..=100_000)).unwrap_or(100),
         max_message_size: block.get("max_message_size").and_then(|entry| max_message_size(ctx, entry)),
+        dedupe_window: block.get("dedupe_window").and_then(|entry| duration_within(ctx, entry, Duration::ZERO..=DEDUPE_WINDOW_MAX)),
+        on_hold: block.get("on_hold").and_then(|entry| on_hold(ctx, entry)).unwrap_or_default(),
     }
 }
 
@@ -283,6 +302,14 @@ fn after(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<After> {
     choice(ctx, entry, &[("keep", After::Keep), ("delete", After::Delete), ("mark_seen", After::MarkSeen)], &[])
 }
 
+fn on_hold(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<OnHold> {
+    if let Value::Map(_) = entry.value.value {
+        ctx.not_yet(entry.span, "on_hold: {move_to: …}");
+        return None;
+    }
+    choice(ctx, entry, &[("keep", OnHold::Keep), ("delete", OnHold::Delete)], &["move"])
+}
+
 fn max_message_size(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<u64> {
     let limit = match &entry.value.value {
         Value::Map(_) => {
@@ -305,7 +332,7 @@ fn max_message_size(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<u64> {
 }
 
 /// Of everything that decides about recipients. Stable for one version of the program; a new version may try left mail once more.
-fn hash_of(recipient: &RecipientMode) -> u64 {
-    let digest = Sha256::digest(format!("{recipient:?}"));
+fn hash_of(recipient: &RecipientMode, check_local: &CheckLocal, policy: &Policy) -> u64 {
+    let digest = Sha256::digest(format!("{recipient:?}\n{check_local:?}\n{policy:?}"));
     u64::from_be_bytes(digest[..8].try_into().unwrap_or_default())
 }

@@ -2,10 +2,12 @@
 
 use super::Ctx;
 use super::block::{Block, Keys};
+use super::policy::{policy, retry};
 use super::target::{TARGETS, hello, target};
 use super::values::{boolean, choice, number};
 use crate::config::yaml::Entry;
-use crate::config::{Delivery, Relay, Target};
+use crate::config::{Delivery, HeaderOptions, Otherwise, Relay, Target};
+use crate::resolve::{BccOption, DeliveredToOption, ReceiptOption, SpamOption};
 
 /// The keys of `delivery:`.
 pub(super) const DELIVERY: Keys = Keys {
@@ -23,8 +25,7 @@ pub(super) const DELIVERY: Keys = Keys {
         "maildir_create",
         "trace_headers",
         "max_hops",
-    ],
-    not_yet: &[
+        "max_passes",
         "on_permanent_failure",
         "policy",
         "retry",
@@ -34,11 +35,12 @@ pub(super) const DELIVERY: Keys = Keys {
         "bare_cr",
         "nul",
         "add_missing",
+        "fold",
         "headers",
-        "max_passes",
-        "default_box",
     ],
+    not_yet: &[],
 };
+const HEADERS: Keys = Keys { known: &["bcc", "delivered_to", "spam", "receipts"], not_yet: &[] };
 const TRACE: Keys = Keys { known: &["received", "id"], not_yet: &[] };
 
 /// The delivery of a collector, from its own block over the shared ones. `owner` is who misses a target.
@@ -65,7 +67,43 @@ pub(super) fn delivery(ctx: &mut Ctx<'_>, block: &Block<'_>, owner: &Block<'_>) 
         trace_received: trace.get("received").and_then(|entry| boolean(ctx, entry)).unwrap_or(true),
         trace_id: trace.get("id").and_then(|entry| boolean(ctx, entry)).unwrap_or(true),
         max_hops: block.get("max_hops").and_then(|entry| number(ctx, entry, 1..=1_000)).unwrap_or(50),
-        ..Delivery::default()
+        max_passes: block.get("max_passes").and_then(|entry| number(ctx, entry, 1..=100)).unwrap_or(3),
+        policy: policy(ctx, block),
+        retry: retry(ctx, block),
+        suppress_dsn: block.get("suppress_dsn").and_then(|entry| boolean(ctx, entry)).unwrap_or(true),
+        xclient: block.get("xclient").and_then(|entry| boolean(ctx, entry)).unwrap_or(false),
+        eight_bit: otherwise(ctx, block, "eight_bit", "send"),
+        bare_cr: otherwise(ctx, block, "bare_cr", "crlf"),
+        nul: otherwise(ctx, block, "nul", "strip"),
+        add_missing: block.get("add_missing").and_then(|entry| boolean(ctx, entry)).unwrap_or(true),
+        fold_headers: block.get("fold").and_then(|entry| choice(ctx, entry, &[("headers", true), ("off", false)], &["qp"])).unwrap_or(true),
+        headers: headers(ctx, block),
     };
     Some(delivery)
+}
+
+/// What stands in the place of a target about which an error was reported.
+pub(super) fn is_nowhere(target: &Target) -> bool {
+    matches!(target, Target::Maildir { path, .. } if path.is_empty())
+}
+
+/// The usual way has a word of its own in each key; the careful one is always `hold`.
+fn otherwise(ctx: &mut Ctx<'_>, block: &Block<'_>, key: &str, usual: &str) -> Otherwise {
+    let words = [(usual, Otherwise::Deliver), ("hold", Otherwise::Hold)];
+    block.get(key).and_then(|entry| choice(ctx, entry, &words, &[])).unwrap_or_default()
+}
+
+/// The edits of a message's header that may be chosen.
+fn headers(ctx: &mut Ctx<'_>, delivery: &Block<'_>) -> HeaderOptions {
+    let block = delivery.child(ctx, "headers", &HEADERS);
+    let bcc = [("auto", BccOption::Auto), ("keep", BccOption::Keep), ("remove", BccOption::Remove)];
+    let delivered_to = [("rename", DeliveredToOption::Rename), ("all", DeliveredToOption::RenameAll), ("keep", DeliveredToOption::Keep)];
+    let spam = [("keep", SpamOption::Keep), ("strip", SpamOption::Strip), ("prefix", SpamOption::Prefix)];
+    let receipts = [("keep", ReceiptOption::Keep), ("drop", ReceiptOption::Drop)];
+    HeaderOptions {
+        bcc: block.get("bcc").and_then(|entry| choice(ctx, entry, &bcc, &[])).unwrap_or_default(),
+        delivered_to: block.get("delivered_to").and_then(|entry| choice(ctx, entry, &delivered_to, &[])).unwrap_or_default(),
+        spam: block.get("spam").and_then(|entry| choice(ctx, entry, &spam, &[])).unwrap_or_default(),
+        receipts: block.get("receipts").and_then(|entry| choice(ctx, entry, &receipts, &[])).unwrap_or_default(),
+    }
 }

@@ -2,15 +2,50 @@
 
 use super::Ctx;
 use super::block::Block;
+use super::values::show_duration;
 use crate::config::error::Code;
-use crate::config::{Delivery, Endpoint, RecipientMode, Relay, Server, Target};
+use crate::config::{Delivery, Endpoint, OnHold, RecipientMode, Relay, Server, Target};
 use crate::mail::Address;
+use crate::resolve::{Guess, MapTo};
+use std::time::Duration;
+
+/// Settings that lose mail, or deliver it too often, together.
+pub(super) fn warn_of_lost_mail(
+    ctx: &mut Ctx<'_>,
+    block: &Block<'_>,
+    recipient: &RecipientMode,
+    dedupe_window: Option<Duration>,
+    on_hold: OnHold,
+    held_age: Option<Duration>,
+) {
+    let at = |key: &str| block.get(key).map_or(block.span, |entry| entry.value.span);
+    if on_hold == OnHold::Delete
+        && let Some(age) = held_age
+    {
+        let message = format!("`on_hold: delete`, and held mail is dropped after {}: then it is nowhere", show_duration(age));
+        ctx.add(ctx.warning(Code::Doubtful, at("on_hold"), message).hint("`service: {held: {max_age: 0}}` keeps it until somebody looks"));
+    }
+    if let RecipientMode::Auto(rules, _) = recipient
+        && rules.guess != Guess::Off
+        && dedupe_window == Some(Duration::ZERO)
+    {
+        let problem = ctx.warning(Code::Doubtful, at("dedupe_window"), "`dedupe_window: 0` with `guess`: each copy goes to everybody in To and Cc");
+        ctx.add(problem.hint("the box has a copy for each of them, so each gets as many as there are; remove `dedupe_window`"));
+    }
+}
 
 /// What can be known before the first message.
 pub(super) fn warn_of_delivery(ctx: &mut Ctx<'_>, block: &Block<'_>, server: &Server, recipient: &RecipientMode, delivery: &Delivery) {
     let known: Vec<&Address> = match recipient {
         RecipientMode::ForwardTo(to, _) => to.iter().collect(),
-        RecipientMode::Auto(rules, _) => rules.aliases.iter().flat_map(|alias| &alias.to).chain(&rules.default_box).collect(),
+        RecipientMode::Auto(rules, _) => {
+            let of_lists = rules.lists.iter().flat_map(|list| &list.to);
+            let of_map = rules.map.values().filter_map(|to| match to {
+                MapTo::Mailbox(mailbox) => Some(mailbox),
+                MapTo::Domain(_) => None,
+            });
+            rules.aliases.iter().flat_map(|alias| &alias.to).chain(of_lists).chain(of_map).chain(&rules.default_box).collect()
+        }
     };
     let at = block.get("recipient").map_or(block.span, |entry| entry.span);
     if let Some(address) = known.iter().find(|address| address.needs_smtputf8()) {

@@ -2,12 +2,13 @@
 
 use super::Ctx;
 use super::block::{Block, Keys};
+use super::pattern::pattern;
 use super::values::{choice, number, one_or_more, text};
 use crate::config::error::Code;
 use crate::config::yaml::{Entry, Value};
 use crate::resolve::{HeaderRule, Headers, Take};
 
-const HEADER: Keys = Keys { known: &["header", "index", "skip", "strip_prefix", "take", "trust"], not_yet: &["pattern"] };
+const HEADER: Keys = Keys { known: &["header", "index", "skip", "pattern", "strip_prefix", "take", "trust"], not_yet: &[] };
 /// What people wrote into a message says who it was meant for, not whose copy this is.
 const GUESSES: &[&str] = &["to", "cc", "bcc"];
 
@@ -47,6 +48,10 @@ fn header_rule(ctx: &mut Ctx<'_>, item: &Entry) -> Option<HeaderRule> {
     let takes = [("first", Take::First), ("last", Take::Last), ("all", Take::All)];
     Some(HeaderRule {
         index: index.or(skip),
+        pattern: match block.get("pattern") {
+            Some(entry) => Some(pattern(ctx, entry)?),
+            None => None,
+        },
         strip_prefix: block.get("strip_prefix").and_then(|entry| text(ctx, entry)).filter(|prefix| !prefix.is_empty()).map(str::to_owned),
         take: block.get("take").and_then(|entry| choice(ctx, entry, &takes, &[])).unwrap_or(Take::All),
         trust_any: block.get("trust").and_then(|entry| choice(ctx, entry, &[("any", true)], &[])).unwrap_or(false),
@@ -60,11 +65,11 @@ fn header_name(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<String> {
     let lower = name.to_ascii_lowercase();
     if GUESSES.contains(&lower.as_str()) || lower.starts_with("resent-") {
         let problem = ctx.error(
-            Code::NotYet,
+            Code::Value,
             entry.value.span,
             format!("{} says who a message was meant for, not who got this copy", ctx.quoted(name, entry.value.span)),
         );
-        ctx.add(problem.hint("taking recipients from it is `guess`, which does not work yet in this version; remove it"));
+        ctx.add(problem.hint("remove it; `guess: on` asks To and Cc where no envelope header says anything, `guess: union` asks them as well"));
         return None;
     }
     let known = lower == "received:for";

@@ -11,7 +11,8 @@ use crate::mail::Secret;
 use std::time::Duration;
 
 const SOURCES: Keys = Keys { known: &["file", "env", "credential", "command", "timeout"], not_yet: &["secret", "cache"] };
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a command may take, if nobody says otherwise.
+pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 const COMMAND_TIMEOUT_MAX: Duration = Duration::from_secs(300);
 const BETTER: &str = "better: `{file: /path}`, `{credential: name}`, `{env: NAME}` or `{command: [program, argument]}`";
 
@@ -112,12 +113,13 @@ fn source(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<SecretSource> {
         }
         _ => {
             let timeout = block.get("timeout").and_then(|entry| command_timeout(ctx, entry)).unwrap_or(COMMAND_TIMEOUT);
-            Some(SecretSource::Command { argv: argv(ctx, one)?, timeout })
+            Some(SecretSource::Command { argv: argv(ctx, one, "[pass, show, mail/sales]")?, timeout })
         }
     }
 }
 
-fn command_timeout(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<Duration> {
+/// More than none, and at most five minutes.
+pub(super) fn command_timeout(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<Duration> {
     let timeout = duration(ctx, entry)?;
     if timeout.is_zero() || timeout > COMMAND_TIMEOUT_MAX {
         let most = show_duration(COMMAND_TIMEOUT_MAX);
@@ -128,7 +130,7 @@ fn command_timeout(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<Duration> {
 }
 
 /// Program and arguments; never a shell line, in which a quote is a hole.
-fn argv(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<Vec<String>> {
+pub(super) fn argv(ctx: &mut Ctx<'_>, entry: &Entry, example: &str) -> Option<Vec<String>> {
     let words = match &entry.value.value {
         Value::List(items) => items.iter().map(|item| match &item.value {
             Value::Scalar { text, .. } if !text.contains('\0') => Some(text.clone()),
@@ -136,7 +138,7 @@ fn argv(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<Vec<String>> {
         }),
         _ => {
             let problem = ctx.error(Code::WrongType, entry.span, "`command` is a list of words: there is no shell");
-            ctx.add(problem.hint("write `[pass, show, mail/sales]`"));
+            ctx.add(problem.hint(format!("write `{example}`")));
             return None;
         }
     };

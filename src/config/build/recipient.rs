@@ -9,11 +9,12 @@ use crate::config::error::Code;
 use crate::config::yaml::{Entry, Value};
 use crate::config::{RecipientMode, SenderFallback};
 use crate::mail::Address;
-use crate::resolve::Unresolved;
+use crate::resolve::{Journal, JournalKind, Unresolved};
 use std::sync::Arc;
 
-const RECIPIENT: Keys =
-    Keys { known: &["forward_to", "auto", "default_box", "unresolved", "sender_fallback"], not_yet: &["journal", "journal_from"] };
+/// The keys of `recipient:`.
+pub(super) const RECIPIENT: Keys =
+    Keys { known: &["forward_to", "auto", "default_box", "unresolved", "sender_fallback", "journal", "journal_from"], not_yet: &[] };
 const FIXED: Keys = Keys { known: &["fixed"], not_yet: &[] };
 
 /// Who gets the mail of a collector. `comes_back` if the destination could send mail for `email` back to the server that it came from.
@@ -36,7 +37,7 @@ pub(super) fn recipient(ctx: &mut Ctx<'_>, owner: &Block<'_>, email: Option<&Add
             None
         }
         (Some(forward), None) => {
-            for key in ["default_box", "unresolved"] {
+            for key in ["default_box", "unresolved", "journal", "journal_from"] {
                 if let Some(useless) = block.get(key) {
                     let problem = ctx.error(Code::Contradiction, useless.span, format!("`{key}` has no effect with `forward_to`"));
                     ctx.add(problem.hint("everything goes to `forward_to`: remove it"));
@@ -65,13 +66,39 @@ fn is_false(entry: &Entry) -> bool {
 pub(super) fn unresolved(ctx: &mut Ctx<'_>, recipient: &Block<'_>, has_box: bool) -> Unresolved {
     let default = if has_box { Unresolved::DefaultBox } else { Unresolved::Leave };
     let Some(entry) = recipient.get("unresolved") else { return default };
-    let words = [("default_box", Unresolved::DefaultBox), ("leave", Unresolved::Leave)];
-    let chosen = choice(ctx, entry, &words, &["hold", "discard"]).unwrap_or(default);
+    let words = [("default_box", Unresolved::DefaultBox), ("leave", Unresolved::Leave), ("hold", Unresolved::Hold), ("discard", Unresolved::Discard)];
+    let chosen = choice(ctx, entry, &words, &[]).unwrap_or(default);
     if chosen == Unresolved::DefaultBox && !has_box {
         let problem = ctx.error(Code::Contradiction, entry.span, "`unresolved: default_box` without a `default_box`");
         ctx.add(problem.hint("add `default_box: postmaster@example.org`, or write `unresolved: leave`"));
     }
+    if chosen == Unresolved::Discard {
+        let problem = ctx.warning(Code::Doubtful, entry.value.span, "`unresolved: discard` throws mail away that has no recipient here");
+        ctx.add(problem.hint("nobody gets it and nobody is told, but for a line in the log; `hold` keeps it here, `leave` on the server"));
+    }
     chosen
+}
+
+/// Whose journal reports are opened, if any are.
+pub(super) fn journal(ctx: &mut Ctx<'_>, recipient: &Block<'_>) -> Option<Option<Journal>> {
+    let kinds = [("off", None), ("exchange", Some(JournalKind::Exchange)), ("google", Some(JournalKind::Google))];
+    let at = recipient.get("journal");
+    let kind = at.map_or(Some(None), |entry| choice(ctx, entry, &kinds, &[]))?;
+    let from = recipient.get("journal_from");
+    match (kind, from) {
+        (None, None) => Some(None),
+        (None, Some(from)) => {
+            let problem = ctx.error(Code::Contradiction, from.span, "`journal_from` without `journal`");
+            ctx.add(problem.hint("add `journal: exchange` or `journal: google`, or remove it"));
+            None
+        }
+        (Some(_), None) => {
+            let problem = ctx.error(Code::Missing, at.map_or(recipient.span, |entry| entry.span), "`journal` without `journal_from`");
+            ctx.add(problem.hint("the address that the journal sends from: a report from anybody else is ordinary mail, for it says who gets it"));
+            None
+        }
+        (Some(kind), Some(from)) => Some(Some(Journal { kind, from: address(ctx, from)? })),
+    }
 }
 
 fn sender_fallback(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<SenderFallback> {

@@ -8,11 +8,16 @@ use crate::config::{HeldLimits, Service};
 use std::time::Duration;
 
 const SERVICE: Keys = Keys {
-    known: &["state_dir", "enabled", "max_sessions", "max_sessions_per_host", "start_jitter", "shutdown_grace", "memory", "spool_above"],
+    known: &["state_dir", "enabled", "max_sessions", "max_sessions_per_host", "start_jitter", "shutdown_grace", "memory", "spool_above", "held"],
     not_yet: &["min_free_space", "business_hours", "max_idle", "history"],
 };
+const HELD: Keys = Keys { known: &["max_age", "max_size"], not_yet: &[] };
 const LIMITS: Keys = Keys { known: &["interval_min", "interval_max"], not_yet: &[] };
 
+/// Shortest age at which held mail is dropped.
+const HELD_AGE_MIN: Duration = Duration::from_secs(3_600);
+/// Least room for held mail.
+const HELD_SIZE_MIN: u64 = 1 << 20;
 /// Least threshold of the spool: most headers fit.
 const SPOOL_ABOVE_MIN: u64 = 64 << 10;
 /// Shortest interval that an operator may allow: MailArchiva's journal advice.
@@ -46,29 +51,50 @@ pub(super) fn service(ctx: &mut Ctx<'_>, top: &Block<'_>) -> Service {
         shutdown_grace: block.get("shutdown_grace").and_then(|entry| duration(ctx, entry)).unwrap_or(Duration::from_secs(30)),
         memory,
         spool_above,
-        held: HeldLimits::default(),
+        held: held(ctx, &block),
     }
 }
 
-/// The interval's bounds.
+/// What held mail may take.
+fn held(ctx: &mut Ctx<'_>, service: &Block<'_>) -> HeldLimits {
+    let block = service.child(ctx, "held", &HELD);
+    let default = HeldLimits::default();
+    let max_age = block.get("max_age").and_then(|entry| duration(ctx, entry).map(|age| (age, entry))).and_then(|(age, entry)| {
+        if !age.is_zero() && age < HELD_AGE_MIN {
+            let problem = ctx.error(Code::Range, entry.value.span, format!("`max_age` is 0 or {} at least", show_duration(HELD_AGE_MIN)));
+            ctx.add(problem.hint("held mail waits for people; 0: it is never dropped"));
+        }
+        (!age.is_zero()).then_some(age)
+    });
+    let max_size = block.get("max_size").and_then(|entry| size(ctx, entry)).unwrap_or(default.max_size);
+    if max_size < HELD_SIZE_MIN {
+        let span = block.get("max_size").map_or(block.span, |entry| entry.value.span);
+        let problem = ctx.error(Code::Range, span, "`max_size` of held mail must be 1MiB at least");
+        ctx.add(problem.hint("beyond it nothing more is held: messages stay on their server, set aside"));
+    }
+    HeldLimits { max_age, max_size }
+}
+
+/// What the file's head says about all collectors: the interval's bounds, and when held mail is dropped.
 pub(super) struct Limits {
+    pub held_age: Option<Duration>,
     pub min: Duration,
     pub max: Duration,
 }
 
 /// What intervals the operator allows.
-pub(super) fn limits(ctx: &mut Ctx<'_>, top: &Block<'_>) -> Limits {
+pub(super) fn limits(ctx: &mut Ctx<'_>, top: &Block<'_>, held_age: Option<Duration>) -> Limits {
     let block = top.child(ctx, "limits", &LIMITS);
     let min = block.get("interval_min").and_then(|entry| duration(ctx, entry)).unwrap_or(Duration::from_secs(5));
     let max = block.get("interval_max").and_then(|entry| duration(ctx, entry)).unwrap_or(Duration::from_secs(86_400));
     let at = |key: &str| block.get(key).map_or(block.span, |entry| entry.value.span);
     if min < INTERVAL_FLOOR {
         ctx.add(ctx.error(Code::Range, at("interval_min"), format!("`interval_min` must be {} at least", show_duration(INTERVAL_FLOOR))));
-        return Limits { min: INTERVAL_FLOOR, max: max.max(INTERVAL_FLOOR) };
+        return Limits { min: INTERVAL_FLOOR, max: max.max(INTERVAL_FLOOR), held_age };
     }
     if max < min {
         ctx.add(ctx.error(Code::Contradiction, at("interval_max"), "`interval_max` is below `interval_min`"));
-        return Limits { min, max: min };
+        return Limits { min, max: min, held_age };
     }
-    Limits { min, max }
+    Limits { min, max, held_age }
 }

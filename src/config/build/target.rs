@@ -5,13 +5,15 @@ use super::address::{host, host_and_port};
 use super::block::{Block, Keys, open_entry};
 use super::password::password;
 use super::server::tls;
-use super::values::{path, text};
+use super::values::{one_or_more, path, text};
 use crate::config::error::Code;
 use crate::config::yaml::Entry;
 use crate::config::{Endpoint, Relay, RelayAuth, Target, TlsMode};
 
 /// Their keys.
 pub(super) const TARGETS: [&str; 3] = ["lmtp", "smtp", "maildir"];
+/// Most servers of one target: each is asked before a pass gives up.
+const ENDPOINTS_MAX: usize = 10;
 const AUTH: Keys = Keys { known: &["username", "password"], not_yet: &["method"] };
 
 /// Exactly one of `lmtp`, `smtp`, `maildir`.
@@ -36,16 +38,16 @@ pub(super) fn target(ctx: &mut Ctx<'_>, block: &Block<'_>, owner: &Block<'_>) ->
     }
     let tls = tls(ctx, block, TlsMode::None);
     let auth = block.get("auth").and_then(|entry| auth(ctx, block, entry, tls.mode));
-    let endpoint = endpoint(ctx, entry, if entry.key == "lmtp" { 24 } else { 25 })?;
-    if matches!(endpoint, Endpoint::Unix(_)) && tls.mode != TlsMode::None {
+    let endpoints = endpoints(ctx, entry, if entry.key == "lmtp" { 24 } else { 25 })?;
+    if endpoints.iter().any(|endpoint| matches!(endpoint, Endpoint::Unix(_))) && tls.mode != TlsMode::None {
         ctx.add(ctx.error(Code::Contradiction, entry.span, "TLS on a unix socket").hint("remove `tls`: the socket does not leave this machine"));
     }
-    let relay = Relay { endpoints: vec![endpoint], tls, auth, hello: None, smtputf8: true };
+    let relay = Relay { endpoints, tls, auth, hello: None, smtputf8: true };
     Some(if entry.key == "lmtp" { Target::Lmtp(relay) } else { Target::Smtp(relay) })
 }
 
 fn maildir(ctx: &mut Ctx<'_>, block: &Block<'_>, entry: &Entry) -> Option<Target> {
-    for key in ["tls", "auth"] {
+    for key in ["tls", "auth", "suppress_dsn", "xclient", "eight_bit", "fold"] {
         if let Some(useless) = block.get(key) {
             ctx.add(ctx.error(Code::Contradiction, useless.span, format!("`{key}` does not go with `maildir`")).hint("remove it"));
         }
@@ -77,6 +79,25 @@ fn auth(ctx: &mut Ctx<'_>, block: &Block<'_>, entry: &Entry, mode: TlsMode) -> O
         ctx.add(ctx.error(Code::Missing, entry.span, "`auth` of a relay takes `username` and `password`"));
     }
     Some(RelayAuth { username: username?.to_owned(), password: secret?? })
+}
+
+/// One place, or a list of them in the order in which they are asked.
+pub(super) fn endpoints(ctx: &mut Ctx<'_>, entry: &Entry, default_port: u16) -> Option<Vec<Endpoint>> {
+    let items = one_or_more(ctx, entry)?;
+    if items.len() > ENDPOINTS_MAX {
+        ctx.add(ctx.error(Code::Range, entry.value.span, format!("`{}` names more than {ENDPOINTS_MAX} servers", entry.key)));
+        return None;
+    }
+    let mut endpoints = Vec::new();
+    for item in &items {
+        let endpoint = endpoint(ctx, item, default_port)?;
+        if endpoints.contains(&endpoint) {
+            ctx.add(ctx.error(Code::Duplicate, item.value.span, format!("`{}` names this server twice", entry.key)));
+            return None;
+        }
+        endpoints.push(endpoint);
+    }
+    Some(endpoints)
 }
 
 /// `unix:/path`, `host:port`, `host`, `[::1]:port`.

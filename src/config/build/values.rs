@@ -100,7 +100,15 @@ pub(super) fn choice<T: Copy>(ctx: &mut Ctx<'_>, entry: &Entry, words: &[(&str, 
     }
     let list = words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", ");
     let problem = ctx.error(Code::Value, entry.value.span, format!("`{}` is one of {list}, not {}", entry.key, ctx.quoted(text, entry.value.span)));
-    ctx.add(match nearest(text, words.iter().map(|(word, _)| *word)) {
+    // In YAML 1.2 `on` and `off` are words; who knows 1.1 writes the others.
+    let switch = match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" => "on",
+        "false" | "no" | "off" => "off",
+        _ => "",
+    };
+    let switch = words.iter().map(|(word, _)| *word).find(|word| *word == switch);
+    ctx.add(match switch.or_else(|| nearest(text, words.iter().map(|(word, _)| *word))) {
+        Some(near) if switch.is_some() => problem.label(format!("write `{near}`")),
         Some(near) => problem.label(format!("did you mean `{near}`?")),
         None => problem,
     });
@@ -222,6 +230,31 @@ pub(super) fn path(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<PathBuf> {
     };
     ctx.add(problem);
     None
+}
+
+/// A duration in a range.
+pub(super) fn duration_within(ctx: &mut Ctx<'_>, entry: &Entry, range: RangeInclusive<Duration>) -> Option<Duration> {
+    let duration = duration(ctx, entry)?;
+    if !range.contains(&duration) {
+        let (key, low, high) = (&entry.key, show_duration(*range.start()), show_duration(*range.end()));
+        ctx.add(ctx.error(Code::Range, entry.value.span, format!("`{key}` must be from {low} to {high}")));
+        return None;
+    }
+    Some(duration)
+}
+
+/// A list, perhaps an empty one, each item as an entry of the same key. `example` shows one.
+pub(super) fn list(ctx: &mut Ctx<'_>, entry: &Entry, example: &str) -> Option<Vec<Entry>> {
+    match &entry.value.value {
+        Value::List(items) if items.is_empty() => Some(Vec::new()),
+        Value::List(_) => one_or_more(ctx, entry),
+        Value::Empty => text(ctx, entry).map(|_| Vec::new()),
+        _ => {
+            let problem = ctx.error(Code::WrongType, entry.value.span, format!("`{}` takes a list, not {}", entry.key, kind_of(entry)));
+            ctx.add(problem.hint(example));
+            None
+        }
+    }
 }
 
 /// One value or a list of them, each as an entry of the same key.
