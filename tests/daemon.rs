@@ -308,7 +308,7 @@ fn once_names_the_collector_beside_its_hint() {
     for id in ["one", "two"] {
         assert!(finished.stderr.contains(&format!("hint: {id}: check `password`")), "{}", finished.stderr);
         assert!(
-            finished.stdout.contains(&format!("{id}: FAILED: 127.0.0.1:{port}: login: the environment variable NO_SUCH_VARIABLE")),
+            finished.stdout.contains(&format!("{id}: FAILED: error[MG-202]: 127.0.0.1:{port}: login: the environment variable NO_SUCH_VARIABLE")),
             "{}",
             finished.stdout
         );

@@ -347,7 +347,7 @@ fn m1_one_that_fails_holds_up_nobody() {
     let bad = CollectorYaml::at("imap", "dead", 1).forward_to(BOX);
     let done = Mailgather::new(&config(&boxes.delivery(), &[bad, forwarding(CollectorYaml::imap, &server, "good")])).once(&[]).expect_code(75);
     assert_eq!(boxes.subjects(BOX), letters(0..3));
-    assert!(done.stdout.contains("dead: FAILED: 127.0.0.1:1") && done.stdout.contains("good: 3 delivered"), "{}", done.stdout);
+    assert!(done.stdout.contains("dead: FAILED: error[MG-211]: 127.0.0.1:1") && done.stdout.contains("good: 3 delivered"), "{}", done.stdout);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Exit codes (sysexits(3)).
 
 use crate::collect::PassError;
+use crate::mail::code;
 use crate::source::SourceErrorKind;
 
 /// How a command ended.
@@ -54,6 +55,15 @@ impl Exit {
             PassError::Ledger(_) => Exit::Io,
             PassError::Target(_) => Exit::TempFail,
         }
+    }
+}
+
+/// The number of a collector's failure, as `error[MG-203]` has it.
+pub(super) fn code_of(error: &PassError) -> u16 {
+    match error {
+        PassError::Source(error) => error.code(),
+        PassError::Ledger(_) => code::LEDGER,
+        PassError::Target(_) => code::TARGET_DOWN,
     }
 }
 

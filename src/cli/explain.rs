@@ -1,27 +1,43 @@
-//! `mailgather explain FILE`: who would get a message, and why. Nothing is delivered.
+//! `mailgather explain`: who would get a message, and why, by the functions that deliver; nothing is delivered. Of a file, or of the last
+//! messages of a collector's mailbox. And the page of an error: `mailgather explain MG-203`.
 
-use super::Common;
 use super::exit::Exit;
+use super::peek::{self, Look, named, names, print};
+use super::{Common, pages};
 use crate::collect::route;
 use crate::config::{Collector, Loaded};
-use crate::mail::{Canonical, HeaderBlock};
+use crate::mail::outcome::harmless;
+use crate::mail::{Canonical, HeaderBlock, ReversePath};
+use crate::resolve::loops::MARKER_HEADER;
+use crate::resolve::{Resolution, Trail, is_internal_message};
 use bytes::Bytes;
 use clap::Args;
+use serde_json::{Value, json};
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Octets of a file that are read: the header's limit, and some more to see that it ends.
 const FILE_OCTETS_MAX: u64 = 2 * 1024 * 1024;
+/// Messages of a mailbox, if nobody says how many.
+const LAST: usize = 10;
 
 #[derive(Debug, Args)]
 pub(super) struct Explain {
-    /// The message, as a file; `-` for the standard input.
-    file: PathBuf,
-    /// By the rules of this collector; needed if there are several.
+    /// A message as a file, `-` for the standard input; or a collector's name: its last messages, by their headers alone; or the number of
+    /// an error, `MG-203`. A file that exists wins.
+    #[arg(value_name = "FILE|NAME|MG-NNN")]
+    subject: String,
+    /// A file by the rules of this collector; needed if there are several.
     #[arg(long = "as", value_name = "NAME")]
     collector: Option<String>,
-    /// Print JSON.
+    /// So many of the mailbox's last messages: 10 if nothing is said.
+    #[arg(long, value_name = "N", conflicts_with = "uid")]
+    last: Option<usize>,
+    /// The message of the mailbox with this UID (POP3: UIDL), as the log names it.
+    #[arg(long, value_name = "UID")]
+    uid: Option<String>,
+    /// Print JSON: an object a line for each message.
     #[arg(long)]
     json: bool,
 }
@@ -31,61 +47,220 @@ pub(super) fn explain(arguments: &Explain, common: &Common) -> Exit {
 }
 
 fn try_explain(arguments: &Explain, common: &Common) -> Result<Exit, Exit> {
-    let loaded = common.load()?;
-    let collector = chosen(&loaded, arguments.collector.as_deref())?;
-    let raw = read(arguments)?;
-    let mut octets = Vec::with_capacity(raw.len());
-    let mut canonical = Canonical::new();
-    canonical.push(&raw, &mut octets);
-    canonical.finish(&mut octets);
-    if octets.is_empty() {
-        eprintln!("error: {}: an empty message", arguments.file.display());
-        return Err(Exit::Data);
+    let subject = arguments.subject.as_str();
+    let is_file = subject == "-" || Path::new(subject).exists();
+    if let (false, Some(code)) = (is_file, pages::code(subject)) {
+        return page(code, arguments.json);
     }
-    let header = HeaderBlock::parse(Bytes::from(octets));
-    let (resolution, trail) = route::resolution(&collector, &header);
-    let sender = route::sender(&collector, &header, &resolution);
-    if arguments.json {
-        let json = serde_json::json!({
-            "file": arguments.file.display().to_string(),
-            "collector": collector.id.as_str(),
-            "reverse_path": sender.to_smtp(),
-            "trail": trail.to_json(),
-        });
-        println!("{json}");
+    if is_file && (arguments.last.is_some() || arguments.uid.is_some()) {
+        eprintln!("error: `--last` and `--uid` are about a collector's mailbox, and `{subject}` is a file");
+        return Err(Exit::Usage);
+    }
+    if is_file {
+        let loaded = common.load()?;
+        let collector = chosen(&loaded, arguments.collector.as_deref())?;
+        let header = read(subject)?;
+        show(&collector, &header, &Subject::File(subject), arguments.json);
         return Ok(Exit::Ok);
     }
-    let field = |name: &str| header.first(name).map(|field| crate::mail::outcome::harmless(&header.text(field), 200)).unwrap_or_else(|| "-".into());
-    println!("{}  {}  from {}", arguments.file.display(), field("Message-ID"), field("From"));
-    print!("{}", trail.to_text());
-    println!("  reverse-path {}", if sender.to_smtp().is_empty() { "<>".to_owned() } else { sender.to_string() });
+    of_mailbox(arguments, common)
+}
+
+fn page(code: u16, json: bool) -> Result<Exit, Exit> {
+    let Some(page) = pages::page(code) else {
+        let known: Vec<String> = pages::codes().map(|code| format!("MG-{code}")).collect();
+        eprintln!("error: no error has the number MG-{code}\nhint: there are: {}", known.join(", "));
+        return Err(Exit::Usage);
+    };
+    match json {
+        true => print(&format!("{}\n", json!({"code": format!("MG-{code}"), "page": page}))),
+        false => print(page),
+    }
     Ok(Exit::Ok)
+}
+
+fn of_mailbox(arguments: &Explain, common: &Common) -> Result<Exit, Exit> {
+    let name = arguments.subject.as_str();
+    let loaded =
+        common.load().inspect_err(|_| eprintln!("note: no file is called `{name}`, and without a configuration nothing is known of collectors"))?;
+    let Some(collector) = named(&loaded, name) else {
+        eprintln!("error: `{name}` is neither a file nor a collector\nhint: the configuration has: {}", names(&loaded));
+        return Err(Exit::NoInput);
+    };
+    if let Some(other) = arguments.collector.as_deref().filter(|other| *other != name) {
+        eprintln!("error: the messages of `{name}` by the rules of `{other}`?\nhint: `--as` is for files: leave it out");
+        return Err(Exit::Usage);
+    }
+    let look = match &arguments.uid {
+        Some(uid) => Look::Uid(uid),
+        None => Look::Last(arguments.last.unwrap_or(LAST)),
+    };
+    let peeked = peek::headers(&collector, look)?;
+    for one in &peeked {
+        let uid = harmless(&one.uid.to_string(), 100);
+        show(&collector, &one.header, &Subject::Uid(name, &uid), arguments.json);
+    }
+    if peeked.is_empty() && !arguments.json {
+        eprintln!("note: the mailbox of {name} is empty");
+    }
+    Ok(Exit::Ok)
+}
+
+/// Where a header comes from.
+enum Subject<'a> {
+    File(&'a str),
+    Uid(&'a str, &'a str),
+}
+
+/// The decision about one header.
+struct Explained {
+    resolution: Resolution,
+    trail: Trail,
+    sender: ReversePath,
+    hops: usize,
+    markers: usize,
+    max_hops: usize,
+    internal: bool,
+}
+
+impl Explained {
+    /// By the very functions that deliver.
+    fn of(collector: &Collector, header: &HeaderBlock) -> Self {
+        let (resolution, trail) = route::resolution(collector, header);
+        let sender = route::sender(collector, header, &resolution);
+        Explained {
+            sender,
+            trail,
+            hops: header.all("Received").count(),
+            markers: header.all(MARKER_HEADER).count(),
+            max_hops: collector.delivery.max_hops,
+            internal: is_internal_message(header),
+            resolution,
+        }
+    }
+
+    fn is_loop(&self) -> bool {
+        self.max_hops > 0 && self.hops >= self.max_hops
+    }
+
+    /// What becomes of the message, in a word.
+    fn outcome(&self) -> &'static str {
+        match &self.resolution {
+            _ if self.internal => "left",
+            Resolution::Leave(_) => "left",
+            _ if self.is_loop() => "loop",
+            Resolution::Recipients(..) | Resolution::DefaultBox(..) => "delivered",
+            Resolution::Hold(_) => "held",
+            Resolution::Discard(_) => "discarded",
+        }
+    }
+
+    fn by(&self) -> String {
+        match &self.resolution {
+            Resolution::Recipients(_, evidence) => evidence.to_string(),
+            Resolution::DefaultBox(_, reason) => format!("default box: {reason}"),
+            Resolution::Leave(reason) | Resolution::Hold(reason) | Resolution::Discard(reason) => reason.to_string(),
+        }
+    }
+
+    fn loop_words(&self) -> String {
+        let limit = if self.max_hops == 0 { "no limit".to_owned() } else { format!("max_hops {}", self.max_hops) };
+        let hops = format!("{} Received fields ({limit})", self.hops);
+        match (self.is_loop(), self.markers) {
+            (true, _) => format!("{hops}: a loop, it would not be delivered"),
+            (false, 0) => format!("{hops}: no loop"),
+            (false, n) => format!("{hops}, {n} {MARKER_HEADER}: whether one of them is ours shows at delivery, by the whole message"),
+        }
+    }
+
+    fn to_text(&self) -> String {
+        let mut text = self.trail.to_text();
+        text.push_str(&format!("  reverse-path {}\n", path(&self.sender)));
+        if self.internal {
+            text.push_str("  the mail server's own folder data, not a message: neither delivered nor deleted\n");
+        }
+        let recipients = self.resolution.recipients();
+        if !recipients.is_empty() {
+            let to: Vec<String> = recipients.iter().map(|recipient| format!("<{}>", harmless(&recipient.address.to_string(), 400))).collect();
+            text.push_str(&format!("  envelope     MAIL FROM:{}  RCPT TO:{}  by {}\n", path(&self.sender), to.join(" "), harmless(&self.by(), 400)));
+        }
+        text.push_str(&format!("  loop check   {}\n", self.loop_words()));
+        text
+    }
+
+    fn to_json(&self) -> Value {
+        let recipients: Vec<Value> = self
+            .resolution
+            .recipients()
+            .iter()
+            .map(|recipient| json!({"address": recipient.address.to_string(), "original": recipient.original.as_ref().map(ToString::to_string)}))
+            .collect();
+        json!({
+            "reverse_path": self.sender.to_smtp(),
+            "trail": self.trail.to_json(),
+            "outcome": self.outcome(),
+            "envelope": {"reverse_path": self.sender.to_smtp(), "recipients": recipients, "by": self.by()},
+            "loop": {"received": self.hops, "max_hops": self.max_hops, "markers": self.markers, "loop": self.is_loop()},
+        })
+    }
+}
+
+fn path(sender: &ReversePath) -> String {
+    if sender.to_smtp().is_empty() { "<>".to_owned() } else { format!("<{}>", harmless(&sender.to_string(), 400)) }
+}
+
+fn show(collector: &Collector, header: &HeaderBlock, subject: &Subject<'_>, as_json: bool) {
+    let explained = Explained::of(collector, header);
+    let field = |name: &str| header.first(name).map(|field| harmless(&header.text(field), 200));
+    if as_json {
+        let mut value = explained.to_json();
+        value["collector"] = json!(collector.id.as_str());
+        value["message_id"] = json!(field("Message-ID"));
+        match subject {
+            Subject::File(file) => value["file"] = json!(file),
+            Subject::Uid(_, uid) => value["uid"] = json!(uid),
+        }
+        return print(&format!("{value}\n"));
+    }
+    let name = match subject {
+        Subject::File(file) => (*file).to_owned(),
+        Subject::Uid(name, uid) => format!("{name} uid {uid}"),
+    };
+    let (id, from) = (field("Message-ID").unwrap_or_else(|| "-".into()), field("From").unwrap_or_else(|| "-".into()));
+    print(&format!("{name}  {id}  from {from}\n{}", explained.to_text()));
 }
 
 fn chosen(loaded: &Loaded, name: Option<&str>) -> Result<Arc<Collector>, Exit> {
     let all = &loaded.config.collectors;
     let found = match name {
-        Some(name) => all.values().find(|collector| collector.id.as_str() == name),
-        None if all.len() == 1 => all.values().next(),
+        Some(name) => named(loaded, name),
+        None if all.len() == 1 => all.values().next().cloned(),
         None => None,
     };
-    found.cloned().ok_or_else(|| {
-        let known: Vec<&str> = all.keys().map(|id| id.as_str()).collect();
-        eprintln!("error: whose rules? Say `--as NAME`\nhint: the configuration has: {}", known.join(", "));
+    found.ok_or_else(|| {
+        eprintln!("error: whose rules? Say `--as NAME`\nhint: the configuration has: {}", names(loaded));
         Exit::Usage
     })
 }
 
-fn read(arguments: &Explain) -> Result<Vec<u8>, Exit> {
+fn read(file: &str) -> Result<HeaderBlock, Exit> {
     let failed = |error: std::io::Error| {
-        eprintln!("error: {}: {error}", arguments.file.display());
+        eprintln!("error: {file}: {error}");
         if error.kind() == std::io::ErrorKind::NotFound { Exit::NoInput } else { Exit::Io }
     };
     let mut raw = Vec::new();
-    if arguments.file.as_os_str() == "-" {
+    if file == "-" {
         std::io::stdin().take(FILE_OCTETS_MAX).read_to_end(&mut raw).map_err(failed)?;
     } else {
-        std::fs::File::open(&arguments.file).and_then(|file| file.take(FILE_OCTETS_MAX).read_to_end(&mut raw)).map_err(failed)?;
+        std::fs::File::open(file).and_then(|file| file.take(FILE_OCTETS_MAX).read_to_end(&mut raw)).map_err(failed)?;
     }
-    Ok(raw)
+    let mut octets = Vec::with_capacity(raw.len());
+    let mut canonical = Canonical::new();
+    canonical.push(&raw, &mut octets);
+    canonical.finish(&mut octets);
+    if octets.is_empty() {
+        eprintln!("error: {file}: an empty message");
+        return Err(Exit::Data);
+    }
+    Ok(HeaderBlock::parse(Bytes::from(octets)))
 }

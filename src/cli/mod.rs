@@ -4,6 +4,9 @@ mod check;
 mod exit;
 mod explain;
 mod once;
+mod pages;
+mod peek;
+mod policy;
 mod run;
 
 use clap::{Args, Parser, Subcommand};
@@ -28,8 +31,10 @@ enum Subcommands {
     Once(once::Once),
     /// Check the configuration, and whether its secrets can be read.
     Check(check::Check),
-    /// Say who would get a message, and why; nothing is delivered.
+    /// Say who would get a message, and why; nothing is delivered. Or print the page of an error.
     Explain(explain::Explain),
+    /// Try the rules about refusals of the target.
+    Policy(policy::PolicyArguments),
 }
 
 /// What every command takes.
@@ -65,6 +70,7 @@ pub fn main() -> std::process::ExitCode {
         Subcommands::Once(arguments) => once::once(arguments, common),
         Subcommands::Check(arguments) => check::check(arguments, common),
         Subcommands::Explain(arguments) => explain::explain(arguments, common),
+        Subcommands::Policy(arguments) => policy::policy(arguments, common),
     };
     exit.into()
 }

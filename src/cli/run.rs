@@ -2,6 +2,7 @@
 
 use super::exit::Exit;
 use super::{Common, runtime};
+use crate::mail::code;
 use crate::service::{Installation, OpenError, Outcome, Supervisor, signals, watch};
 
 /// Commands that may wait for the supervisor.
@@ -38,7 +39,12 @@ fn try_run(common: &Common) -> Result<Exit, Exit> {
 
 /// Says why the state directory cannot be used.
 pub(super) fn open_failed(error: &OpenError) -> Exit {
-    eprintln!("error: {error}");
+    let code = match error {
+        OpenError::Busy(_) | OpenError::Directory { .. } => code::STATE_DIR,
+        OpenError::Ledger(_) => code::LEDGER,
+        OpenError::Spool(_) => code::DISK,
+    };
+    eprintln!("error[MG-{code}]: {error}");
     match error {
         OpenError::Busy(_) => {
             eprintln!("hint: a daemon runs on it: send it SIGUSR1 to collect now, or stop it first; or name another one with `--state-dir`");

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod canonical;
+pub mod code;
 pub mod content;
 pub mod envelope;
 pub mod fingerprint;

@@ -1,6 +1,7 @@
 //! What can go wrong at a source: what happened, where, what the server said, and what to do next.
 
 use crate::config::TlsMode;
+use crate::mail::code;
 use crate::mail::outcome::harmless;
 use crate::net::{DialError, DialErrorKind};
 use std::fmt;
@@ -23,6 +24,8 @@ pub struct SourceError {
     pub hint: Option<Box<str>>,
     /// How long the server wants to be left alone.
     pub retry_after: Option<Duration>,
+    /// It happened while dialling: a name, a connection, a handshake.
+    pub dialled: bool,
 }
 
 /// The kinds of failure, each with another consequence.
@@ -66,7 +69,7 @@ pub enum Retry {
 impl SourceError {
     /// An error without an answer of the server.
     pub fn new(kind: SourceErrorKind, stage: &'static str, peer: &str, text: impl Into<String>) -> Self {
-        SourceError { kind, stage, peer: peer.to_owned(), text: text.into(), server: None, hint: None, retry_after: None }
+        SourceError { kind, stage, peer: peer.to_owned(), text: text.into(), server: None, hint: None, retry_after: None, dialled: false }
     }
 
     /// A connection or handshake that failed.
@@ -77,7 +80,7 @@ impl SourceError {
             DialErrorKind::Timeout => SourceErrorKind::Timeout,
             DialErrorKind::Tls => SourceErrorKind::Tls,
         };
-        SourceError { hint: error.hint.map(Box::from), ..SourceError::new(kind, stage, peer, error.text) }
+        SourceError { hint: error.hint.map(Box::from), dialled: true, ..SourceError::new(kind, stage, peer, error.text) }
     }
 
     /// The same error of a greeting: one that does not come, where TLS was not expected from the first octet, may be due to the port.
@@ -119,6 +122,25 @@ impl SourceError {
         matches!(self.kind, SourceErrorKind::Protocol | SourceErrorKind::Timeout | SourceErrorKind::Closed)
     }
 
+    /// Its number, for which there is a page in docs/errors.
+    pub fn code(&self) -> u16 {
+        match self.kind {
+            SourceErrorKind::Dns => code::DNS,
+            SourceErrorKind::Connect => code::UNREACHABLE,
+            // A handshake that failed is one thing, a server that offers no TLS another.
+            SourceErrorKind::Tls if self.dialled => code::CERTIFICATE,
+            SourceErrorKind::Tls => code::OPEN_CHANNEL,
+            SourceErrorKind::Secret => code::SECRET,
+            SourceErrorKind::Auth => code::LOGIN,
+            SourceErrorKind::Throttled => code::THROTTLED,
+            SourceErrorKind::Timeout => code::TIMEOUT,
+            SourceErrorKind::Closed => code::CLOSED,
+            SourceErrorKind::Protocol => code::PROTOCOL,
+            SourceErrorKind::Mailbox => code::MAILBOX,
+            SourceErrorKind::Disk => code::DISK,
+        }
+    }
+
     /// When to try again.
     pub fn retry(&self) -> Retry {
         match (self.kind, self.retry_after) {
@@ -144,6 +166,28 @@ impl std::error::Error for SourceError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_kind_has_its_number() {
+        use SourceErrorKind::*;
+        for (kind, number) in [
+            (Dns, 210),
+            (Connect, 211),
+            (Timeout, 212),
+            (Closed, 213),
+            (Tls, 222),
+            (Secret, 202),
+            (Auth, 203),
+            (Throttled, 204),
+            (Protocol, 241),
+            (Mailbox, 242),
+            (Disk, 301),
+        ] {
+            assert_eq!(SourceError::new(kind, "login", "h:993", "x").code(), number);
+        }
+        let handshake = DialError { kind: DialErrorKind::Tls, text: "x".into(), hint: None };
+        assert_eq!(SourceError::dial("starttls", "h:143", handshake).code(), 221);
+    }
 
     #[test]
     fn an_unreadable_password_is_no_refused_login() {

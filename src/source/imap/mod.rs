@@ -12,7 +12,7 @@ use super::{Session, Source, SourceError, SourceErrorKind};
 use crate::config::secret::SecretReader;
 use crate::config::{Server, TlsMode};
 use crate::mail::{CollectorId, MailboxId};
-use crate::net::{self, Channel, DialError, TlsClient};
+use crate::net::{self, Channel, DialError, DialErrorKind, TlsClient};
 use crate::spool::Spool;
 use async_trait::async_trait;
 use connection::Connection;
@@ -88,7 +88,7 @@ impl ImapSource {
         let ca_file = self.server.tls.ca_file.clone();
         // Reading the authorities is work for a thread that may block.
         let client = tokio::task::spawn_blocking(move || TlsClient::new(ca_file.as_deref())).await;
-        let client = client.map_err(|error| SourceError::new(SourceErrorKind::Tls, stage, &self.peer(), error.to_string()))?.map_err(failed)?;
+        let client = client.unwrap_or_else(|join| Err(DialError { kind: DialErrorKind::Tls, text: join.to_string(), hint: None })).map_err(failed)?;
         client.secure(channel, &self.server.host, self.server.connect_timeout).await.map_err(failed)
     }
 }

@@ -1,0 +1,102 @@
+//! Looking into a collector's mailbox: headers only, nothing marked, and without the state directory, so that a daemon may run beside it.
+
+use super::exit::Exit;
+use super::runtime;
+use crate::collect::PassError;
+use crate::config::{Collector, Loaded, Protocol, secret};
+use crate::mail::{FolderName, RemoteUid};
+use crate::source::imap::ImapSource;
+use crate::source::pop3::Pop3Source;
+use crate::source::{Peeked, Source, SourceError};
+use crate::spool::Spool;
+use std::sync::Arc;
+
+/// Most messages that one command looks at.
+pub(super) const LAST_MAX: usize = 10_000;
+/// Octets that the sources' spool may hold; headers never get there.
+const SPOOL_OCTETS: u64 = 1024 * 1024;
+
+/// Which messages.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Look<'a> {
+    /// The last ones.
+    Last(usize),
+    /// The one with this UID, or UIDL.
+    Uid(&'a str),
+}
+
+/// The headers of messages in a collector's mailbox, oldest first; says what failed.
+pub(super) fn headers(collector: &Collector, look: Look<'_>) -> Result<Vec<Peeked>, Exit> {
+    let failed = |text: String| {
+        eprintln!("error: {text}");
+        Exit::Os
+    };
+    // Not that of the state directory, which may belong to another user; it holds unlinked files only, and here none at all.
+    let spool = Spool::new(&std::env::temp_dir(), SPOOL_OCTETS, SPOOL_OCTETS).map_err(|error| failed(error.to_string()))?;
+    let (server, id) = (collector.server.clone(), collector.id.clone());
+    let password = secret::reader(&server.password);
+    let source: Box<dyn Source> = match server.protocol {
+        Protocol::Imap => Box::new(ImapSource::new(server, password, spool, id, None).read_only()),
+        Protocol::Pop3 => Box::new(Pop3Source::new(server, password, spool, id, None)),
+    };
+    let uid = match (look, collector.server.protocol) {
+        (Look::Last(_), _) => None,
+        (Look::Uid(uid), Protocol::Pop3) => Some(RemoteUid::Opaque(uid.as_bytes().into())),
+        (Look::Uid(uid), Protocol::Imap) => match uid.parse() {
+            Ok(number) => Some(RemoteUid::Number(number)),
+            Err(_) => {
+                eprintln!(
+                    "error: `{uid}` is no UID of IMAP, which is a number\nhint: the log names each message by COLLECTOR/FOLDER/UIDVALIDITY/UID"
+                );
+                return Err(Exit::Usage);
+            }
+        },
+    };
+    let looked = runtime()?.block_on(async {
+        let mut session = source.open().await?;
+        session.select(&FolderName::inbox()).await?;
+        let peeked = match (look, &uid) {
+            (_, Some(uid)) => session.header_of(uid).await?.into_iter().collect(),
+            (Look::Last(last), None) => session.headers(last.min(LAST_MAX)).await?,
+            (Look::Uid(_), None) => Vec::new(),
+        };
+        // What was read is read: a good-bye that fails changes nothing.
+        let _ = session.close().await;
+        Ok::<_, SourceError>(peeked)
+    });
+    let peeked = looked.map_err(|error| said(collector, error))?;
+    match look {
+        Look::Uid(uid) if peeked.is_empty() => {
+            eprintln!("error: {}: no message with the UID `{uid}` is in the mailbox", collector.id.as_str());
+            Err(Exit::NoInput)
+        }
+        _ => Ok(peeked),
+    }
+}
+
+/// The collector with this name.
+pub(super) fn named(loaded: &Loaded, name: &str) -> Option<Arc<Collector>> {
+    loaded.config.collectors.values().find(|collector| collector.id.as_str() == name).cloned()
+}
+
+/// The names of all collectors, for a hint.
+pub(super) fn names(loaded: &Loaded) -> String {
+    loaded.config.collectors.keys().map(|id| id.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn said(collector: &Collector, error: SourceError) -> Exit {
+    let (code, id) = (error.code(), collector.id.as_str());
+    eprintln!("error[MG-{code}]: {id}: {error}");
+    if let Some(hint) = &error.hint {
+        eprintln!("hint: {hint}");
+    }
+    eprintln!("more: mailgather explain MG-{code}");
+    Exit::of(&PassError::Source(error))
+}
+
+/// Prints text; a reader that went away (`| head`) is no error.
+pub(super) fn print(text: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

@@ -1,0 +1,139 @@
+//! `mailgather explain` and `mailgather policy test`: of files, of real mailboxes, of error numbers.
+
+mod support;
+
+use serde_json::Value;
+use std::process::Command;
+use support::process::{Finished, PROGRAM, finish};
+use support::{CollectorYaml, Dovecot, Mailgather, config};
+
+const LETTER: &str = "Delivered-To: anna@firm.example\r\nReceived: from a.example (a.example [192.0.2.1]) by 127.0.0.1 with ESMTP; x\r\nReturn-Path: <s@a.example>\r\nMessage-ID: <1@a.example>\r\nFrom: s@a.example\r\nTo: anna@firm.example\r\n\r\ntext\r\n";
+
+fn to(n: usize, user: &str) -> String {
+    format!(
+        "X-Original-To: {user}@firm.example\r\nReceived: from a.example (a.example [192.0.2.1]) by mx.firm.example with ESMTP; x\r\nMessage-ID: <{n}@a.example>\r\nFrom: s@a.example\r\nTo: {user}@firm.example\r\nSubject: {n}\r\n\r\ntext\r\n"
+    )
+}
+
+fn program(server: &Dovecot) -> Mailgather {
+    let rules = "{domains: [firm.example]}";
+    Mailgather::new(&config(
+        "{lmtp: '127.0.0.1:1'}",
+        &[
+            CollectorYaml::imap(server, "u").auto(rules, "post@firm.example"),
+            CollectorYaml::pop3(server, "u").id("p").auto(rules, "post@firm.example"),
+        ],
+    ))
+}
+
+/// Without any configuration.
+fn alone(arguments: &[&str]) -> Finished {
+    let mut command = Command::new(PROGRAM);
+    command.args(["--config", "/nonexistent/mailgather.yaml"]).args(arguments);
+    finish(command, std::time::Duration::from_secs(60))
+}
+
+#[test]
+fn a_mailbox_is_explained_by_its_headers_and_left_as_it_is() {
+    let server = Dovecot::start();
+    for n in 1..=15 {
+        server.put("u", to(n, if n % 2 == 0 { "anna" } else { "bob" }).as_bytes());
+    }
+    let program = program(&server);
+    for (name, arguments, count) in
+        [("u", &[][..], 10), ("p", &[], 10), ("u", &["--last", "3"], 3), ("p", &["--last", "99"], 15), ("u", &["--uid", "12"], 1)]
+    {
+        let text = program.run_to_end("explain", &[&[name], arguments].concat()).expect_success().stdout;
+        assert_eq!(text.matches("← taken").count(), count, "{name} {arguments:?}\n{text}");
+        assert_eq!(text.matches("  envelope     MAIL FROM:<s@a.example>  RCPT TO:<").count(), count, "{text}");
+        assert!(text.contains("by X-Original-To 1 (stage 2)") && text.contains("  loop check   1 Received fields (max_hops 50): no loop"), "{text}");
+        let json = program.run_to_end("explain", &[&[name, "--json"], arguments].concat()).expect_success().stdout;
+        let lines: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), count);
+        for line in &lines {
+            let to = line["envelope"]["recipients"][0]["address"].as_str().unwrap();
+            assert!(["anna@firm.example", "bob@firm.example"].contains(&to), "{line}");
+            assert_eq!((line["collector"].as_str(), line["outcome"].as_str()), (Some(name), Some("delivered")));
+            assert!(line["uid"].is_string() && line["trail"]["steps"].is_array(), "{line}");
+        }
+        if arguments.first() == Some(&"--uid") {
+            assert!(text.starts_with("u uid 12  <12@a.example>"), "{text}");
+        }
+    }
+    // Oldest first.
+    let text = program.run_to_end("explain", &["u", "--last", "2"]).expect_success().stdout;
+    assert!(text.find("<14@a.example>").unwrap() < text.find("<15@a.example>").unwrap());
+    // The UIDL that JSON gives is what --uid takes.
+    let json = program.run_to_end("explain", &["p", "--last", "1", "--json"]).stdout;
+    let uidl = serde_json::from_str::<Value>(&json).unwrap()["uid"].as_str().unwrap().to_owned();
+    assert!(program.run_to_end("explain", &["p", "--uid", &uidl]).expect_success().stdout.contains("<15@a.example>"));
+
+    assert_eq!(server.count("u"), 15);
+    assert!(server.flags("u").iter().all(String::is_empty), "{:?}", server.flags("u"));
+}
+
+#[test]
+fn a_file_wins_over_a_collector_and_what_is_neither_is_said_so() {
+    let server = Dovecot::start();
+    let program = program(&server);
+    let text = program.explain(LETTER.as_bytes(), &["--as", "u"]).expect_success().stdout;
+    assert!(text.contains("letter.eml  <1@a.example>  from s@a.example") && text.contains("RCPT TO:<anna@firm.example>"), "{text}");
+    let usage = program.explain(LETTER.as_bytes(), &["--last", "3", "--as", "u"]).expect_code(64);
+    assert!(usage.stderr.contains("is a file"), "{}", usage.stderr);
+
+    let neither = program.run_to_end("explain", &["nobody"]).expect_code(66);
+    assert!(neither.stderr.contains("`nobody` is neither a file nor a collector") && neither.stderr.contains("p, u"), "{}", neither.stderr);
+    let nothing = alone(&["explain", "nobody"]).expect_code(66);
+    assert!(nothing.stderr.contains("no file is called `nobody`"), "{}", nothing.stderr);
+
+    let gone = program.run_to_end("explain", &["u", "--uid", "4711"]).expect_code(66);
+    assert!(gone.stderr.contains("no message with the UID `4711`"), "{}", gone.stderr);
+    program.run_to_end("explain", &["u", "--uid", "x"]).expect_code(64);
+    program.run_to_end("explain", &["u", "--as", "p"]).expect_code(64);
+    let empty = program.run_to_end("explain", &["u"]).expect_success();
+    assert!(empty.stdout.is_empty() && empty.stderr.contains("is empty"), "{}", empty.stderr);
+}
+
+#[test]
+fn a_mailbox_that_cannot_be_opened_is_an_error_with_a_number() {
+    let program = Mailgather::new(&config("{lmtp: '127.0.0.1:1'}", &[CollectorYaml::at("imap", "dead", 1).forward_to("a@b.example")]));
+    let failed = program.run_to_end("explain", &["dead"]).expect_code(69);
+    assert!(
+        failed.stderr.contains("error[MG-211]: dead: 127.0.0.1:1: connect") && failed.stderr.contains("more: mailgather explain MG-211"),
+        "{}",
+        failed.stderr
+    );
+    assert!(program.once(&[]).expect_code(69).stdout.contains("dead: FAILED: error[MG-211]: 127.0.0.1:1"));
+}
+
+#[test]
+fn the_page_of_an_error_needs_nothing() {
+    for (code, title) in [("MG-203", "# MG-203: login refused"), ("mg-101", "# MG-101: unknown key"), ("MG-411", "# MG-411: a loop")] {
+        let page = alone(&["explain", code]).expect_success();
+        assert!(page.stdout.starts_with(title) && page.stdout.contains("## What to do") && page.stderr.is_empty(), "{}", page.stdout);
+    }
+    let json: Value = serde_json::from_str(&alone(&["explain", "MG-203", "--json"]).expect_success().stdout).unwrap();
+    assert_eq!(json["code"], "MG-203");
+    let unknown = alone(&["explain", "MG-999"]).expect_code(64);
+    assert!(unknown.stderr.contains("MG-203"), "{}", unknown.stderr);
+}
+
+#[test]
+fn a_reply_is_tried_against_the_policy() {
+    let built_in = alone(&["policy", "test", "550 5.1.1 no such user", "--stage", "rcpt"]).expect_success();
+    assert!(built_in.stdout.contains("rcpt  default_box  rejected, about the recipient: built in: unknown recipient"), "{}", built_in.stdout);
+    assert!(built_in.stderr.contains("built-in table"), "{}", built_in.stderr);
+    let server = Dovecot::start();
+    let program = program(&server);
+    let all = program.run_to_end("policy", &["test", "554 5.7.1 spam"]).expect_success().stdout;
+    for stage in ["\n  mail ", "\n  rcpt ", "\n  data ", "\n  dot "] {
+        assert!(all.contains(stage), "{all}");
+    }
+    assert!(all.contains("LMTP, with a default box"), "{all}");
+    let json = program.run_to_end("policy", &["test", "452 4.3.1 too many", "--json", "--as", "p", "--protocol", "smtp"]).expect_success().stdout;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["stages"].as_array().unwrap().len(), 4);
+    assert_eq!((json["code"].as_u64(), json["collector"].as_str(), json["stages"][1]["action"].as_str()), (Some(452), Some("p"), Some("defer")));
+    program.run_to_end("policy", &["test", "hello"]).expect_code(64);
+    program.run_to_end("policy", &["test", "550 x", "--as", "nobody"]).expect_code(64);
+}
