@@ -41,18 +41,33 @@ fn as_served_by_pop3(raw: &[u8]) -> Vec<u8> {
 /// What Postfix makes of a message: a line in the header that is no field ends the header, and cleanup(8) puts a blank line before it. (The
 /// program reads fields behind such a line too, and has taken out Return-Path there.)
 fn as_stored_by_postfix((name, octets): Named) -> Named {
+    (name, with_header_ended(octets, false))
+}
+
+/// Exim does the same, but takes a field without a name for one, and stores the line that ends the header also where there is no body.
+fn as_stored_by_exim((name, octets): Named) -> Named {
+    let mut stored = with_header_ended(octets, true);
+    let (fields, _) = split(&stored);
+    let has_header = fields.first().is_some_and(|first| first.contains(&b':'));
+    if has_header && fields.iter().map(Vec::len).sum::<usize>() == stored.len() {
+        stored.extend(b"\r\n");
+    }
+    (name, stored)
+}
+
+fn with_header_ended(octets: Vec<u8>, nameless_fields: bool) -> Vec<u8> {
     let (fields, body) = split(&octets);
     let is_field = |field: &[u8]| {
         let name = field.split(|&b| b == b':').next().unwrap_or_default().trim_ascii_end();
-        field.contains(&b':') && !name.is_empty() && name.iter().all(u8::is_ascii_graphic)
+        field.contains(&b':') && (nameless_fields || !name.is_empty()) && name.iter().all(u8::is_ascii_graphic)
     };
     let is_junk = |field: &[u8]| field.starts_with(b"From ") || field.starts_with(b">From ") || field.starts_with(b"\xef\xbb\xbf");
     let has_header = fields.first().is_some_and(|first| is_field(first) || is_junk(first));
-    let Some(end) = (1..fields.len()).find(|&at| has_header && !is_field(&fields[at])) else { return (name, octets) };
+    let Some(end) = (1..fields.len()).find(|&at| has_header && !is_field(&fields[at])) else { return octets };
     let has_body = fields.iter().map(Vec::len).sum::<usize>() < octets.len();
     let behind: Vec<u8> = fields[end..].iter().filter(|field| name_of(field) != "return-path").flatten().copied().collect();
     let blank: &[u8] = if has_body { b"\r\n" } else { b"" };
-    (name, [&fields[..end].concat(), &b"\r\n"[..], &behind, blank, &body].concat())
+    [&fields[..end].concat(), &b"\r\n"[..], &behind, blank, &body].concat()
 }
 
 /// Fails the test unless each message arrived exactly once and nothing else did. All that is wrong is told at once.
@@ -127,6 +142,16 @@ fn imap_to_smtp() {
     eventually("Postfix delivers everything", SOON, || postfix.count("anna") >= expected.len());
     let expected: Vec<Named> = expected.into_iter().map(as_stored_by_postfix).collect();
     assert_exactly_once(&expected, &postfix.messages("anna"));
+}
+
+#[test]
+fn imap_to_exim() {
+    let (server, exim) = (Dovecot::start(), Exim::start());
+    let expected = in_an_imap_mailbox(&server);
+    collect(CollectorYaml::imap, &server, &exim.delivery(), expected.len());
+    eventually("Exim delivers everything", SOON, || exim.count("anna") >= expected.len());
+    let expected: Vec<Named> = expected.into_iter().map(as_stored_by_exim).collect();
+    assert_exactly_once(&expected, &exim.messages("anna"));
 }
 
 #[test]
@@ -336,6 +361,18 @@ fn nothing_is_smuggled_through_smtp() {
     assert!(!postfix.log().contains("ceo@bank.example"), "{}", postfix.log());
     let expected: Vec<Named> = expected.into_iter().map(as_stored_by_postfix).collect();
     assert_exactly_once(&expected, &got);
+}
+
+#[test]
+fn nothing_is_smuggled_through_exim() {
+    let exim = Exim::start();
+    let expected = collect_smuggled(&exim.delivery());
+    eventually("Exim delivers everything", SOON, || exim.count("anna") >= expected.len());
+    // As above.
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(!exim.log().contains("ceo@bank.example"), "{}", exim.log());
+    let expected: Vec<Named> = expected.into_iter().map(as_stored_by_exim).collect();
+    assert_exactly_once(&expected, &exim.messages("anna"));
 }
 
 #[test]

@@ -10,6 +10,7 @@
 pub mod certificates;
 pub mod corpus;
 pub mod dovecot;
+pub mod exim;
 pub mod maildir;
 pub mod ports;
 pub mod postfix;
@@ -19,6 +20,7 @@ pub mod sink;
 pub mod strace;
 
 pub use dovecot::Dovecot;
+pub use exim::Exim;
 pub use maildir::{Boxes, Maildir};
 pub use postfix::Postfix;
 pub use process::{CollectorYaml, Mailgather, config};
