@@ -168,7 +168,7 @@ pub fn difference(canonical: &[u8], delivered: &[u8]) -> Option<String> {
 
 /// A collected message cut in two by the documented rules: a byte order mark and an mbox `From ` line on top are dropped, and a message whose
 /// first line is no field has no header.
-fn split_original(canonical: &[u8]) -> (Vec<Vec<u8>>, Vec<u8>) {
+pub fn split_original(canonical: &[u8]) -> (Vec<Vec<u8>>, Vec<u8>) {
     let mut message = canonical.strip_prefix(b"\xef\xbb\xbf").unwrap_or(canonical);
     if message.starts_with(b"From ") || message.starts_with(b">From ") {
         let end = message.iter().position(|&b| b == b'\n').map_or(message.len(), |at| at + 1);

@@ -15,6 +15,7 @@ pub mod maildir;
 pub mod ports;
 pub mod postfix;
 pub mod process;
+pub mod public_corpus;
 pub mod raw_imap;
 pub mod sink;
 pub mod strace;
