@@ -63,8 +63,9 @@ impl HeaderBlock {
             let Some(len) = memchr::memmem::find(&text[at..], b"\r\n").map(|n| n + 2) else {
                 // The end of the message, or of what we read of it: then the last field may go on behind the cut, and is left alone.
                 truncated = more || at < text.len();
+                let may_go_on = truncated && matches!(text.get(at), None | Some(b' ' | b'\t'));
                 break match fields.last() {
-                    Some(last) if truncated && last.whole.end == at => fields.pop().map_or(at, |last| last.whole.start),
+                    Some(last) if may_go_on && last.whole.end == at => fields.pop().map_or(at, |last| last.whole.start),
                     _ => at,
                 };
             };
