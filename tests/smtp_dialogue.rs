@@ -27,6 +27,7 @@ const PATIENT: Limits = Limits {
     quit: Duration::from_millis(500),
     idle: Duration::from_secs(30),
     failure_memory: Duration::ZERO,
+    breaker_wait: Duration::from_millis(200),
 };
 
 /// For peers that say nothing.
@@ -239,7 +240,8 @@ async fn the_matrix_of_steps_and_failures() {
                         (Mail | Data, "4xx") => "Deferred Message",
                         (Mail | Data, "5xx") => "Rejected Message",
                         (Rcpt, "4xx") => "Deferred Recipient",
-                        (Rcpt, "5xx") => "Rejected Recipient",
+                        // 554 is a refusal by policy, not of this recipient.
+                        (Rcpt, "5xx") => "Rejected Message",
                         (Mail | Rcpt | Data, _) => "Deferred Target",
                         (Dot, "4xx") if lmtp => "Deferred Recipient",
                         (Dot, "4xx") => "Deferred Message",

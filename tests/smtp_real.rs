@@ -5,10 +5,10 @@ mod support;
 
 use deliver_kit::{delivery, envelope, local, message, no_password, relay, words};
 use futures_util::future::join_all;
-use mailgather::config::{Endpoint, Relay};
+use mailgather::config::{Delivery, Endpoint, Relay};
 use mailgather::deliver::Destination;
 use mailgather::deliver::smtp::SmtpDestination;
-use mailgather::mail::{Outcome, ReversePath};
+use mailgather::mail::{Client, Envelope, Outcome, ReversePath};
 use mailgather::proto::smtp::Protocol;
 use std::collections::BTreeMap;
 use support::maildir::{assert_same, field, with_crlf};
@@ -114,4 +114,80 @@ async fn dovecot_answers_for_each_recipient() {
     let wrong = SmtpDestination::new(local(dovecot.lmtp()), Protocol::Smtp, &delivery(), no_password());
     let outcomes = wrong.deliver(&envelope(&["anna@example.org"]), &hello).await;
     assert_eq!(words(&outcomes), ["Deferred Target"], "{outcomes:?}");
+}
+
+fn real_client() -> Client {
+    Client {
+        ip: "192.0.2.77".parse().unwrap(),
+        name: Some("mail.sender.example".parse().unwrap()),
+        helo: Some("helo.sender.example".parse().unwrap()),
+        esmtp: true,
+    }
+}
+
+/// The target judges and names the client that the provider saw, not us.
+#[tokio::test(flavor = "multi_thread")]
+async fn postfix_is_told_the_real_client() {
+    let blocked = "smtpd_client_restrictions = check_client_access inline:{ {192.0.2.66 = 554 5.7.1 blocked} }";
+    let postfix = Postfix::builder().extra("smtpd_authorized_xclient_hosts = 127.0.0.0/8").extra(blocked).extra("inet_protocols = all").start();
+    let with_xclient = Delivery { xclient: true, ..delivery() };
+    let destination = SmtpDestination::new(local(postfix.port()), Protocol::Smtp, &with_xclient, no_password());
+    let hello = message(1, "Subject: t\r\n\r\nПривет\r\n");
+    let send = async |client: Option<Client>, recipient: &str| {
+        let envelope = Envelope { client, ..envelope(&[recipient]) };
+        words(&destination.deliver(&envelope, &hello).await).remove(0)
+    };
+    assert_eq!(send(Some(real_client()), "anna@example.org").await, "Delivered");
+    assert_eq!(send(None, "boris@example.org").await, "Delivered");
+    let other = Client { ip: "2001:db8::7".parse().unwrap(), name: None, helo: None, esmtp: false };
+    assert_eq!(send(Some(other), "vera@example.org").await, "Delivered");
+    // What the target has against the sender's host is about this message.
+    let blocked = Client { ip: "192.0.2.66".parse().unwrap(), name: None, ..real_client() };
+    assert_eq!(send(Some(blocked), "anna@example.org").await, "Rejected Message");
+    eventually("Postfix delivers", SOON, || ["anna", "boris", "vera"].iter().all(|user| postfix.count(user) == 1));
+    let received = |user: &str| field(&postfix.messages(user)[0], "Received").unwrap();
+    for (user, expected) in [
+        ("anna", "from helo.sender.example (mail.sender.example [192.0.2.77])"),
+        ("boris", "from relay.example (localhost [127.0.0.1])"),
+        ("vera", "from relay.example (unknown [IPv6:2001:db8::7])"),
+    ] {
+        assert!(received(user).contains(expected), "{user}: {}", received(user));
+    }
+    assert!(postfix.log().contains("client=mail.sender.example[192.0.2.77]"), "{}", postfix.log());
+    // A Postfix that does not allow it does not offer it, and mail goes on.
+    let plain = Postfix::start();
+    let destination = SmtpDestination::new(local(plain.port()), Protocol::Smtp, &with_xclient, no_password());
+    let envelope = Envelope { client: Some(real_client()), ..envelope(&["anna@example.org"]) };
+    assert_eq!(words(&destination.deliver(&envelope, &hello).await), ["Delivered"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dovecot_is_told_the_real_client() {
+    let dovecot = Dovecot::builder().extra("login_trusted_networks = 127.0.0.0/8").start();
+    let with_xclient = Delivery { xclient: true, ..delivery() };
+    for relay in [local(dovecot.lmtp()), relay(Endpoint::Unix(dovecot.lmtp_socket()))] {
+        let destination = SmtpDestination::new(relay, Protocol::Lmtp, &with_xclient, no_password());
+        for client in [Some(real_client()), None, Some(real_client())] {
+            let envelope = Envelope { client, ..envelope(&["anna@example.org"]) };
+            assert_eq!(words(&destination.deliver(&envelope, &message(1, "Subject: t\r\n\r\nhello\r\n")).await), ["Delivered"]);
+        }
+    }
+    let received: Vec<String> = dovecot.messages("anna@example.org").iter().filter_map(|message| field(message, "Received")).collect();
+    let told = received.iter().filter(|field| field.starts_with("from helo.sender.example ([192.0.2.77])")).count();
+    let own = received.iter().filter(|field| field.starts_with("from relay.example")).count();
+    // Dovecot offers XCLIENT to trusted networks, and a unix socket is none.
+    assert_eq!((told, own), (2, 4), "{received:#?}");
+}
+
+/// Fail-over between real servers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_postfix_gives_way_to_the_next() {
+    let (dead, living) = (support::ports::Port::reserve(), Postfix::start());
+    let endpoint = |port| Endpoint::Tcp { host: "127.0.0.1".into(), port };
+    let relay = Relay { endpoints: vec![endpoint(dead.number()), endpoint(living.port())], ..local(1) };
+    let destination = destination(relay, Protocol::Smtp);
+    for _ in 0..6 {
+        assert_eq!(words(&destination.deliver(&envelope(&["anna@example.org"]), &message(1, "Subject: t\r\n\r\nhello\r\n")).await), ["Delivered"]);
+    }
+    eventually("Postfix delivers", SOON, || living.count("anna") == 6);
 }

@@ -1,5 +1,7 @@
 //! A scripted SMTP or LMTP server over real sockets, for `smtp_dialogue.rs`: it behaves unless a rule says otherwise.
 
+#![allow(dead_code)] // Each test binary uses a part of it.
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,6 +21,7 @@ pub enum Step {
     Data,
     Dot,
     Rset,
+    Xclient,
     Quit,
     Other,
 }
@@ -220,6 +223,7 @@ impl Talk {
                         self.content().await?;
                     }
                 }
+                "XCLIENT" => drop(self.answer(Step::Xclient, &line, "220 sink ESMTP\r\n").await?),
                 "RSET" => {
                     self.mail = false;
                     self.recipients.clear();

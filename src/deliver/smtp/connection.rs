@@ -2,7 +2,7 @@
 
 use super::limits::Limits;
 use crate::mail::outcome::harmless;
-use crate::mail::{Blame, Diagnosis, Reply, Stage};
+use crate::mail::{Blame, Client, Diagnosis, Reply, Stage};
 use crate::net::Channel;
 use crate::proto::smtp::{Extensions, FullReply, Protocol, ReplyReader, command};
 use std::future::{Future, poll_fn};
@@ -58,6 +58,8 @@ pub(super) struct Connection {
     pub(super) limits: Limits,
     pub(super) protocol: Protocol,
     pub(super) extensions: Extensions,
+    /// Whom the server takes us for, if XCLIENT told it.
+    pub(super) client: Option<Client>,
     /// The server holds nothing of a former transaction: no RSET is needed.
     pub(super) clean: bool,
     /// Set once replies can no longer be paired with commands.
@@ -78,6 +80,7 @@ impl Connection {
             limits,
             protocol,
             extensions: Extensions::default(),
+            client: None,
             clean: true,
             broken: false,
             messages: 0,

@@ -1,24 +1,44 @@
 //! One delivery: as many transactions as its recipients need, one after the other.
 
 use super::connection::{Connection, failed};
-use super::pool::Pool;
+use super::failover::Standing;
+use super::pool::{NoConnection, Pool};
 use super::transaction::{self, Mail, Report};
 use crate::mail::{Blame, Diagnosis, Envelope, Message, Outcome, Stage};
-use crate::proto::smtp::Extensions;
+use crate::proto::smtp::{Extensions, is_policy_refusal};
 use crate::spool::reader::Outgoing;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Delivers the message over a connection of the pool; one outcome for each recipient.
-pub(super) async fn run(pool: &Arc<Pool>, envelope: &Envelope, message: &Message) -> Vec<Outcome> {
-    // The semaphore is never closed; were it, delivering without a permit is what harms least.
-    let _permit = pool.permits.acquire().await.ok();
-    let mut delivery = Running { pool, envelope, message, outcomes: vec![None; envelope.recipients.len()] };
+/// Delivers the message over a connection of the pool; one outcome for each recipient, and what they say about the server. The caller holds a
+/// permit of the pool.
+pub(super) async fn run(pool: &Arc<Pool>, envelope: &Envelope, message: &Message) -> (Vec<Outcome>, Standing) {
+    let mut delivery = Running { pool, envelope, message, outcomes: vec![None; envelope.recipients.len()], remembered: false, misconfigured: false };
     if let Some(connection) = delivery.run().await {
         Pool::put_back(pool, connection);
     }
+    let (remembered, misconfigured) = (delivery.remembered, delivery.misconfigured);
     let forgotten = || Outcome::Deferred(failed(Stage::Connect, "not tried"));
-    delivery.outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(forgotten)).collect()
+    let outcomes: Vec<Outcome> = delivery.outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(forgotten)).collect();
+    let standing = match target_failure(&outcomes) {
+        None => Standing::Works { took: outcomes.iter().any(Outcome::is_delivered) },
+        Some(diagnosis) if remembered => Standing::Remembered(diagnosis),
+        Some(diagnosis) if misconfigured || (diagnosis.stage == Stage::Auth && diagnosis.reply.is_some()) => Standing::Misconfigured(diagnosis),
+        Some(diagnosis) => Standing::Failed(diagnosis),
+    };
+    (outcomes, standing)
+}
+
+/// The target's failure, if that is all there is: then nothing was handed over, and another target may be asked.
+fn target_failure(outcomes: &[Outcome]) -> Option<Diagnosis> {
+    let mut first = None;
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Deferred(diagnosis) if diagnosis.blame == Blame::Target => first = first.or(Some(diagnosis)),
+            _ => return None,
+        }
+    }
+    first.cloned()
 }
 
 /// A delivery on its way.
@@ -27,6 +47,10 @@ struct Running<'a> {
     envelope: &'a Envelope,
     message: &'a Message,
     outcomes: Vec<Option<Outcome>>,
+    /// The server was not asked, as it failed a moment ago.
+    remembered: bool,
+    /// It refuses everybody.
+    misconfigured: bool,
 }
 
 impl Running<'_> {
@@ -38,9 +62,9 @@ impl Running<'_> {
         while let Some(group) = groups.pop_front() {
             let mut connection = match held.take() {
                 Some(connection) => connection,
-                None => match self.pool.connection().await {
+                None => match self.pool.connection(self.envelope.client.as_ref()).await {
                     Ok(connection) => connection,
-                    Err(diagnosis) => return self.give_up(diagnosis),
+                    Err(none) => return self.without_connection(none),
                 },
             };
             let mut group = self.sort_out(&connection.extensions, group);
@@ -52,9 +76,9 @@ impl Running<'_> {
             let mut report = self.transact(&mut connection, &group).await;
             if report.untouched && reused {
                 // The server had closed a resting connection, and we learnt it too late: this says nothing about the message.
-                connection = match self.pool.open().await {
+                connection = match self.pool.fresh(self.envelope.client.as_ref()).await {
                     Ok(connection) => connection,
-                    Err(diagnosis) => return self.give_up(diagnosis),
+                    Err(none) => return self.without_connection(none),
                 };
                 group = self.sort_out(&connection.extensions, group);
                 if group.is_empty() {
@@ -63,6 +87,7 @@ impl Running<'_> {
                 }
                 report = self.transact(&mut connection, &group).await;
             }
+            self.count_refusals(&group, &mut report);
             for (index, outcome) in group.into_iter().zip(report.outcomes) {
                 self.outcomes[index] = Some(outcome);
             }
@@ -80,7 +105,30 @@ impl Running<'_> {
     async fn transact(&self, connection: &mut Connection, group: &[usize]) -> Report {
         let needs_smtputf8 = group.iter().any(|&index| self.envelope.recipients[index].address.needs_smtputf8());
         let smtputf8 = needs_smtputf8 || self.envelope.sender.needs_smtputf8();
-        transaction::run(connection, &Mail { envelope: self.envelope, message: self.message, recipients: group, smtputf8 }).await
+        transaction::run(
+            connection,
+            &Mail { envelope: self.envelope, message: self.message, recipients: group, smtputf8, suppress_dsn: self.pool.suppress_dsn },
+        )
+        .await
+    }
+
+    /// A server that refuses one recipient after the other by policy, and takes nobody, refuses us.
+    fn count_refusals(&mut self, group: &[usize], report: &mut Report) {
+        let mut state = self.pool.state();
+        if report.accepted {
+            return state.refusals.forget();
+        }
+        for (&index, outcome) in group.iter().zip(&mut report.outcomes) {
+            let Outcome::Rejected(diagnosis) = outcome else { continue };
+            if diagnosis.stage != Stage::RcptTo || !diagnosis.reply.as_ref().is_some_and(is_policy_refusal) {
+                continue;
+            }
+            if state.refusals.refused(&self.envelope.recipients[index].address, self.message.trace_id()) {
+                self.misconfigured = true;
+                let text = "the server refuses one recipient after the other by policy: it seems not to accept mail from this host".to_owned();
+                *outcome = Outcome::Deferred(Diagnosis { blame: Blame::Target, text, ..diagnosis.clone() });
+            }
+        }
     }
 
     /// Answers for those whom this server cannot take, without asking it; returns the others.
@@ -96,6 +144,10 @@ impl Running<'_> {
         } else if self.envelope.sender.needs_smtputf8() && !smtputf8 {
             let text = format!("the sender {} needs SMTPUTF8, which {why}", self.envelope.sender);
             rejected(Stage::MailFrom, Blame::Message, text)
+        } else if self.pool.eight_bit_held && !offered.eight_bit_mime && (self.message.eight_bit || !self.envelope.prefix.is_ascii()) {
+            // RFC 6152 §3: such content may be sent only where 8BITMIME is offered.
+            let text = "the message has octets above 127, the server does not offer 8BITMIME, and `eight_bit: hold` is configured";
+            rejected(Stage::MailFrom, Blame::Message, text.to_owned())
         } else {
             None
         };
@@ -114,6 +166,11 @@ impl Running<'_> {
             };
         }
         rest
+    }
+
+    fn without_connection(&mut self, none: NoConnection) -> Option<Connection> {
+        self.remembered = none.remembered;
+        self.give_up(none.diagnosis)
     }
 
     /// The target is at fault, or it broke off at this message: whoever was not answered is deferred.

@@ -4,14 +4,26 @@ use super::connection::{Connection, failed};
 use super::limits::Limits;
 use crate::config::secret::SecretReader;
 use crate::config::{Endpoint, Relay, TlsMode};
-use crate::mail::{Diagnosis, Reply, Stage};
+use crate::mail::{Blame, Client, Diagnosis, Reply, Stage};
 use crate::net::{self, Channel, TlsClient};
 use crate::proto::smtp::{Extensions, Protocol, ReplyReader, Verdict, command, verdict};
 use tokio::time::timeout;
 
-struct Login<'a> {
-    username: &'a str,
-    password: &'a SecretReader,
+/// What became of XCLIENT.
+pub(super) enum Introduced {
+    /// The server takes us for the client.
+    Done,
+    /// It does not offer XCLIENT to us.
+    NotOffered,
+    /// It said no (5xx).
+    Refused {
+        /// What it said.
+        reply: Reply,
+        /// It said so about XCLIENT itself, not about this client.
+        for_good: bool,
+        /// The connection is as it was before.
+        usable: bool,
+    },
 }
 
 impl Connection {
@@ -48,9 +60,46 @@ impl Connection {
             connection.hello(&name).await?;
         }
         if let Some(login) = &relay.auth {
-            connection.login(&Login { username: &login.username, password }).await?;
+            connection.login(&login.username, password).await?;
         }
         Ok(connection)
+    }
+
+    /// XCLIENT and, as the session begins anew behind it, the hello (Postfix, XCLIENT_README). The name in that is the client's: it is the one that
+    /// the server judges and writes into its Received field.
+    ///
+    /// A 4xx may be about this client: it defers this message only.
+    pub(super) async fn introduce(&mut self, client: &Client, relay: &Relay, password: &SecretReader) -> Result<Introduced, Diagnosis> {
+        let Some(line) = self.extensions.xclient.as_deref().and_then(|offered| command::xclient(offered, client)) else {
+            return Ok(Introduced::NotOffered);
+        };
+        let before = self.client.replace(client.clone());
+        let reply = self.ask(&line, self.limits.command).await.map_err(|e| failed(Stage::Hello, e))?.reply;
+        match reply.code {
+            220 => {}
+            // 554 stands where a greeting does: it is this client that the server does not want. 501 is about an attribute's value.
+            500..=599 => {
+                let usable = before.is_none() && reply.code != 554;
+                self.client = before;
+                return Ok(Introduced::Refused { for_good: !matches!(reply.code, 501 | 554), usable, reply });
+            }
+            _ => return Err(about_the_client("XCLIENT", reply)),
+        }
+        self.clean = true;
+        self.extensions = Extensions::default();
+        let own_name = relay.hello.clone().unwrap_or_else(net::hostname);
+        let name = client.helo.as_ref().map_or(own_name.as_str(), |name| name.as_ascii());
+        let answer = self.ask(&command::hello(self.protocol, name), self.limits.command).await.map_err(|e| failed(Stage::Hello, e))?;
+        match answer.reply.code {
+            250 => self.extensions = Extensions::from_lines(&answer.lines),
+            500..=599 => return Ok(Introduced::Refused { reply: answer.reply, for_good: false, usable: false }),
+            _ => return Err(about_the_client("the hello behind XCLIENT", answer.reply)),
+        }
+        // A login belongs to the session that XCLIENT ended.
+        if let Some(login) = relay.auth.as_ref().filter(|_| self.extensions.has_auth("PLAIN")) {
+            self.login(&login.username, password).await?;
+        }
+        Ok(Introduced::Done)
     }
 
     /// EHLO or LHLO; HELO where EHLO is not known (RFC 5321 §3.2).
@@ -93,15 +142,15 @@ impl Connection {
     }
 
     /// AUTH PLAIN (RFC 4954), over TLS only, tried once.
-    async fn login(&mut self, login: &Login<'_>) -> Result<(), Diagnosis> {
+    async fn login(&mut self, username: &str, password: &SecretReader) -> Result<(), Diagnosis> {
         if !self.channel.is_tls() {
             return Err(failed(Stage::Auth, "a password is not sent without TLS"));
         }
         if !self.extensions.has_auth("PLAIN") {
             return Err(failed(Stage::Auth, "the server does not offer AUTH PLAIN"));
         }
-        let password = (login.password)().await.map_err(|text| failed(Stage::Auth, text))?;
-        let line = command::auth_plain(login.username, &password).ok_or_else(|| failed(Stage::Auth, "user name or password holds a NUL"))?;
+        let password = password().await.map_err(|text| failed(Stage::Auth, text))?;
+        let line = command::auth_plain(username, &password).ok_or_else(|| failed(Stage::Auth, "user name or password holds a NUL"))?;
         let answer = self.ask(line.expose().as_bytes(), self.limits.command).await.map_err(|e| failed(Stage::Auth, e))?;
         self.expect(Stage::Auth, answer.reply)
     }
@@ -120,6 +169,11 @@ impl Connection {
             _ => Err(Diagnosis { reply: Some(reply), ..failed(stage, "") }),
         }
     }
+}
+
+fn about_the_client(what: &str, reply: Reply) -> Diagnosis {
+    let blame = if reply.code / 100 == 4 { Blame::Message } else { Blame::Target };
+    Diagnosis { blame, reply: Some(reply), ..failed(Stage::Hello, format!("unexpected reply to {what}")) }
 }
 
 async fn secure(tls: Option<&TlsClient>, channel: Channel, host: &str, limits: Limits) -> Result<Channel, Diagnosis> {

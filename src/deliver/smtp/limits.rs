@@ -1,5 +1,6 @@
 //! How long each step may take.
 
+use crate::deliver::breaker;
 use std::time::Duration;
 
 /// Time limits of a connection: the least that RFC 5321 §4.5.3.2 asks a client to wait. Each covers the whole step, so that a peer that
@@ -24,6 +25,8 @@ pub struct Limits {
     pub idle: Duration,
     /// How long a failure to connect answers for others who want to.
     pub failure_memory: Duration,
+    /// How long a server that failed three times in a row is left alone at first (see [`crate::deliver::breaker`]).
+    pub breaker_wait: Duration,
 }
 
 impl Limits {
@@ -38,5 +41,6 @@ impl Limits {
         quit: Duration::from_secs(2),
         idle: Duration::from_secs(30),
         failure_memory: Duration::from_secs(1),
+        breaker_wait: breaker::FIRST_WAIT,
     };
 }

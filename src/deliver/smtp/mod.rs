@@ -1,4 +1,7 @@
-//! Delivery by SMTP and LMTP: a pool of connections to one server, and one transaction after the other on each.
+//! Delivery by SMTP and LMTP: a list of servers, a pool of connections to each, and one transaction after the other on each connection.
+//!
+//! The first server that is not left alone by its [breaker](super::breaker) is asked; only if all that came of it is the server's own failure,
+//! so that nothing was handed over, the next one is.
 //!
 //! At most `max_connections` are open at once; a delivery takes the one that was used last, opens one if there is none, and waits if all are
 //! busy. A connection rests for half a minute before it is closed. A failure to connect answers for everybody for a second, so that a dead
@@ -9,18 +12,22 @@
 
 mod connection;
 mod delivery;
+mod failover;
 mod hello;
 mod limits;
 mod pool;
+mod refusals;
 mod transaction;
 
+use self::failover::Round;
 use self::pool::Pool;
 use super::Destination;
 use crate::config::secret::SecretReader;
-use crate::config::{Delivery, Relay};
+use crate::config::{Delivery, Endpoint, Relay};
 use crate::mail::{Envelope, Message, Outcome};
 use crate::proto::smtp::Protocol;
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use std::sync::Arc;
 
 pub use limits::Limits;
@@ -28,9 +35,9 @@ pub use limits::Limits;
 /// Most recipients of one transaction, whatever is configured.
 const RECIPIENTS_MAX: usize = 1000;
 
-/// An SMTP or LMTP server to deliver to.
+/// An SMTP or LMTP server to deliver to, or several in a list: the first that works gets the mail.
 pub struct SmtpDestination {
-    pool: Arc<Pool>,
+    pools: Vec<Arc<Pool>>,
 }
 
 impl SmtpDestination {
@@ -41,21 +48,40 @@ impl SmtpDestination {
 
     /// The same with other time limits, for tests that cannot wait.
     pub fn with_limits(relay: Relay, protocol: Protocol, delivery: &Delivery, password: SecretReader, limits: Limits) -> Self {
-        SmtpDestination { pool: Arc::new(Pool::new(relay, protocol, delivery, password, limits)) }
+        let pool = |endpoint: &Endpoint| {
+            let relay = Relay { endpoints: vec![endpoint.clone()], ..relay.clone() };
+            Arc::new(Pool::new(relay, protocol, delivery, password.clone(), limits))
+        };
+        SmtpDestination { pools: relay.endpoints.iter().map(pool).collect() }
     }
 }
 
 #[async_trait]
 impl Destination for SmtpDestination {
     async fn deliver(&self, envelope: &Envelope, message: &Message) -> Vec<Outcome> {
-        delivery::run(&self.pool, envelope, message).await
+        let mut round = Round::new(&self.pools);
+        let mut failure = None;
+        while let Some(turn) = round.next().await {
+            let pool = turn.pool;
+            let (outcomes, standing) = delivery::run(pool, envelope, message).await;
+            match turn.end(standing) {
+                None => return outcomes,
+                Some(diagnosis) => failure = Some(round.add(pool, diagnosis)),
+            }
+        }
+        let failure = failure.unwrap_or_else(|| round.nobody());
+        vec![Outcome::Deferred(failure); envelope.recipients.len()]
     }
 
     fn name(&self) -> String {
-        self.pool.name()
+        self.pools.iter().map(|pool| pool.name()).collect::<Vec<_>>().join(", ")
+    }
+
+    fn down(&self) -> Option<String> {
+        failover::down(&self.pools)
     }
 
     async fn rest(&self) {
-        self.pool.rest().await;
+        join_all(self.pools.iter().map(|pool| pool.rest())).await;
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Mail<'a> {
     pub(super) recipients: &'a [usize],
     /// An address of this transaction needs SMTPUTF8, and the server offers it.
     pub(super) smtputf8: bool,
+    /// Nobody is to be told what becomes of it, where the server can be asked that (RFC 3461).
+    pub(super) suppress_dsn: bool,
 }
 
 /// What became of a transaction.
@@ -31,6 +33,8 @@ pub(super) struct Report {
     pub(super) too_many: Vec<usize>,
     /// The connection failed before the server had accepted anything of this message.
     pub(super) untouched: bool,
+    /// The server accepted one recipient at least.
+    pub(super) accepted: bool,
     /// What broke the connection before the final dot, if anything did.
     pub(super) trouble: Option<Diagnosis>,
 }
@@ -38,11 +42,12 @@ pub(super) struct Report {
 /// Runs one transaction. Never fails: what was not answered is deferred, or unknown behind the final dot.
 pub(super) async fn run(connection: &mut Connection, mail: &Mail<'_>) -> Report {
     connection.messages += 1;
-    let mut progress = Progress { outcomes: vec![None; mail.recipients.len()], too_many: Vec::new(), mail_accepted: false };
+    let mut progress = Progress { outcomes: vec![None; mail.recipients.len()], too_many: Vec::new(), mail_accepted: false, accepted: false };
     let trouble = dialogue(connection, mail, &mut progress).await.err();
     connection.broken |= trouble.is_some();
     let unanswered = trouble.clone().unwrap_or_else(|| failed(Stage::Content, "the transaction ended without an answer"));
     Report {
+        accepted: progress.accepted,
         outcomes: progress.outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(|| Outcome::Deferred(unanswered.clone()))).collect(),
         too_many: progress.too_many,
         untouched: trouble.is_some() && !progress.mail_accepted,
@@ -55,6 +60,7 @@ struct Progress {
     outcomes: Vec<Option<Outcome>>,
     too_many: Vec<usize>,
     mail_accepted: bool,
+    accepted: bool,
 }
 
 impl Progress {
@@ -101,7 +107,10 @@ async fn dialogue(connection: &mut Connection, mail: &Mail<'_>, progress: &mut P
             continue;
         }
         match judge(connection.protocol, Stage::RcptTo, reply)? {
-            Judged::Accepted => accepted.push(position),
+            Judged::Accepted => {
+                progress.accepted = true;
+                accepted.push(position);
+            }
             Judged::Refused(outcome) => {
                 progress.outcomes[position] = Some(outcome);
                 if too_many {
@@ -161,12 +170,14 @@ impl Steps {
             // RFC 6531 §3.1 (item 8): SMTPUTF8 comes with 8BITMIME.
             eight_bit: offered.eight_bit_mime && (mail.message.eight_bit || mail.smtputf8 || !mail.envelope.prefix.is_ascii()),
             smtputf8: mail.smtputf8,
+            return_headers: offered.dsn && mail.suppress_dsn,
         };
+        let notify_never = parameters.return_headers;
         let steps = Steps {
             ahead: offered.pipelining,
             reset: (!connection.clean).then(|| command::RSET.to_vec()),
             mail_from: command::mail_from(&mail.envelope.sender, parameters),
-            rcpt_to: mail.recipients.iter().map(|&index| command::rcpt_to(&mail.envelope.recipients[index].address)).collect(),
+            rcpt_to: mail.recipients.iter().map(|&index| command::rcpt_to(&mail.envelope.recipients[index].address, notify_never)).collect(),
         };
         if steps.ahead {
             let mut group = steps.reset.clone().unwrap_or_default();

@@ -19,6 +19,8 @@ pub struct Extensions {
     pub starttls: bool,
     /// Delivery status notifications can be asked for (RFC 3461).
     pub dsn: bool,
+    /// The client attributes that XCLIENT takes, upper case, if this client may use it (Postfix, XCLIENT_README).
+    pub xclient: Option<Vec<String>>,
     /// SASL mechanisms, upper case (RFC 4954).
     pub auth: Vec<String>,
 }
@@ -37,6 +39,7 @@ impl Extensions {
                 "ENHANCEDSTATUSCODES" => offered.enhanced_status_codes = true,
                 "STARTTLS" => offered.starttls = true,
                 "DSN" => offered.dsn = true,
+                "XCLIENT" => offered.xclient.get_or_insert_default().extend(words.map(str::to_ascii_uppercase)),
                 "SIZE" => {
                     offered.size = true;
                     offered.size_max = words.next().and_then(|octets| octets.parse().ok()).filter(|&octets| octets > 0);
@@ -77,6 +80,7 @@ mod tests {
             "EnhancedStatusCodes",
             "8BITMIME",
             "DSN",
+            "XCLIENT NAME addr",
             "SMTPUTF8",
             "CHUNKING",
         ]);
@@ -90,6 +94,7 @@ mod tests {
             enhanced_status_codes: true,
             starttls: true,
             dsn: true,
+            xclient: Some(vec!["NAME".to_owned(), "ADDR".to_owned()]),
             auth,
         };
         assert_eq!(offered, all);

@@ -35,6 +35,8 @@ pub fn verdict(protocol: Protocol, stage: Stage, reply: &Reply) -> Verdict {
         (Stage::RcptTo, 4) => Deferred(Blame::Recipient),
         // A full mailbox becomes empty some day, whatever the class of the code says.
         (Stage::RcptTo, _) if is_mailbox_full(reply) => Deferred(Blame::Recipient),
+        // Not about who gets it: another recipient, the default box say, would fare no better.
+        (Stage::RcptTo, _) if is_policy_refusal(reply) || is_too_big(reply) => Rejected(Blame::Message),
         (Stage::RcptTo, _) => Rejected(Blame::Recipient),
         (Stage::Content, class) => final_dot(protocol, class, reply),
         // Connect, greeting, hello, TLS, login: never the message's fault.
@@ -49,13 +51,42 @@ fn is_about_the_session(stage: Stage, reply: &Reply) -> bool {
     matches!(reply.code, 530 | 538) || (stage != Stage::Content && matches!(reply.code, 502 | 503)) || at_mail
 }
 
+/// A refusal at RCPT by policy: relaying denied, a block list, the sender or this client not wanted (RFC 3463 §3.8). 554 says so too, unless
+/// its enhanced code is about the mailbox; Exim, which sends no enhanced codes, says `550 relay not permitted`.
+pub fn is_policy_refusal(reply: &Reply) -> bool {
+    match reply.enhanced {
+        Some((5, 7, _)) => true,
+        Some((_, 1 | 2, _)) => false,
+        Some(_) => reply.code == 554,
+        None if reply.code == 550 => {
+            let text = reply.text.to_ascii_lowercase();
+            text.contains("relay") && !text.contains("unknown")
+        }
+        None => reply.code == 554,
+    }
+}
+
+/// A refusal at RCPT that says that there is no such mailbox, and nothing else (RFC 3463 §3.2, §3.3).
+pub fn is_unknown_recipient(reply: &Reply) -> bool {
+    let about_the_mailbox = match reply.enhanced {
+        Some((5, 1, _) | (5, 2, 1)) => true,
+        Some(_) => false,
+        None => matches!(reply.code, 550 | 551 | 553) && !is_policy_refusal(reply),
+    };
+    reply.code / 100 == 5 && about_the_mailbox
+}
+
 fn is_mailbox_full(reply: &Reply) -> bool {
     match reply.enhanced {
         Some((_, 2, 2)) => true,
-        // 552 5.3.4 and 552 5.2.3 are about the size of the message.
-        Some((_, 3, 4) | (_, 2, 3)) => false,
+        _ if is_too_big(reply) => false,
         _ => reply.code == 552,
     }
+}
+
+/// 552 5.3.4 and 552 5.2.3 are about the size of the message.
+fn is_too_big(reply: &Reply) -> bool {
+    matches!(reply.enhanced, Some((_, 3, 4) | (_, 2, 3)))
 }
 
 /// The answer to the final dot. In LMTP it is about one recipient, so what would be said at RCPT may be said here.
@@ -119,9 +150,17 @@ mod tests {
             (Lmtp, RcptTo, "552 5.2.2", Deferred(Recipient)),
             (Lmtp, RcptTo, "552", Deferred(Recipient)),
             (Lmtp, RcptTo, "550 5.2.2", Deferred(Recipient)),
-            (Smtp, RcptTo, "552 5.3.4", Rejected(Recipient)),
-            (Smtp, RcptTo, "554 5.7.1", Rejected(Recipient)),
-            (Smtp, RcptTo, "550 5.7.1", Rejected(Recipient)),
+            (Smtp, RcptTo, "550", Rejected(Recipient)),
+            (Smtp, RcptTo, "550 User unknown in relay recipient table", Rejected(Recipient)),
+            (Smtp, RcptTo, "550 5.2.1", Rejected(Recipient)),
+            (Smtp, RcptTo, "554 5.1.1", Rejected(Recipient)),
+            (Smtp, RcptTo, "552 5.3.4", Rejected(Message)),
+            (Lmtp, RcptTo, "552 5.2.3", Rejected(Message)),
+            (Smtp, RcptTo, "554", Rejected(Message)),
+            (Smtp, RcptTo, "554 5.7.1", Rejected(Message)),
+            (Smtp, RcptTo, "550 5.7.1", Rejected(Message)),
+            (Smtp, RcptTo, "550 5.7.26", Rejected(Message)),
+            (Smtp, RcptTo, "550 relay not permitted", Rejected(Message)),
             (Smtp, RcptTo, "530 5.7.0", Deferred(Target)),
             (Smtp, Data, "354", Accepted),
             (Smtp, Data, "250", Unexpected),
@@ -143,6 +182,24 @@ mod tests {
             (Lmtp, Content, "550 5.1.1", Rejected(Recipient)),
             (Lmtp, Content, "554 5.6.0", Rejected(Message)),
         ];
+        for (said, unknown) in [
+            ("550", true),
+            ("550 5.1.1", true),
+            ("551", true),
+            ("553 5.1.3", true),
+            ("550 5.2.1", true),
+            ("554 5.1.1", true),
+            ("450 5.1.1", false),
+            ("550 5.7.1", false),
+            ("550 relay not permitted", false),
+            ("554", false),
+            ("552 5.2.2", false),
+            ("501 5.5.4", false),
+            ("500", false),
+        ] {
+            let (_, reply) = crate::proto::smtp::ReplyReader::new().push(format!("{said}\r\n").as_bytes()).unwrap();
+            assert_eq!(is_unknown_recipient(&reply.unwrap().reply), unknown, "{said}");
+        }
         for (protocol, stage, said, expected) in table {
             let (_, reply) = crate::proto::smtp::ReplyReader::new().push(format!("{said}\r\n").as_bytes()).unwrap();
             assert_eq!(verdict(protocol, stage, &reply.unwrap().reply), expected, "{protocol:?} {stage}: {said}");
