@@ -136,8 +136,8 @@ fn matches(alias: &Alias, address: &Address) -> bool {
     alias.local.contains('*') && alias.domain == *address.domain() && glob(&alias.local.to_lowercase(), &address.local().to_lowercase())
 }
 
-/// The first rule that matches the whole address, and what it makes of it. A rule that makes no address of it is passed over, and named in
-/// the remarks.
+/// The first rule that matches the whole address, and what it makes of it. A rule that makes no address of it, or takes a domain from it that
+/// is not accepted, is passed over, and named in the remarks.
 fn rewritten(address: &Address, rules: &Rules, remarks: &mut Vec<String>) -> Option<(Address, String)> {
     if rules.rewrite.is_empty() {
         return None;
@@ -145,12 +145,20 @@ fn rewritten(address: &Address, rules: &Rules, remarks: &mut Vec<String>) -> Opt
     let texts: Vec<String> = spellings(address).collect();
     for Rewrite { regex, to } in &rules.rewrite {
         let Some(result) = texts.iter().find_map(|text| expand(regex, text, to)) else { continue };
-        match result.parse() {
-            Ok(result) => return Some((result, format!("rewrite {}", shown(regex.as_str(), RULE_SHOWN_MAX)))),
+        match result.parse::<Address>() {
+            Ok(result) if writes_domain(to) || in_domains(result.domain(), rules) => {
+                return Some((result, format!("rewrite {}", shown(regex.as_str(), RULE_SHOWN_MAX))));
+            }
+            Ok(_) => remarks.push(format!("rewrite {} leads to a domain that is not accepted", shown(regex.as_str(), RULE_SHOWN_MAX))),
             Err(_) => remarks.push(format!("rewrite {} makes no address of it", shown(regex.as_str(), RULE_SHOWN_MAX))),
         }
     }
     None
+}
+
+/// True if the operator wrote the domain out. One that is taken from the address is a sender's word, and would make us a relay.
+fn writes_domain(to: &str) -> bool {
+    to.rsplit_once('@').is_some_and(|(_, domain)| !domain.contains('$'))
 }
 
 fn expand(regex: &Pattern, text: &str, to: &str) -> Option<String> {

@@ -113,7 +113,7 @@ pub enum MapTo {
 pub struct Rewrite {
     /// What it must match, from the first character to the last.
     pub regex: Pattern,
-    /// What becomes of it, with `$1` or `${name}` for the groups.
+    /// What becomes of it, with `$1` or `${name}` for the groups. A domain that comes from a group must be an accepted one.
     pub to: String,
 }
 

@@ -257,7 +257,7 @@ pub(super) fn shown(text: &str, max: usize) -> String {
     let safe = |c: char| match c {
         c if c.is_control() => '\u{fffd}',
         // Directional marks, embeddings, overrides and isolates, line and paragraph separators: they could make one address look like another.
-        '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+        '\u{61c}' | '\u{feff}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
         c => c,
     };
     let mut shown: String = text.chars().take(max).map(safe).collect();

@@ -160,6 +160,7 @@ fn s3_alias_with_a_star() {
 #[test]
 fn s3_rewrite_by_expression() {
     let mut r = rules();
+    r.subdomains.insert("local.example".parse().unwrap());
     r.rewrite = vec![
         rewrite("(?<user>[^+@]+)\\+(?<tag>[^@]+)@old\\.example", "${user}@${tag}.local.example"),
         rewrite("(.+)@old\\.example", "$1@local.example"),
@@ -337,4 +338,23 @@ fn s3_recipients_once_whatever_their_case() {
     let mut r = rules();
     r.aliases = vec![alias("team@provider.example", &["Anna@provider.example", "boris@provider.example"])];
     table(&r, &[("anna@provider.example, ANNA@Provider.example, team@provider.example", "anna@provider.example boris@provider.example")]);
+}
+
+#[test]
+fn s3_no_sender_chooses_a_domain_by_a_rewrite() {
+    let mut r = rules();
+    r.subdomains.insert("local.example".parse().unwrap());
+    r.rewrite = vec![rewrite("([^=]+)=([^@]+)@gate\\.example", "$1@$2"), rewrite("\"?(.*?)\"?@all\\.example", "$1")];
+    table(
+        &r,
+        &[
+            ("anna=provider.example@gate.example", "anna@provider.example"),
+            ("anna=sub.local.example@gate.example", "anna@sub.local.example"),
+            ("victim=foreign.example@gate.example", FOREIGN),
+            ("\"victim@foreign.example\"@all.example", FOREIGN),
+            ("\"anna@provider.example\"@all.example", "anna@provider.example"),
+        ],
+    );
+    let (_, trail) = resolve(&header(&format!("X-Original-To: victim=foreign.example@gate.example\n{OUTSIDE}")), &r);
+    assert!(trail.steps()[0].note.ends_with("leads to a domain that is not accepted"), "{}", trail.steps()[0].note);
 }
