@@ -127,7 +127,7 @@ impl fmt::Display for Reason {
             Reason::OwnAddressOnly => "the headers name the collected mailbox only",
             Reason::ExcludedOnly => "the headers name excluded addresses only (see exclude)",
             Reason::ForeignAddressOnly => "the headers name addresses of other domains only (see domains, map, aliases)",
-            Reason::TooManyRecipients => "more recipients than max_recipients",
+            Reason::TooManyRecipients => "more recipients than max_recipients, or than may be guessed",
             Reason::ListMail => "a mailing list's recipients are never guessed (see lists)",
         })
     }
