@@ -179,7 +179,7 @@ async fn a_spool_that_cannot_be_read_leaves_nothing() {
     let mut broken = message(1, "");
     let file = tempfile::tempfile().unwrap();
     file.set_len(10).unwrap();
-    broken.content = Content::Spooled { file: Arc::new(file), len: 20 };
+    broken.content = Content::Spooled { file: Arc::new(file), start: 0, len: 20 };
     assert_eq!(words(&destination.deliver(&envelope(&["bob@x.example"]), &broken).await), ["Deferred Message"]);
     let folder = base.path().join("x.example/bob");
     assert_eq!((names(&folder.join("tmp")), names(&folder.join("new"))), (vec![], vec![]));

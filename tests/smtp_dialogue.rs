@@ -563,7 +563,7 @@ async fn a_spool_that_cannot_be_read_sends_no_dot() {
     file.set_len(300_000).unwrap();
     let mut broken = small();
     // The file is shorter than it should be, as after an I/O error.
-    broken.content = Content::Spooled { file: Arc::new(file), len: 600_000 };
+    broken.content = Content::Spooled { file: Arc::new(file), start: 0, len: 600_000 };
     let server = Server::new(false);
     let destination = to(&server).await;
     let outcomes = destination.deliver(&envelope(&["a@y.example"]), &broken).await;

@@ -13,6 +13,8 @@ pub enum Content {
     Spooled {
         /// The file; read it by offset only.
         file: Arc<File>,
+        /// Where the message starts in it: not at 0 if it came inside of another one.
+        start: u64,
         /// Its length in octets.
         len: u64,
     },

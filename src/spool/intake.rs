@@ -21,7 +21,7 @@ const FIRST_OCTETS: usize = 16 * 1024;
 /// The state directory's spool and the memory budget of the process.
 #[derive(Clone, Debug)]
 pub struct Spool {
-    dir: Arc<Path>,
+    pub(super) dir: Arc<Path>,
     spool_above: u64,
     budget: Arc<Semaphore>,
 }
@@ -129,7 +129,7 @@ impl Intake {
         }
         let held = std::mem::take(&mut self.held);
         let (header, body_sha256, content) = match self.filed.take() {
-            Some(filed) => (filed.header, filed.body.finalize().into(), Content::Spooled { file: filed.file, len: filed.len }),
+            Some(filed) => (filed.header, filed.body.finalize().into(), Content::Spooled { file: filed.file, start: 0, len: filed.len }),
             None => {
                 let octets = Bytes::from(held);
                 let header = HeaderBlock::parse(octets.clone());

@@ -84,12 +84,12 @@ impl Outgoing {
         };
         match &self.content {
             Content::Memory(octets) => Step::Ready(octets.slice(range.start as usize..range.end as usize)),
-            Content::Spooled { file, .. } => {
+            Content::Spooled { file, start, .. } => {
                 let end = range.end.min(range.start + PIECE_OCTETS_MAX as u64);
                 if end < range.end {
                     self.parts.push(Part::Theirs(end..range.end));
                 }
-                Step::Read(Arc::clone(file), range.start..end)
+                Step::Read(Arc::clone(file), start + range.start..start + end)
             }
         }
     }

@@ -1,0 +1,462 @@
+//! Journal reports (stage 0): those of Exchange, Microsoft 365 and Google as they come, forged ones, and whatever else there may be.
+
+use bytes::Bytes;
+use mailgather::mail::*;
+use mailgather::resolve::*;
+use mailgather::spool::Spool;
+use mailgather::spool::reader::Outgoing;
+use std::sync::Arc;
+
+const JOURNAL: &str = "MicrosoftExchange329e71ec88ae4615bbc36ab6ce41109e@corp.example";
+
+/// An on-premises report: 7bit text, no X-MS-Journal-Report.
+const EXCHANGE: &str = "\
+Received: from EX1.corp.example (10.0.0.5) by mx.provider.example (10.0.0.9) with Microsoft SMTP Server id 15.2.1118.40; Mon, 16 Nov 2026 10:00:01 +0300
+From: Microsoft Exchange <MicrosoftExchange329e71ec88ae4615bbc36ab6ce41109e@corp.example>
+To: journal@corp.example
+Date: Mon, 16 Nov 2026 10:00:00 +0300
+Content-Type: multipart/mixed; boundary=\"_c5b5e34e-0c1f-4f3c-9a1a-6c6fc9a6c0a5_\"
+MIME-Version: 1.0
+Message-ID: <report-1@journal.report.generator>
+Subject: Order 17
+
+--_c5b5e34e-0c1f-4f3c-9a1a-6c6fc9a6c0a5_
+Content-Type: text/plain; charset=\"us-ascii\"
+Content-Transfer-Encoding: 7bit
+
+Sender: klient@sender.example
+On-Behalf-Of: chief@sender.example
+Subject: Order 17
+Message-Id: <17@sender.example>
+To: anna@corp.example
+Cc: vera@corp.example, Expanded: team@corp.example
+Recipient: grisha@corp.example, Forwarded: anna@corp.example
+Bcc: boris@corp.example
+Recipient: Anna@corp.example
+Recipient: anna@corp.example
+
+--_c5b5e34e-0c1f-4f3c-9a1a-6c6fc9a6c0a5_
+Content-Type: message/rfc822
+
+Received: from out.sender.example (203.0.113.7) by EX1.corp.example (10.0.0.5) with Microsoft SMTP Server; Mon, 16 Nov 2026 10:00:00 +0300
+From: klient@sender.example
+To: anna@corp.example, team@corp.example
+Subject: Order 17
+Message-ID: <17@sender.example>
+Content-Type: multipart/alternative; boundary=\"_c5b5e34e-0c1f-4f3c-9a1a-6c6fc9a6c0a5_inner\"
+
+--_c5b5e34e-0c1f-4f3c-9a1a-6c6fc9a6c0a5_inner
+Content-Type: text/plain
+
+Recipient: forged@corp.example
+--_c5b5e34e-0c1f-4f3c-9a1a-6c6fc9a6c0a5_inner--
+
+--_c5b5e34e-0c1f-4f3c-9a1a-6c6fc9a6c0a5_--
+";
+
+/// Microsoft 365: UTF-8 in quoted-printable, X-MS-Journal-Report, the null reverse-path.
+const MICROSOFT_365: &str = "\
+Return-Path: <>
+Received: from EUR01.outbound.protection.outlook.com (mail.outbound.protection.outlook.com [203.0.113.9])
+\tby mx.provider.example (Postfix) with ESMTPS id 4Xy; Mon, 16 Nov 2026 10:00:01 +0300
+From: <MicrosoftExchange329e71ec88ae4615bbc36ab6ce41109e@CORP.example>
+To: <journal@archive.example>
+Subject: =?utf-8?B?0JfQsNC60LDQtyAxNw==?=
+X-MS-Journal-Report:
+Content-Type: multipart/mixed;
+\tboundary=\"_004_DB9PR01MB1journalreportgenerator_\"; type=\"text/plain\"
+MIME-Version: 1.0
+
+This is a multi-part message.
+--_004_DB9PR01MB1journalreportgenerator_
+Content-Type: text/plain; charset=\"utf-8\"
+Content-Transfer-Encoding: quoted-printable
+
+Sender: klient@sender.example
+Subject: =D0=97=D0=B0=D0=BA=D0=B0=D0=B7 17
+Message-Id: <17@sender.example>
+Recipient: anna@corp.example, Expanded: =\r
+team@corp.example
+Recipient: boris=40corp.example
+Recipient: =D1=80=D0=B0=D0=B7@xn--80a1acny.xn--p1ai
+Label: none
+SentUtc: 11/16/2026 7:00:00 AM
+
+--_004_DB9PR01MB1journalreportgenerator_
+Content-Type: message/rfc822
+Content-Disposition: attachment
+Content-Transfer-Encoding: 8bit
+
+From: klient@sender.example
+To: anna@corp.example
+Subject: Заказ 17
+Message-ID: <17@sender.example>
+
+текст
+--_004_DB9PR01MB1journalreportgenerator_--
+";
+
+fn canonical(raw: &[u8]) -> Bytes {
+    let (mut canonical, mut out) = (Canonical::new(), Vec::new());
+    canonical.push(raw, &mut out);
+    canonical.finish(&mut out);
+    Bytes::from(out)
+}
+
+fn journal(kind: JournalKind) -> Journal {
+    Journal { kind, from: JOURNAL.parse().unwrap() }
+}
+
+fn block(header: &HeaderBlock) -> TrustedBlock {
+    TrustedBlock::find(header, &Trust::automatic("imap.provider.example"))
+}
+
+fn scanner(message: &Bytes) -> Option<JournalScanner> {
+    let header = HeaderBlock::parse(message.clone());
+    JournalScanner::new(&header, &block(&header), &journal(JournalKind::Exchange))
+}
+
+fn scan(message: &Bytes, piece: usize) -> Option<Result<Report, &'static str>> {
+    let mut scanner = scanner(message)?;
+    let start = HeaderBlock::parse(message.clone()).body_start();
+    message[start..].chunks(piece).for_each(|piece| scanner.push(piece));
+    Some(scanner.finish())
+}
+
+/// Recipients, and the original.
+fn opened(text: &str) -> Result<(Vec<String>, String), &'static str> {
+    let message = canonical(text.as_bytes());
+    let report = scan(&message, 4096).expect("taken for ordinary mail")?;
+    let original = &message[report.original.start as usize..report.original.end as usize];
+    Ok((report.recipients.iter().map(|address| address.to_string()).collect(), String::from_utf8_lossy(original).replace("\r\n", "\n")))
+}
+
+#[test]
+fn an_exchange_report_is_opened() {
+    let (recipients, original) = opened(EXCHANGE).unwrap();
+    assert_eq!(
+        recipients,
+        ["anna@corp.example", "vera@corp.example", "grisha@corp.example", "boris@corp.example", "Anna@corp.example"],
+        "neither the list, nor who forwarded, nor the sender, nor what the original says"
+    );
+    assert!(original.starts_with("Received: from out.sender.example"), "{original}");
+    assert!(original.ends_with("\n--_c5b5e34e-0c1f-4f3c-9a1a-6c6fc9a6c0a5_inner--\n"), "{original}");
+    let message = canonical(EXCHANGE.as_bytes());
+    assert_eq!(scan(&message, 1).unwrap().unwrap().sender, Some("klient@sender.example".parse().unwrap()));
+}
+
+#[test]
+fn a_microsoft_365_report_is_opened() {
+    let (recipients, original) = opened(MICROSOFT_365).unwrap();
+    assert_eq!(recipients, ["anna@corp.example", "boris@corp.example", "раз@почта.рф"]);
+    assert!(original.starts_with("From: klient@sender.example\n") && original.ends_with("\n\nтекст\n"), "{original}");
+}
+
+#[test]
+fn the_text_may_be_encoded() {
+    let lines = "Sender: <>\r\nRecipient: anna@corp.example\r\nBcc:\r\n";
+    let base64 = "U2VuZGVyOiA8Pg0KUmVjaXBpZW50OiBhbm5hQGNv\ncnAuZXhhbXBsZQ0KQmNjOg0K";
+    let plain = MICROSOFT_365.split("Sender: klient").next().unwrap();
+    let rest = "\n--_004_DB9PR01MB1journalreportgenerator_\nContent-Type: message/rfc822\n\nA: 1\n\nx\n--_004_DB9PR01MB1journalreportgenerator_--\n";
+    for (encoding, text) in [("quoted-printable", lines), ("7bit", lines), ("8BIT", lines), ("binary", lines), ("Base64 (a comment)", base64)] {
+        let report = format!("{}{text}{rest}", plain.replace("quoted-printable", encoding));
+        assert_eq!(opened(&report), Ok((vec!["anna@corp.example".into()], "A: 1\n\nx\n".into())), "{encoding}");
+    }
+    let report = format!("{}{lines}{rest}", plain.replace("quoted-printable", "x-uuencode"));
+    assert_eq!(opened(&report), Err("the text of the journal report has an unknown encoding"));
+    // No header at all: text/plain, 7bit (RFC 2045 §5.2).
+    let report = format!("{}--_004_DB9PR01MB1journalreportgenerator_\n\n{lines}{rest}", plain.split("This is").next().unwrap());
+    assert!(opened(&report).is_ok());
+}
+
+#[test]
+fn the_original_keeps_its_last_line() {
+    for (attached, want) in [
+        ("A: 1\n\ntext\n", "A: 1\n\ntext\n"),
+        ("A: 1\n\ntext\n\n", "A: 1\n\ntext\n"),
+        ("A: 1\n\ntext\n\n\n", "A: 1\n\ntext\n\n"),
+        ("A: 1\n", "A: 1\n"),
+        ("A: 1\n\n", "A: 1\n"),
+        ("A: 1\n\n\n", "A: 1\n\n"),
+        ("text only\n", "text only\n"),
+    ] {
+        let report = attach(attached, "");
+        assert_eq!(opened(&report).map(|(_, original)| original), Ok(want.into()), "{attached:?}");
+    }
+}
+
+/// A report with this attached, and these fields in the part's header.
+fn attach(attached: &str, fields: &str) -> String {
+    let (head, _) = MICROSOFT_365.split_once("Content-Type: message/rfc822").unwrap();
+    format!("{head}Content-Type: Message/RFC822; name=\"x.eml\"\n{fields}\n{attached}--_004_DB9PR01MB1journalreportgenerator_--\n")
+}
+
+#[test]
+fn what_is_not_whole_is_an_error() {
+    let boundary = "--_004_DB9PR01MB1journalreportgenerator_";
+    let (text, _) = MICROSOFT_365.rsplit_once("\n--_004").unwrap();
+    let second = format!("{text}\n{boundary}\nContent-Type: message/rfc822\n\nA: 2\n{boundary}--\n");
+    for (report, why) in [
+        (attach("", ""), "the message in the journal report is empty"),
+        (attach("\n", ""), "the message in the journal report is empty"),
+        (attach("QTogMQ==\n", "Content-Transfer-Encoding: base64\n"), "the message in the journal report is encoded"),
+        (attach("A=3A 1\n", "Content-Transfer-Encoding: quoted-printable\n"), "the message in the journal report is encoded"),
+        (attach("A: 1\n", "Content-Transfer-Encoding: x\n"), "the message in the journal report is encoded"),
+        (second, "the journal report has more than one message attached"),
+        (format!("{text}\n"), "the journal report is cut off"),
+        (format!("{text}\n{boundary}\n"), "the journal report is cut off"),
+        (format!("{text}\n{boundary}-\n"), "the journal report is cut off"),
+        (format!("{text}\n{boundary}--x\n"), "the journal report is cut off"),
+        (MICROSOFT_365.replace("message/rfc822", "text/rfc822-headers"), "the journal report has no message attached"),
+        (MICROSOFT_365.replace("text/plain; charset", "text/html; charset"), "the journal report does not start with a text"),
+        (MICROSOFT_365.replace("Recipient:", "Recipients:"), "the journal report names no recipient"),
+        (MICROSOFT_365.replace("boris=40", "boris="), "the journal report names a recipient that cannot be read"),
+        (MICROSOFT_365.replace("boris=40corp", "boris=40corp.example c=40corp"), "the journal report names a recipient that cannot be read"),
+        (MICROSOFT_365.replace("Label:", &"Bcc: x@b.example\n".repeat(40_000)), "the text of the journal report is too long"),
+        (MICROSOFT_365.replace("Label:", &"x".repeat(70_000)), "the text of the journal report is too long"),
+        (
+            MICROSOFT_365.replace("Label:", &(0..=1_000).map(|n| format!("Bcc: {n}@b.example\n")).collect::<String>()),
+            "the journal report names too many recipients",
+        ),
+        (MICROSOFT_365.replace("boundary=\"_004", "boundary=\"_005"), "the journal report is cut off"),
+    ] {
+        assert_eq!(opened(&report), Err(why));
+    }
+    let parts = format!("{text}\n{}{boundary}--\n", format!("{boundary}\n\nfooter\n").repeat(200));
+    assert_eq!(opened(&parts), Err("the journal report has too many parts"));
+    let footer = format!("{text}\n{boundary}\n\nRecipient: z@corp.example\n{boundary} \t\n{boundary}--  \nepilogue\n{boundary}\n");
+    assert_eq!(opened(&footer), opened(MICROSOFT_365), "a footer that a gateway appended");
+}
+
+#[test]
+fn only_the_journals_sender_is_believed() {
+    let from = "From: <MicrosoftExchange329e71ec88ae4615bbc36ab6ce41109e@CORP.example>";
+    for (what, report) in [
+        ("another sender", MICROSOFT_365.replace(from, "From: <evil@evil.example>")),
+        ("two senders", MICROSOFT_365.replace(from, &format!("{from}, <evil@evil.example>"))),
+        ("two From fields", MICROSOFT_365.replace(from, &format!("{from}\nFrom: evil@evil.example"))),
+        ("From twice, the second his", MICROSOFT_365.replace(from, &format!("From: evil@evil.example\n{from}"))),
+        ("the name of the sender only", MICROSOFT_365.replace(from, &format!("From: \"{JOURNAL}\" <evil@evil.example>"))),
+        ("a comment", MICROSOFT_365.replace(from, &format!("From: evil@evil.example ({JOURNAL})"))),
+        ("no From", MICROSOFT_365.replace(from, "X: y")),
+        ("the sender in Sender", MICROSOFT_365.replace("From: <M", "Sender: <M")),
+        ("another reverse-path", MICROSOFT_365.replace("Return-Path: <>", "Return-Path: <evil@evil.example>")),
+        ("a strange reverse-path", MICROSOFT_365.replace("Return-Path: <>", "Return-Path: root")),
+        ("no multipart", MICROSOFT_365.replace("multipart/mixed", "text/plain")),
+        ("a bounce from there", MICROSOFT_365.replace("multipart/mixed", "multipart/report")),
+        ("no boundary", MICROSOFT_365.replace("boundary=", "x=")),
+        ("an empty boundary", MICROSOFT_365.replace("boundary=\"_004_DB9PR01MB1journalreportgenerator_\"", "boundary=\"\"")),
+        ("two boundaries", MICROSOFT_365.replace("; type=\"text/plain\"", "; boundary=\"x\"")),
+        ("two types", MICROSOFT_365.replace("MIME-Version", "Content-Type: multipart/mixed; boundary=x\nMIME-Version")),
+        ("a boundary without end", MICROSOFT_365.replace("boundary=\"_004", &format!("boundary=\"{}_004", "x".repeat(200)))),
+    ] {
+        assert!(scanner(&canonical(report.as_bytes())).is_none(), "{what}");
+    }
+    for (what, report) in [
+        ("its own reverse-path", MICROSOFT_365.replace("Return-Path: <>", &format!("Return-Path: <{}>", JOURNAL.to_lowercase()))),
+        ("none", MICROSOFT_365.replace("Return-Path: <>\n", "")),
+        (
+            "one that a sender may have written",
+            MICROSOFT_365.replace("Return-Path: <>\n", "").replace("MIME-Version", "Return-Path: <x@y.example>\nMIME-Version"),
+        ),
+        (
+            "a boundary as a token",
+            MICROSOFT_365
+                .replace("boundary=\"_004_DB9PR01MB1journalreportgenerator_\"", "BOUNDARY = _004_DB9PR01MB1journalreportgenerator_ (c; boundary=x)"),
+        ),
+    ] {
+        assert!(opened(&report).is_ok(), "{what}");
+    }
+    let header = HeaderBlock::parse(canonical(EXCHANGE.as_bytes()));
+    assert!(JournalScanner::new(&header, &block(&header), &journal(JournalKind::Google)).is_none(), "another kind of journal");
+}
+
+#[test]
+fn google_names_the_recipients_in_the_message_itself() {
+    let google = |from: &str, path: &str, to: &[&str]| {
+        let to: String = to.iter().map(|to| format!("X-Gm-Original-To: {to}\n")).collect();
+        let text = format!(
+            "Return-Path: {path}\nReceived: from mail-sor-f41.google.com (mail-sor-f41.google.com [203.0.113.41]) by mx.provider.example with ESMTPS id 1; d\n\
+             {to}From: {from}\nTo: anna@corp.example\nSubject: x\n\nbody\n"
+        );
+        let header = HeaderBlock::parse(canonical(text.as_bytes()));
+        let found = google_recipients(&header, &block(&header), &journal(JournalKind::Google));
+        assert_eq!(google_recipients(&header, &block(&header), &journal(JournalKind::Exchange)), None);
+        found.map(|found| found.iter().map(|address| address.to_string()).collect::<Vec<_>>())
+    };
+    let both = vec!["anna@corp.example".to_owned(), "boris@corp.example".to_owned()];
+    let to = &["anna@corp.example", "boris@corp.example", "<anna@corp.example>"];
+    for (from, path, to, want) in [
+        ("klient@sender.example", JOURNAL, &to[..], Some(both.clone())),
+        (JOURNAL, "<>", to, Some(both.clone())),
+        (JOURNAL, "<x@y.example>", to, Some(both)),
+        ("klient@sender.example", "<klient@sender.example>", to, None),
+        ("klient@sender.example", "<>", to, None),
+        (JOURNAL, JOURNAL, &[], None),
+        (JOURNAL, JOURNAL, &["rubbish"], None),
+    ] {
+        assert_eq!(google(from, path, to), want, "{from} {path} {to:?}");
+    }
+    let many: Vec<String> = (0..1_500).map(|n| format!("u{n}@corp.example")).collect();
+    assert_eq!(google(JOURNAL, "<>", &[&many[..900].join(","), &many[900..].join(",")]).unwrap().len(), 1_001, "one too many is too many");
+}
+
+fn key() -> MessageKey {
+    let mailbox = MailboxId { protocol: "imap", host: "h".into(), login: "l".into() };
+    MessageKey {
+        collector: CollectorId::new("c").unwrap(),
+        mailbox: Arc::new(mailbox),
+        folder: FolderName::inbox(),
+        epoch: Epoch(1),
+        uid: RemoteUid::Number(7),
+        generation: 0,
+    }
+}
+
+async fn taken(spool: &Spool, raw: &[u8]) -> Message {
+    let mut intake = spool.intake(key(), Some(raw.len() as u64)).await;
+    for part in raw.chunks(65_537) {
+        intake.write(part).await.unwrap();
+    }
+    intake.finish().await.unwrap()
+}
+
+async fn octets(message: &Message) -> Vec<u8> {
+    let mut outgoing = Outgoing::new(b"", &[], &message.content);
+    assert_eq!(outgoing.len(), message.content.len());
+    let mut all = Vec::new();
+    while let Some(part) = outgoing.next().await.unwrap() {
+        all.extend_from_slice(&part);
+    }
+    all
+}
+
+#[tokio::test]
+async fn an_original_is_the_same_message_as_if_it_had_come_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    for (what, above, original) in [
+        ("small", 1 << 20, "Subject: x\nMessage-ID: <1@x>\nDate: d\n\nтекст\n".to_owned()),
+        ("without a body", 1 << 20, "Subject: x\n".to_owned()),
+        ("5 MB in a file", 64 * 1024, format!("Subject: x\nMessage-ID: <1@x>\n\n{}", "a line of text, and some more\n".repeat(170_000))),
+        ("its eight bits at the very end", 64 * 1024, format!("Subject: x\n\n{}ж\n", "x".repeat(300_000))),
+        ("a header of 300 kB", 64 * 1024, format!("{}Message-ID: <1@x>\n\nbody\n", "X-Long: yyyyyyyyyyyyyyyyyyyyyyyyyyyy\n".repeat(8_000))),
+    ] {
+        let spool = Spool::new(dir.path(), above, 8 << 20).unwrap();
+        let whole = taken(&spool, attach(&format!("{original}\n"), "").as_bytes()).await;
+        assert_eq!(matches!(whole.content, Content::Spooled { .. }), above < 1 << 20, "{what}");
+        let mut scanner = JournalScanner::new(&whole.header, &block(&whole.header), &journal(JournalKind::Exchange)).unwrap();
+        let _ = scanner.clone().finish().unwrap_err();
+        scanner.push(b"");
+        let report = spool.report(&whole, scanner).await.unwrap().unwrap();
+        let inside = spool.original(whole, report.original).await.unwrap();
+        let alone = taken(&spool, original.as_bytes()).await;
+        assert_eq!(octets(&inside).await, octets(&alone).await, "{what}");
+        assert_eq!(inside.header.fields(), alone.header.fields(), "{what}");
+        assert_eq!((inside.fingerprint, inside.eight_bit), (alone.fingerprint, alone.eight_bit), "{what}");
+        assert_eq!((inside.header.body_start(), &inside.key), (alone.header.body_start(), &key()), "{what}");
+        assert!(inside.budget.is_some(), "the whole's share is held on to");
+        // An original inside of an original: places add up.
+        let rest = inside.header.body_start() as u64..inside.content.len();
+        if !rest.is_empty() {
+            let want = octets(&alone).await[rest.start as usize..].to_vec();
+            assert_eq!(octets(&spool.original(inside, rest).await.unwrap()).await, want, "{what}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_place_without_a_message_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    for above in [1 << 20, 1024] {
+        let spool = Spool::new(dir.path(), above, 1 << 20).unwrap();
+        let raw = format!("A: 1\r\n\r\n{}", "text\r\n".repeat(1_000));
+        for range in [0..0, 8..8, 0..raw.len() as u64 + 1, 8..11, 8..9, u64::MAX - 8..u64::MAX] {
+            let message = taken(&spool, raw.as_bytes()).await;
+            assert!(spool.original(message, range.clone()).await.is_err(), "{range:?}");
+        }
+        let message = taken(&spool, raw.as_bytes()).await;
+        assert_eq!(octets(&spool.original(message, 8..14).await.unwrap()).await, b"text\r\n");
+    }
+}
+
+mod whatever_octets {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PIECES: &[&str] = &[
+        "--b\n",
+        "--b--\n",
+        "--b",
+        "--bb\n",
+        "--",
+        "Content-Type: text/plain\n\n",
+        "Content-Type: message/rfc822\n\n",
+        "Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\n",
+        "Content-Transfer-Encoding: quoted-printable\n\n",
+        "Content-Transfer-Encoding: base64\n\n",
+        "Recipient: a@b.example\n",
+        "To: c@d.example, Expanded: e@f.example\n",
+        "Bcc: =\n",
+        "=3D=40=",
+        "UmVjaXBpZW50OiBhQGIuZXhhbXBsZQ==",
+        "\n",
+        "\n\n",
+        " ",
+        "é",
+    ];
+
+    fn whole(body: &[u8]) -> Bytes {
+        canonical(&[format!("From: {JOURNAL}\nContent-Type: multipart/mixed; boundary=b\n\n").as_bytes(), body].concat())
+    }
+
+    proptest! {
+        #[test]
+        fn a_report_that_is_cut_is_no_report(cut in 0usize..4_000) {
+            for text in [EXCHANGE, MICROSOFT_365] {
+                let complete = canonical(text.as_bytes());
+                let want = scan(&complete, 4096).unwrap().unwrap();
+                let cut = cut.min(complete.len());
+                let part = canonical(&complete[..cut]);
+                match scan(&part, 4096) {
+                    // Ordinary mail: the header is cut. An error: what comes behind is. Else only the last line end was, and that is put back.
+                    None | Some(Err(_)) => prop_assert!(cut < complete.len()),
+                    Some(Ok(report)) => {
+                        prop_assert!(cut + 2 >= complete.len(), "{} of {}", cut, complete.len());
+                        prop_assert_eq!(&report, &want);
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn pieces_change_nothing(piece in 1usize..200) {
+            for text in [EXCHANGE, MICROSOFT_365] {
+                let message = canonical(text.as_bytes());
+                prop_assert_eq!(scan(&message, piece), scan(&message, 100_000));
+            }
+        }
+
+        #[test]
+        fn nothing_panics_and_an_original_is_whole_lines(pieces in proptest::collection::vec(prop_oneof![
+            10 => proptest::sample::select(PIECES).prop_map(|piece| piece.as_bytes().to_vec()),
+            1 => proptest::collection::vec(any::<u8>(), 0..4),
+        ], 0..40), piece in 1usize..50) {
+            let body = pieces.concat();
+            let framed = [b"--b\n\nRecipient: a@b.example\n--b\nContent-Type: message/rfc822\n\n", &body[..], b"\n--b--\n"].concat();
+            for body in [&body, &framed] {
+                let message = whole(body);
+                let found = scan(&message, piece);
+                prop_assert_eq!(&found, &scan(&message, 100_000));
+                if let Some(Ok(report)) = found {
+                    let (start, end) = (report.original.start as usize, report.original.end as usize);
+                    prop_assert!(message[..start].ends_with(b"\r\n\r\n") && message[start..end].ends_with(b"\r\n"));
+                    prop_assert!(message[end..].starts_with(b"--b") || message[end..].starts_with(b"\r\n--b"));
+                    let inside = String::from_utf8_lossy(&message[start..end]);
+                    prop_assert!(!inside.lines().any(|line| line.trim_end() == "--b" || line.trim_end() == "--b--"), "{:?}", inside);
+                    prop_assert!(!report.recipients.is_empty());
+                }
+            }
+        }
+    }
+}
