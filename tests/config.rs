@@ -5,6 +5,11 @@ use proptest::prelude::*;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+#[path = "config/delivery_keys.rs"]
+mod delivery_keys;
+#[path = "config/recipient_keys.rs"]
+mod recipient_keys;
+
 fn env() -> Environment {
     Environment { uid: 0, file_mode: Some(0o640), ..Environment::default() }
 }
@@ -33,6 +38,13 @@ fn refused(text: &str, words: &str) {
         Ok(_) => panic!("taken:\n{text}"),
         Err(report) => assert!(report.to_string().contains(words), "{words}\n--- in\n{report}"),
     }
+}
+
+/// The lines are taken with exactly one warning, which holds these words.
+fn warned(lines: &str, words: &str) {
+    let warnings = read(&with(lines)).unwrap_or_else(|report| panic!("{lines}\n{report}")).warnings;
+    assert_eq!(warnings.len(), 1, "{lines}: {warnings:?}");
+    assert!(warnings[0].to_string().contains(words), "{words}\n--- in\n{}", warnings[0]);
 }
 
 /// Every `tests/config/NAME.yaml` is answered with `NAME.expected`. `UPDATE_EXPECTED=1` writes them anew: read the difference.
@@ -388,6 +400,14 @@ fn missing_secrets_are_found_by_a_check_of_their_own() {
     assert!(problems[0].to_string().contains("collector `a`: password: /no/such/secret: No such file"), "{}", problems[0]);
     assert_eq!(check_secrets(&config("{env: PATH}")), []);
     assert_eq!(check_secrets(&config("{command: [anything]}")), []);
+    let check = |check: &str| read(&with(&format!("recipient: {{auto: {{check_local: {check}}}}}"))).unwrap().config;
+    for (value, words) in [
+        ("{file: /no/such/list}", "check_local file /no/such/list: No such file"),
+        ("{smtp: mx.example, tls: {mode: starttls, ca_file: /no/such/ca}}", "ca_file /no/such/ca: No such file"),
+    ] {
+        let problems = check_secrets(&check(value));
+        assert!(problems.iter().any(|problem| problem.to_string().contains(words)), "{problems:?}");
+    }
     assert!(check_secrets(&config("{credential: x}"))[0].to_string().contains("CREDENTIALS_DIRECTORY"));
 }
 
@@ -402,14 +422,14 @@ fn a_reload_touches_only_what_changed() {
         |head: &str, blocks: &[String]| read(&format!("{head}delivery: {{lmtp: unix:/l}}\ncollectors:\n{}", blocks.concat())).unwrap().config;
     let old = config("", &[block("same", ""), block("gone", ""), block("edited", ""), block("off", ""), block("on", "    enabled: false\n")]);
     let new = config(
-        "service: {state_dir: /s}\n",
+        "service: {state_dir: /s, held: {max_size: 2GiB}}\n",
         &[block("same", ""), block("edited", "    interval: 10s\n"), block("off", "    enabled: false\n"), block("on", ""), block("fresh", "")],
     );
     let names = |ids: &[mailgather::mail::CollectorId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
     let d = diff(Some(&old), &new);
     assert_eq!((names(&d.added), names(&d.removed)), (vec!["fresh".into(), "on".into()], vec!["gone".into(), "off".into()]));
     assert_eq!((names(&d.changed), names(&d.unchanged)), (vec!["edited".to_string()], vec!["same".to_string()]));
-    assert_eq!(d.needs_restart, ["service.state_dir"]);
+    assert_eq!(d.needs_restart, ["service.state_dir", "service.held"]);
     assert_eq!(names(&diff(None, &old).added), ["edited", "gone", "off", "same"]);
     let stopped = config("service: {enabled: false}\n", &[block("same", "")]);
     assert_eq!(diff(Some(&old), &stopped).removed.len(), 4);
@@ -448,6 +468,10 @@ fn files_with_a_canary() -> Vec<String> {
         "interval: x # password: Zq7canaryXw",
         "delivery: {smtp: localhost, auth: {username: u, pasword: Zq7canaryXw}}",
         "delivery: {auth: {username: u, password: 'Zq7canaryXw'}, smtp: [}",
+        "recipient: {auto: {check_local: {command: [ask, --token, Zq7canaryXw], timeout: soon}}}",
+        "recipient: {auto: {check_local: {comand: [ask, Zq7canaryXw]}}}",
+        "recipient:\n      auto:\n        rewrite: [{regex: (, to: $9@x, password: Zq7canaryXw}]",
+        "delivery:\n      policy: [{reply: 9, do: nothing}]\n      auth: {username: u, password: Zq7canaryXw}\n      retry: {max: 0}",
     ];
     let block = |secret: &str| {
         format!(
@@ -537,7 +561,7 @@ proptest! {
     /// Two breaks at once. Three can tear a key apart and take its colon: then no line tells any longer that it holds a secret.
     #[test]
     fn files_broken_often_never_print_a_secret(
-        file in 0usize..25,
+        file in 0usize..29,
         breaks in prop::collection::vec((any::<usize>(), prop_oneof![
             Just(Break::Delete), Just(Break::Double), prop::sample::select("\n :#'\"{}[],\t&*!|-".chars().collect::<Vec<_>>()).prop_map(Break::Insert)
         ]), 2..3),

@@ -264,6 +264,7 @@ struct Shown {
 
 /// Where a piece of a flow map starts that has no key: a lost colon, a torn key.
 fn keyless_segment(line: &str) -> Option<usize> {
+    let line = &without_placeholders(line);
     let mut stack = Vec::new();
     let mut start = None;
     let mut before = ' ';
@@ -271,6 +272,13 @@ fn keyless_segment(line: &str) -> Option<usize> {
         if matches!(c, ',' | '}') && stack.last() == Some(&'{') {
             let segment = start.map_or("", |start| &line[start..at]);
             if !segment.trim().is_empty() && !segment.contains(": ") && !segment.trim_end().ends_with([':', ']', '}']) {
+                return start;
+            }
+        }
+        if matches!(c, '{' | '[') && stack.last() == Some(&'{') {
+            // A bracket follows a key, or its colon is lost.
+            let segment = start.map_or("", |start| line[start..at].trim());
+            if !segment.is_empty() && !segment.contains(": ") && !segment.ends_with(':') {
                 return start;
             }
         }
@@ -291,6 +299,25 @@ fn keyless_segment(line: &str) -> Option<usize> {
     }
     let rest = start.filter(|_| stack.last() == Some(&'{')).map_or("", |start| &line[start..]);
     (!rest.trim().is_empty() && !rest.contains(':') && !rest.trim_start().starts_with('#')).then_some(start?)
+}
+
+/// The line with each `{local}`, `{domain}` and `${name}` in it made a word of the same length: such braces are no map.
+fn without_placeholders(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find('{') {
+        let (before, behind) = rest.split_at(at);
+        out += before;
+        let name = behind[1..].split('}').next().filter(|name| name.len() + 1 < behind.len()).unwrap_or("");
+        if matches!(name, "local" | "domain") || (before.ends_with('$') && is_word(name)) {
+            out.extend(std::iter::repeat_n('x', name.len() + 2));
+            rest = &behind[name.len() + 2..];
+        } else {
+            out.push('{');
+            rest = &behind[1..];
+        }
+    }
+    out + rest
 }
 
 fn is_foreign_word(name: &str) -> bool {
@@ -441,6 +468,7 @@ mod tests {
         check("auth: {method: password}", "auth: {method: password}");
         check("office:\n  email: пример@почта.рф", "office:\n  email: пример@почта.рф");
         check("lmtp: unix:/run/dovecot/lmtp", "lmtp: unix:/run/dovecot/lmtp");
+        check("a: {maildir: \"/m/{domain}/{local}\", to: '${who}@b.example'}", "a: {maildir: \"/m/{domain}/{local}\", to: '${who}@b.example'}");
         check("map: {почта.рф: икс.рф}\nforward_to:\n  - a@b.example", "map: {почта.рф: икс.рф}\nforward_to:\n  - a@b.example");
     }
 }

@@ -9,7 +9,7 @@ use super::values::{boolean, choice, list, number, one_or_more, text};
 use super::{Ctx, kind_of};
 use crate::config::error::Code;
 use crate::config::yaml::{Entry, Value};
-use crate::mail::{Address, Domain, Pattern};
+use crate::mail::{Address, Domain};
 use crate::resolve::{Alias, Exclude, Guess, Headers, ListName, ListRule, MapTo, Rewrite, Rules};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -63,9 +63,9 @@ pub(super) fn rules(
     let rewrite = block.get("rewrite").map_or(Some(Vec::new()), |entry| rewrite(ctx, entry));
     let exclude = block.get("exclude").map_or(Some(Vec::new()), |entry| exclude(ctx, entry));
     let guesses = [("off", Guess::Off), ("on", Guess::On), ("union", Guess::Union)];
-    let guess = block.get("guess").and_then(|entry| choice(ctx, entry, &guesses, &[])).unwrap_or_default();
+    let guess = block.get("guess").map_or(Some(Guess::Off), |entry| choice(ctx, entry, &guesses, &[]));
     let lists = block.get("lists").map_or(Some(Vec::new()), |entry| lists(ctx, entry, looping));
-    if let Some(entry) = block.get("lists").filter(|_| guess == Guess::Off) {
+    if let Some(entry) = block.get("lists").filter(|_| guess == Some(Guess::Off)) {
         let problem = ctx.error(Code::Contradiction, entry.span, "`lists` has no effect without `guess`");
         ctx.add(problem.hint("lists are asked where recipients are taken from To and Cc: add `guess: on`, or remove it"));
     }
@@ -88,7 +88,7 @@ pub(super) fn rules(
         ctx.add(problem.hint("only for servers that always write their envelope fields there"));
     }
     let (map, aliases) = (map?, aliases?);
-    let (rewrite, lists, exclude) = (rewrite?, lists?, exclude?);
+    let (rewrite, lists, exclude, guess) = (rewrite?, lists?, exclude?, guess?);
     warn_of_exclusion(ctx, &block, &aliases, &exclude);
     let (domains, subdomains) = match configured {
         Some(domains) => domains?,
@@ -252,7 +252,7 @@ fn rewrite(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<Vec<Rewrite>> {
         let regex = pattern(ctx, regex_at);
         let to = replacement(ctx, to, regex.as_ref());
         let (Some(regex), Some(to)) = (regex, to) else { continue };
-        if matches_all(&regex) {
+        if matches_all(|text| regex.captures(text).is_some_and(|groups| groups[0].len() == text.len())) {
             let problem = ctx.warning(Code::Doubtful, regex_at.value.span, "this expression rewrites every address, foreign ones too");
             ctx.add(problem.hint("nothing below it, `map` and `domains` are ever asked; what nobody else gets goes to `default_box`"));
         }
@@ -290,16 +290,16 @@ fn exclusion(ctx: &mut Ctx<'_>, item: &Entry) -> Option<Exclude> {
     }
     let Some(expression) = in_slashes(text(ctx, item)?) else { return address(ctx, item).map(Exclude::Address) };
     let pattern = compiled(ctx, &item.key, expression, item.value.span)?;
-    if matches_all(&pattern) {
+    if matches_all(|text| pattern.is_match(text)) {
         let problem = ctx.warning(Code::Doubtful, item.value.span, "this expression excludes every address: no recipient is ever found");
         ctx.add(problem.hint("it is looked for anywhere in the address: `^` and `$` stand for its ends"));
     }
     Some(Exclude::Pattern(pattern))
 }
 
-/// True for an expression that takes an address of which no operator can have thought.
-fn matches_all(pattern: &Pattern) -> bool {
-    ["zq.7-xw@no-such-place.invalid", "ящерица@нигде.invalid"].iter().all(|text| pattern.is_match(text))
+/// True for an expression that takes addresses that have nothing in common but what every address has.
+fn matches_all(matches: impl Fn(&str) -> bool) -> bool {
+    ["zq@xw.kp", "ящер@бдж.угъ", "b-5@f.vn"].into_iter().all(matches)
 }
 
 /// An excluded address is dropped before aliases are asked.
