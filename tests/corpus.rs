@@ -220,7 +220,7 @@ fn a_folded_first_line_hides_no_loop() {
         let done = program.once(&[]).expect_success();
         assert!(done.stdout.contains("1 delivered"), "{first:?}: {}", done.stdout);
         let copy = program.once(&[]).expect_success();
-        assert!(copy.stdout.contains("0 delivered, 1 left") && copy.stderr.contains("message_loop"), "{first:?}: {}\n{}", copy.stdout, copy.stderr);
+        assert!(copy.stdout.contains("0 delivered, 1 held") && copy.stderr.contains("message_loop"), "{first:?}: {}\n{}", copy.stdout, copy.stderr);
         assert_eq!(server.count(BOX), 2, "{first:?}");
     }
 }

@@ -36,7 +36,14 @@ fn a_new_uidvalidity_brings_nothing_twice_and_loses_nobody() {
     assert_eq!(subjects(&server.messages("boris@example.org")), ["one"]);
     assert_eq!(server.count("source"), 0);
 
-    // The former epoch is done with: the same letter, sent once more, is a letter.
+    // s5: within the window another copy of a letter for the same person is a duplicate, and is disposed of as if delivered.
+    server.put("source", &copy("two", "anna@pop.example"));
+    let done = program.once(&[]).expect_success();
+    assert!(done.stderr.contains("duplicate_suppressed"), "{}", done.stderr);
+    assert_eq!((subjects(&server.messages("anna@example.org")), server.count("source")), (vec!["one".into(), "two".into()], 0));
+
+    // The former epoch is done with: without a window the same letter, sent once more, is a letter.
+    program.configure(&config(&delivery, &[collector("delete").set("dedupe_window", "0s")]));
     server.put("source", &copy("two", "anna@pop.example"));
     program.once(&[]).expect_success();
     assert_eq!(subjects(&server.messages("anna@example.org")), ["one", "two", "two"]);

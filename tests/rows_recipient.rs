@@ -228,14 +228,33 @@ fn a_refused_recipient_goes_to_the_default_box_with_the_address_it_was_for() {
 }
 
 #[test]
-fn a_refusal_without_a_default_box_stays_at_the_source() {
+fn a_refusal_without_a_default_box_is_held_or_what_the_operator_says() {
     let from = source(&["refuse@pop.example", "anna@pop.example"]);
     let to = Postfix::start();
     let collector = CollectorYaml::imap(&from, "source").set("recipient", "{auto: {map: {pop.example: example.org}}}").after("delete");
-    let done = Mailgather::new(&config(&smtp(&to), &[collector])).once(&[]).expect_code(75);
-    assert!(done.stdout.contains("1 delivered, 1 to be tried again, 1 removed"), "{}", done.stdout);
+    let program = Mailgather::new(&config(&smtp(&to), std::slice::from_ref(&collector)));
+    let done = program.once(&[]).expect_success();
+    assert!(done.stdout.contains("1 delivered, 1 held (mailgather held list), 1 removed"), "{}", done.stdout);
+    assert!(done.stderr.contains("message_held") && done.stderr.contains("550 5.1.1"), "{}", done.stderr);
     assert_eq!(numbers(&from.messages("source")), [0]);
     eventually("the other one arrives", SOON, || to.count("anna") == 1);
+    // It is never fetched again.
+    let again = program.once(&[]).expect_success();
+    assert!(again.stdout.starts_with("source: 0 delivered\n"), "{}", again.stdout);
+
+    for (what, code, said) in [
+        ("on_permanent_failure: leave", 75, "1 to be tried again"),
+        ("policy: [{reply: '5.1.1', do: defer}]", 75, "1 to be tried again"),
+        ("policy: [{reply: 550, do: discard}]", 0, "1 delivered"),
+        ("policy: [{reply: /no such user|unknown/, do: leave}, {reply: 550, do: discard}]", 75, "1 to be tried again"),
+    ] {
+        let from = source(&["refuse@pop.example"]);
+        let collector = CollectorYaml::imap(&from, "source").set("recipient", "{auto: {map: {pop.example: example.org}}}").after("delete");
+        let delivery = smtp(&to).replace('}', &format!(", {what}}}"));
+        let done = Mailgather::new(&config(&delivery, &[collector])).once(&[]).expect_code(code);
+        assert!(done.stdout.contains(said), "{what}: {}", done.stdout);
+        assert_eq!(from.count("source"), usize::from(code == 75), "{what}");
+    }
 }
 
 #[test]

@@ -115,9 +115,12 @@ fn summarise(id: &str, session: Option<&Session>) -> Exit {
     };
     let report = &session.report;
     let mut line = format!("{id}: {} delivered", report.delivered);
-    for (count, words) in
-        [(report.deferred, "to be tried again"), (report.left, "left on the server"), (report.disposed, "removed or marked at the source")]
-    {
+    for (count, words) in [
+        (report.deferred, "to be tried again"),
+        (report.left, "left on the server"),
+        (report.held, "held (mailgather held list)"),
+        (report.disposed, "removed or marked at the source"),
+    ] {
         if count > 0 {
             line.push_str(&format!(", {count} {words}"));
         }

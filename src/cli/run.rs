@@ -42,7 +42,7 @@ pub(super) fn open_failed(error: &OpenError) -> Exit {
     let code = match error {
         OpenError::Busy(_) | OpenError::Directory { .. } => code::STATE_DIR,
         OpenError::Ledger(_) => code::LEDGER,
-        OpenError::Spool(_) => code::DISK,
+        OpenError::Spool(_) | OpenError::Held(_) => code::DISK,
     };
     eprintln!("error[MG-{code}]: {error}");
     match error {
@@ -54,6 +54,6 @@ pub(super) fn open_failed(error: &OpenError) -> Exit {
             eprintln!("hint: name a folder that this user may write with `--state-dir` or `service.state_dir`");
             Exit::CantCreate
         }
-        OpenError::Ledger(_) | OpenError::Spool(_) => Exit::Io,
+        OpenError::Ledger(_) | OpenError::Spool(_) | OpenError::Held(_) => Exit::Io,
     }
 }

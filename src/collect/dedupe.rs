@@ -85,7 +85,9 @@ pub struct InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         let mut in_flight = self.dedupe.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-        self.keys.iter().for_each(|key| drop(in_flight.remove(key)));
+        for key in &self.keys {
+            in_flight.remove(key);
+        }
         drop(in_flight);
         self.dedupe.freed.notify_waiters();
     }

@@ -1,16 +1,22 @@
-//! One message, from whole to settled: loop check, resolve, deliver, default box, and what the ledger is to say about it.
+//! One message, from whole to settled: journal, loop check, resolver, duplicates, local check, delivery, the policy for what was refused, the
+//! default box, the store of held mail, and what the ledger is to say about it all.
 
+use super::dedupe::{self, Dedupe, InFlight};
 use super::plan::final_state;
-use super::route::{Route, Routed, Router};
-use super::settle::{self, Instead, Settled};
-use crate::config::Collector;
+use super::route::{Aside, Dress, Route, Routed, Router};
+use super::settle::{self, Fate, Settled, Tally};
+use crate::config::{Collector, OnHold};
 use crate::deliver::Destination;
+use crate::held::{HeldStore, HoldNote};
 use crate::ledger::state::LEFT_RETRY;
-use crate::ledger::{Entry, Pending, State};
-use crate::mail::{Fingerprint, Message, Outcome, Recipient, RemoteUid};
+use crate::ledger::{Entry, HeldMail, HeldWhy, Ledger, LedgerError, Pending, Seen, SeenKey, State};
+use crate::mail::{Address, Diagnosis, Fingerprint, Message, Outcome, Recipient, RemoteUid, ReversePath, Stage};
 use crate::observe::{Counters, maillog};
+use crate::policy::{Action, Circumstances};
+use crate::spool::Spool;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What all messages of a pass share.
 pub struct Deliverer<'a> {
@@ -20,6 +26,14 @@ pub struct Deliverer<'a> {
     pub router: &'a Router,
     /// Where they go.
     pub destination: &'a dyn Destination,
+    /// What was delivered before.
+    pub ledger: &'a dyn Ledger,
+    /// Where mail is held.
+    pub held: &'a HeldStore,
+    /// Where the original of a journal report is read from.
+    pub spool: &'a Spool,
+    /// The deliveries that are on their way.
+    pub dedupe: &'a Arc<Dedupe>,
     /// Exceptions of earlier passes.
     pub exceptions: &'a BTreeMap<RemoteUid, State>,
     /// The identities of delivered messages whose copy is still owed its disposal.
@@ -30,6 +44,8 @@ pub struct Deliverer<'a> {
     pub counters: &'a Counters,
     /// Goes up when the target is down: the pass takes no more.
     pub target_down: &'a Mutex<Option<String>>,
+    /// The address of the server that the messages come from.
+    pub source_ip: Option<IpAddr>,
     /// Seconds since the epoch.
     pub now: i64,
 }
@@ -37,56 +53,228 @@ pub struct Deliverer<'a> {
 /// What became of a message.
 #[derive(Debug)]
 pub struct Done {
-    /// What the ledger is to say; `None` if nothing changed (the target is down).
+    /// What the ledger is to say; `None` if nothing changed (the target is down), or it cannot be asked.
     pub entry: Option<Entry>,
     /// Its size.
     pub octets: u64,
+    /// The ledger could not be asked: nothing was delivered.
+    pub failed: Option<LedgerError>,
+    /// Keeps other copies waiting; to be dropped when the entry is recorded.
+    pub in_flight: Option<InFlight>,
+}
+
+/// What the ledger is to say, on its way to an entry.
+#[derive(Default)]
+struct Judged {
+    state: Option<State>,
+    identity: Option<Fingerprint>,
+    seen: Vec<Seen>,
+    held: Option<Box<HeldMail>>,
+    in_flight: Option<InFlight>,
+}
+
+impl Judged {
+    fn of(state: State, identity: Fingerprint) -> Self {
+        Judged { state: Some(state), identity: Some(identity), ..Judged::default() }
+    }
 }
 
 impl Deliverer<'_> {
-    /// Takes a message to its recipients. Nothing is recorded here.
+    /// Takes a message to its recipients. Nothing is recorded here, but for the file of a held message.
     pub async fn deliver(&self, message: Message) -> Done {
         let octets = message.content.len();
         let uid = message.key.uid.clone();
-        let (state, identity) = self.settle(&message).await;
+        let done = match self.judge(message).await {
+            Ok(Judged { state, identity, seen, held, in_flight }) => {
+                let entry = state.map(|state| Entry { uid, state, identity, seen, held });
+                Done { entry, octets, failed: None, in_flight }
+            }
+            Err(failed) => Done { entry: None, octets, failed: Some(failed), in_flight: None },
+        };
         self.counters.taken(octets);
-        Done { entry: state.map(|state| Entry::new(uid, state, identity)), octets }
+        done
     }
 
-    async fn settle(&self, message: &Message) -> (Option<State>, Option<Fingerprint>) {
-        let route = match self.router.route(message) {
-            Routed::To(route) => route,
-            Routed::Leave { event, reason } => {
-                maillog::left(message, event, &reason);
-                let next_try = self.now + LEFT_RETRY.as_secs() as i64;
-                return (Some(State::Left { reason, rules: self.collector.recipient_hash, next_try }), None);
-            }
-        };
-        let identity = message.identity(&route.recipients);
-        if self.was_delivered(message, &identity) {
-            return (Some(final_state(self.collector.after)), Some(identity));
+    async fn judge(&self, message: Message) -> Result<Judged, LedgerError> {
+        if message.repairs != Default::default() {
+            maillog::repaired(&message);
         }
-        let before = match self.exceptions.get(&message.key.uid) {
-            Some(State::Pending(pending)) => pending.clone(),
-            _ => Pending::default(),
+        let (message, report) = self.router.open_journal(message, self.spool).await;
+        let route = match self.router.route(&message, report.as_ref()) {
+            Routed::To(route) => route,
+            Routed::Aside(aside) => return Ok(self.set_aside(&message, aside).await),
         };
-        let wanting: Vec<Recipient> =
-            route.recipients.iter().filter(|recipient| !before.done.contains(&recipient.address.to_smtp())).cloned().collect();
-        let first = self.attempt(message, &route, &wanting, None, before.in_doubt > 0).await;
-        let instead = settle::instead(&first, &before.done, self.router.default_box());
-        let second = match &instead {
-            Instead::DefaultBox(address) if !first.refused.is_empty() => {
-                let refused = first.refused.first().map(|recipient| recipient.original.as_ref().unwrap_or(&recipient.address).clone());
-                Some(self.attempt(message, &route, &[Recipient::new(address.clone())], refused.as_ref(), before.in_doubt > 0).await)
+        maillog::resolved(&message, &route.recipients, &route.trail);
+        let identity = message.identity(&route.recipients);
+        if self.was_delivered(&message, &identity) {
+            return Ok(Judged::of(final_state(self.collector.after), identity));
+        }
+        self.take_to_recipients(&message, &route, identity).await
+    }
+
+    async fn take_to_recipients(&self, message: &Message, route: &Route, identity: Fingerprint) -> Result<Judged, LedgerError> {
+        let before = self.pending_before(message);
+        let copies = Copies::enter(self, message, route).await?;
+        let mut tally = Tally::default();
+        let mut wanting = Vec::new();
+        for recipient in route.recipients.iter().filter(|recipient| !before.done.contains(&recipient.address.to_smtp())) {
+            match copies.earlier(&recipient.address) {
+                Some(earlier) => {
+                    maillog::duplicate(message, recipient, &earlier);
+                    tally.add(recipient, Fate::Delivered);
+                }
+                None => wanting.push(recipient.clone()),
             }
-            _ => None,
-        };
-        let state = match settle::settle(before, first, &instead, second, self.now) {
-            Settled::Final => Some(final_state(self.collector.after)),
+        }
+        let mut delivered: Vec<Address> = Vec::new();
+        let outcomes = self.attempt(message, route, &wanting, before.in_doubt > 0).await;
+        let given_up = settle::is_given_up(&before, &self.collector.delivery.retry, self.now);
+        for (n, recipient) in wanting.iter().enumerate() {
+            let outcome = outcomes.get(n);
+            let fate = settle::fate(outcome, &self.collector.delivery.policy, self.circumstances(&recipient.address, given_up), &before);
+            self.log(message, recipient, outcome, &fate, &route.by);
+            if fate == Fate::Delivered {
+                delivered.push(recipient.address.clone());
+            }
+            tally.add(recipient, fate);
+        }
+        self.default_box(message, route, &before, given_up, &copies, &mut tally, &mut delivered).await;
+        let held = self.hold_if_wanted(message, &route.sender, &mut tally).await;
+        if let Some(reason) = tally.target_down()
+            && let Ok(mut down) = self.target_down.lock()
+        {
+            down.get_or_insert_with(|| reason.to_owned());
+        }
+        let state = match settle::settle(before, tally, &self.collector.delivery.retry, self.now) {
+            Settled::Final { held: false } => Some(final_state(self.collector.after)),
+            Settled::Final { held: true } => Some(self.state_of_held()),
             Settled::Again(pending) => Some(State::Pending(pending)),
             Settled::NotNow(pending) => pending.map(State::Pending),
         };
-        (state, Some(identity))
+        let seen = copies.remember(message, &delivered, self.now);
+        Ok(Judged { state, identity: Some(identity), seen, held, in_flight: copies.in_flight })
+    }
+
+    /// The default box gets one copy in place of all who were refused.
+    #[allow(clippy::too_many_arguments)]
+    async fn default_box(
+        &self,
+        message: &Message,
+        route: &Route,
+        before: &Pending,
+        given_up: bool,
+        copies: &Copies,
+        tally: &mut Tally,
+        delivered: &mut Vec<Address>,
+    ) {
+        let Some(address) = self.router.default_box().filter(|_| !tally.refused().is_empty()) else { return };
+        let (recipient, smtp) = (Recipient::new(address.clone()), address.to_smtp());
+        let has_it = before.done.contains(&smtp) || delivered.contains(address) || copies.earlier(address).is_some();
+        if has_it {
+            return tally.default_box(&recipient, None);
+        }
+        let originals = |refused: &Recipient| refused.original.as_ref().unwrap_or(&refused.address).clone();
+        let refused: Vec<Address> = tally.refused().iter().map(originals).collect();
+        let dress = Dress { refused: &refused, in_doubt: before.in_doubt > 0, source_ip: self.source_ip, ..Dress::default() };
+        let envelope = self.router.envelope(message, route, std::slice::from_ref(&recipient), &dress);
+        let outcomes = self.destination.deliver(&envelope, message).await;
+        let outcome = outcomes.first();
+        let fate = settle::fate(outcome, &self.collector.delivery.policy, self.circumstances(address, given_up), before);
+        self.log(message, &recipient, outcome, &fate, "refused address: default box");
+        if fate == Fate::Delivered {
+            delivered.push(address.clone());
+        }
+        tally.default_box(&recipient, Some(fate));
+    }
+
+    fn circumstances(&self, recipient: &Address, given_up: bool) -> Circumstances {
+        let default_box = self.router.default_box();
+        let is_default_box = default_box == Some(recipient);
+        Circumstances { default_box: default_box.is_some() && !is_default_box, is_default_box, given_up }
+    }
+
+    fn pending_before(&self, message: &Message) -> Pending {
+        match self.exceptions.get(&message.key.uid) {
+            Some(State::Pending(pending)) => pending.clone(),
+            _ => Pending::default(),
+        }
+    }
+
+    fn state_of_held(&self) -> State {
+        match self.collector.on_hold {
+            OnHold::Keep => State::Held,
+            OnHold::Delete => State::Owed,
+        }
+    }
+
+    /// A message that is for nobody now.
+    async fn set_aside(&self, message: &Message, aside: Aside) -> Judged {
+        let identity = message.identity(&[]);
+        if self.was_delivered(message, &identity) {
+            return Judged::of(final_state(self.collector.after), identity);
+        }
+        let Aside { event, why, reason, action } = aside;
+        match action {
+            Action::Hold => {
+                maillog::set_aside(message, event, &reason, "held");
+                let mut tally = Tally::default();
+                match self.hold(message, why, &reason, &ReversePath::Null, &[]).await {
+                    Ok(held) => Judged { held: Some(held), ..Judged::of(self.state_of_held(), identity) },
+                    Err(error) => {
+                        tally.cannot_hold(error);
+                        let before = self.pending_before(message);
+                        match settle::settle(before, tally, &self.collector.delivery.retry, self.now) {
+                            Settled::Again(pending) | Settled::NotNow(Some(pending)) => Judged::of(State::Pending(pending), identity),
+                            Settled::Final { .. } | Settled::NotNow(None) => Judged::default(),
+                        }
+                    }
+                }
+            }
+            Action::Discard => {
+                maillog::discarded(message, None, &reason);
+                Judged::of(final_state(self.collector.after), identity)
+            }
+            Action::Leave | Action::Defer | Action::DefaultBox => {
+                maillog::set_aside(message, event, &reason, "stays on the server");
+                let next_try = self.now + LEFT_RETRY.as_secs() as i64;
+                Judged { state: Some(State::Left { reason, rules: self.collector.recipient_hash, next_try }), ..Judged::default() }
+            }
+        }
+    }
+
+    async fn hold_if_wanted(&self, message: &Message, sender: &ReversePath, tally: &mut Tally) -> Option<Box<HeldMail>> {
+        let (recipients, why, reason) = tally.to_hold()?;
+        match self.hold(message, why, reason, sender, recipients).await {
+            Ok(held) => {
+                tally.held();
+                Some(held)
+            }
+            Err(error) => {
+                tally.cannot_hold(error);
+                None
+            }
+        }
+    }
+
+    async fn hold(
+        &self,
+        message: &Message,
+        why: HeldWhy,
+        reason: &str,
+        sender: &ReversePath,
+        recipients: &[Recipient],
+    ) -> Result<Box<HeldMail>, String> {
+        let note = HoldNote { why, reason, sender, recipients, now: self.now };
+        match self.held.hold(message, note).await {
+            Ok(held) => {
+                maillog::held(message, why.code(), reason);
+                Ok(Box::new(held))
+            }
+            Err(error) => {
+                maillog::not_held(message, &error.to_string());
+                Err(format!("{reason}; it was to be held: {error}"))
+            }
+        }
     }
 
     /// True if this very message was delivered before: its copy is only owed its disposal, or it is known from an earlier epoch.
@@ -106,46 +294,118 @@ impl Deliverer<'_> {
         true
     }
 
-    /// One delivery to these recipients, logged.
-    async fn attempt(
+    /// One delivery to these recipients; with another sender, or with the header's long lines folded, once more where that may help.
+    async fn attempt(&self, message: &Message, route: &Route, recipients: &[Recipient], in_doubt: bool) -> Vec<Outcome> {
+        if recipients.is_empty() {
+            return Vec::new();
+        }
+        let dress = Dress { in_doubt, source_ip: self.source_ip, ..Dress::default() };
+        let mut outcomes = self.destination.deliver(&self.router.envelope(message, route, recipients, &dress), message).await;
+        if let Some(sender) = route.sender_instead(&outcomes) {
+            maillog::second_try(message, &format!("the target refuses the sender {}; once more from {sender}", route.sender));
+            let dress = Dress { sender: Some(&sender), ..dress };
+            self.once_more(message, route, recipients, &dress, &mut outcomes, is_refused_sender).await;
+        }
+        if self.collector.delivery.fold_headers && outcomes.iter().any(is_refused_content) && self.router.can_fold(message) {
+            maillog::second_try(message, "the target refuses the content; once more with the header's long lines folded");
+            let dress = Dress { fold: true, ..dress };
+            self.once_more(message, route, recipients, &dress, &mut outcomes, is_refused_content).await;
+        }
+        outcomes
+    }
+
+    async fn once_more(
         &self,
         message: &Message,
         route: &Route,
         recipients: &[Recipient],
-        refused: Option<&crate::mail::Address>,
-        in_doubt: bool,
-    ) -> settle::Summary {
-        if recipients.is_empty() {
-            return settle::Summary::default();
+        dress: &Dress<'_>,
+        outcomes: &mut [Outcome],
+        who: fn(&Outcome) -> bool,
+    ) {
+        let positions: Vec<usize> = outcomes.iter().enumerate().filter(|(_, outcome)| who(outcome)).map(|(n, _)| n).collect();
+        let some: Vec<Recipient> = positions.iter().filter_map(|&n| recipients.get(n)).cloned().collect();
+        if some.is_empty() {
+            return;
         }
-        let envelope = self.router.envelope(message, route, recipients, refused, in_doubt);
-        let outcomes = self.destination.deliver(&envelope, message).await;
-        let summary = settle::sum_up(recipients, &outcomes);
-        let by = if refused.is_some() { "refused address: default box" } else { route.by.as_str() };
-        self.log(message, recipients, &outcomes, by, message.content.len());
-        if let Some(reason) = &summary.target_down
-            && let Ok(mut down) = self.target_down.lock()
-        {
-            down.get_or_insert_with(|| reason.clone());
+        let again = self.destination.deliver(&self.router.envelope(message, route, &some, dress), message).await;
+        for (position, outcome) in positions.into_iter().zip(again) {
+            outcomes[position] = outcome;
         }
-        summary
     }
 
-    fn log(&self, message: &Message, recipients: &[Recipient], outcomes: &[Outcome], by: &str, octets: u64) {
+    fn log(&self, message: &Message, recipient: &Recipient, outcome: Option<&Outcome>, fate: &Fate, by: &str) {
         let to = self.destination.name();
-        for (recipient, outcome) in recipients.iter().zip(outcomes) {
-            match outcome {
-                Outcome::Delivered(reply) => maillog::delivered(message, recipient, by, &to, reply, octets),
-                Outcome::Deferred(diagnosis) => maillog::deferred(message, recipient, &to, &diagnosis.to_string()),
-                Outcome::Rejected(diagnosis) => {
-                    let next = match self.router.default_box() {
-                        Some(address) if *address != recipient.address => "default box",
-                        _ => "set aside: stays on the server, tried again later",
-                    };
-                    maillog::refused(message, recipient, &to, &diagnosis.to_string(), next);
+        match fate {
+            Fate::Delivered => {
+                if let Some(Outcome::Delivered(reply)) = outcome {
+                    maillog::delivered(message, recipient, by, &to, reply, message.content.len());
                 }
-                Outcome::Unknown(diagnosis) => maillog::in_doubt(message, recipient, &to, &diagnosis.to_string()),
             }
+            Fate::Again { reason, .. } | Fate::TargetDown { reason } => maillog::deferred(message, recipient, &to, reason),
+            Fate::DefaultBox { reason } => maillog::refused(message, recipient, &to, reason, "default box"),
+            Fate::Hold { reason, .. } => maillog::refused(message, recipient, &to, reason, "held"),
+            Fate::Leave { reason } => maillog::refused(message, recipient, &to, reason, "set aside: stays on the server, tried again in a day"),
+            Fate::Discard { reason } => maillog::discarded(message, Some(recipient), reason),
+            Fate::InDoubt { reason } => maillog::in_doubt(message, recipient, &to, reason),
         }
+    }
+}
+
+/// MAIL was refused for good.
+fn is_refused_sender(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Rejected(diagnosis) if diagnosis.stage == Stage::MailFrom)
+}
+
+/// The content was refused for good, for how it looks: 5.6.x (RFC 3463 §3.7), or without saying why. Not for its size, nor by policy.
+fn is_refused_content(outcome: &Outcome) -> bool {
+    let Outcome::Rejected(Diagnosis { stage: Stage::Content, reply: Some(reply), .. }) = outcome else { return false };
+    reply.enhanced.is_none_or(|(_, subject, _)| subject == 6)
+}
+
+/// Other copies of this letter for these recipients: delivered lately, or on their way.
+struct Copies {
+    target: String,
+    fingerprint: Fingerprint,
+    /// What was delivered within the window, by key.
+    earlier: HashMap<SeenKey, String>,
+    in_flight: Option<InFlight>,
+}
+
+impl Copies {
+    /// Looks them up, once nobody else is delivering one. Nothing is looked up where duplicates are not looked for.
+    async fn enter(deliverer: &Deliverer<'_>, message: &Message, route: &Route) -> Result<Self, LedgerError> {
+        let window = deliverer.collector.dedupe_window;
+        let mut copies = Copies { target: deliverer.destination.name(), fingerprint: message.fingerprint, earlier: HashMap::new(), in_flight: None };
+        // Equal alarms without an id and a date are different mail.
+        if window.is_zero() || !message.has_identity() {
+            return Ok(copies);
+        }
+        let addresses = route.recipients.iter().map(|recipient| &recipient.address).chain(deliverer.router.default_box());
+        let mut keys: Vec<SeenKey> = addresses.map(|address| copies.key(address)).collect();
+        keys.sort_unstable_by_key(|key| key.0);
+        keys.dedup();
+        copies.in_flight = Some(deliverer.dedupe.enter(keys.clone()).await);
+        let since = deliverer.now.saturating_sub(i64::try_from(window.as_secs()).unwrap_or(i64::MAX));
+        let earlier = deliverer.ledger.seen(&keys, since).await?;
+        copies.earlier = keys.into_iter().zip(earlier).filter_map(|(key, trace_id)| trace_id.map(|id| (key, id.to_string()))).collect();
+        Ok(copies)
+    }
+
+    fn key(&self, address: &Address) -> SeenKey {
+        dedupe::key(&self.fingerprint, address, &self.target)
+    }
+
+    /// The trace id of the message that this recipient got already.
+    fn earlier(&self, address: &Address) -> Option<String> {
+        if self.earlier.is_empty() { None } else { self.earlier.get(&self.key(address)).cloned() }
+    }
+
+    fn remember(&self, message: &Message, delivered: &[Address], at: i64) -> Vec<Seen> {
+        if self.in_flight.is_none() {
+            return Vec::new();
+        }
+        let trace_id = message.trace_id();
+        delivered.iter().map(|address| Seen { key: self.key(address), trace_id, at }).collect()
     }
 }

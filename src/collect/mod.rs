@@ -3,6 +3,7 @@
 
 pub mod dedupe;
 pub mod deliver_one;
+mod journal;
 pub mod limits;
 pub mod pass;
 pub mod plan;

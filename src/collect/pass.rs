@@ -9,21 +9,25 @@
 //! to stop and never dropped: what was handed over is finished and recorded; with answers outstanding it ends without LOGOUT or QUIT, and the
 //! disposal stays owed.
 
+use super::dedupe::Dedupe;
 use super::deliver_one::{Deliverer, Done};
 use super::plan::{self, BATCH_MESSAGES_MAX, Plan, Step, Watermark};
 use super::route::Router;
 use super::stop::Stop;
 use crate::config::{After, Collect, Collector};
 use crate::deliver::Destination;
+use crate::held::HeldStore;
 use crate::ledger::state::Due;
 use crate::ledger::{Entry, Finished, Ledger, LedgerError, Pending, Place, Progress, State};
 use crate::mail::{Fingerprint, FolderName, MessageKey, Present, RemoteUid};
 use crate::observe::{Counters, maillog};
 use crate::source::{Disposed, Fetched, Listed, Listing, Retry, Selected, Session, Source, SourceError, Wanted};
+use crate::spool::Spool;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
 use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -46,6 +50,12 @@ pub struct Pass<'a> {
     pub destination: &'a dyn Destination,
     /// What was delivered before.
     pub ledger: &'a dyn Ledger,
+    /// Where mail is held.
+    pub held: &'a HeldStore,
+    /// Where large messages are.
+    pub spool: &'a Spool,
+    /// The deliveries that are on their way, in all passes.
+    pub dedupe: &'a Arc<Dedupe>,
     /// Asks the pass to end.
     pub stop: &'a Stop,
     /// Progress.
@@ -61,8 +71,10 @@ pub struct PassReport {
     pub delivered: u64,
     /// Messages to be tried again.
     pub deferred: u64,
-    /// Messages that stay on the server: no recipient, a loop, too large.
+    /// Messages that stay on the server: no recipient, too large.
     pub left: u64,
+    /// Messages that are held: refused, a loop, given up.
+    pub held: u64,
     /// Octets of the messages handled.
     pub octets: u64,
     /// Copies disposed of at the source.
@@ -117,6 +129,9 @@ impl Pass<'_> {
     }
 
     async fn walk(&self, report: &mut PassReport) -> Result<(), PassError> {
+        if let Some(reason) = self.destination.down() {
+            return Err(PassError::Target(reason));
+        }
         let claim = self.ledger.claim(&self.collector.server.mailbox()).await?;
         let Some(opened) = self.unless_stopped(self.source.open()).await else { return Ok(()) };
         let mut session = opened?;
@@ -134,10 +149,16 @@ impl Pass<'_> {
             Ok(progress) => progress,
             Err(error) => return abandon(session, error.into()).await,
         };
+        let now = jiff::Timestamp::now().as_second();
+        if let Some(before) = self.dedupe.is_time_to_prune(now)
+            && let Err(error) = self.ledger.prune_seen(before).await
+        {
+            return abandon(session, error.into()).await;
+        }
         if let Some(next) = selected.uid_next.filter(|next| *next <= progress.watermark) {
             maillog::uids_went_back(&self.collector.id, next, progress.watermark);
         }
-        let mut walk = Walk::new(self, &progress, &selected);
+        let mut walk = Walk::new(self, &progress, &selected, session.peer(), now);
         match walk.all(&mut *session, report).await {
             Ok(()) if walk.outstanding => {
                 session.abandon().await;
@@ -182,12 +203,12 @@ struct Walk<'a> {
     ledger_failed: AtomicBool,
     /// Messages of an earlier epoch that no new one has matched yet.
     former: Mutex<HashMap<Fingerprint, u32>>,
+    source_ip: Option<IpAddr>,
     now: i64,
 }
 
 impl<'a> Walk<'a> {
-    fn new(pass: &'a Pass<'a>, progress: &'a Progress, selected: &'a Selected) -> Self {
-        let now = jiff::Timestamp::now().as_second();
+    fn new(pass: &'a Pass<'a>, progress: &'a Progress, selected: &'a Selected, source_ip: Option<IpAddr>, now: i64) -> Self {
         Walk {
             pass,
             progress,
@@ -197,6 +218,7 @@ impl<'a> Walk<'a> {
             target_down: Mutex::default(),
             ledger_failed: AtomicBool::new(false),
             former: Mutex::new(progress.former.clone()),
+            source_ip,
             now,
         }
     }
@@ -355,7 +377,7 @@ impl<'a> Walk<'a> {
             self.outstanding |= fetched.outstanding;
             report.octets += fetched.octets;
             for entry in fetched.recorded {
-                count(report, &entry.state);
+                count(report, &entry);
                 self.watermark.settled(&entry.uid);
                 if entry.state == State::Owed {
                     disposable.push(entry.uid);
@@ -379,12 +401,11 @@ impl<'a> Walk<'a> {
             }
         }
         for entry in entries {
-            let (uid, state) = (entry.uid.clone(), entry.state.clone());
-            if let Err(error) = ledger.record(place, entry).await {
+            if let Err(error) = ledger.record(place, entry.clone()).await {
                 return Err(failed.unwrap_or_else(|| error.into()));
             }
-            count(report, &state);
-            self.watermark.settled(&uid);
+            count(report, &entry);
+            self.watermark.settled(&entry.uid);
         }
         if let Some(error @ PassError::Ledger(_)) = failed {
             // What could not be recorded is in doubt, and the batch says so.
@@ -409,11 +430,16 @@ impl<'a> Walk<'a> {
             collector: pass.collector,
             router: pass.router,
             destination: pass.destination,
+            ledger: pass.ledger,
+            held: pass.held,
+            spool: pass.spool,
+            dedupe: pass.dedupe,
             exceptions: &self.progress.exceptions,
             identities: &self.progress.identities,
             former: &self.former,
             counters: pass.counters,
             target_down: &self.target_down,
+            source_ip: self.source_ip,
             now: self.now,
         };
         let in_flight = (pass.collector.delivery.max_connections * IN_FLIGHT_PER_CONNECTION).clamp(1, IN_FLIGHT_MAX);
@@ -439,7 +465,10 @@ impl<'a> Walk<'a> {
     }
 
     async fn take(&self, deliverer: &Deliverer<'_>, fetched: Fetched) -> (RemoteUid, Done) {
-        let without = |uid: RemoteUid, entry: Entry| (uid.clone(), Done { entry: (!self.is_owed(&uid)).then_some(entry), octets: 0 });
+        let without = |uid: RemoteUid, entry: Entry| {
+            let entry = (!self.is_owed(&uid)).then_some(entry);
+            (uid, Done { entry, octets: 0, failed: None, in_flight: None })
+        };
         match fetched {
             Fetched::Message(message) => (message.key.uid.clone(), deliverer.deliver(*message).await),
             Fetched::Missing { uid, reason } => without(uid.clone(), self.unfetched(&uid, &reason)),
@@ -476,7 +505,8 @@ impl<'a> Walk<'a> {
             Some(State::Pending(pending)) => pending.clone(),
             _ => Pending::default(),
         };
-        Entry::new(uid.clone(), State::Pending(before.failed(self.now, reason.to_owned())), None)
+        let delay = self.pass.collector.delivery.retry.after(before.tries);
+        Entry::new(uid.clone(), State::Pending(before.failed(self.now, reason.to_owned(), delay)), None)
     }
 
     /// The source answered for everything else and never for this one.
@@ -520,7 +550,12 @@ fn arriving<'s>(
 
 /// Records what became of a message. What is not recorded did not happen, as far as the source is concerned.
 async fn record(ledger: &dyn Ledger, place: Place, ledger_failed: &AtomicBool, (uid, done): (RemoteUid, Done)) -> Handled {
-    let Done { entry: Some(entry), octets } = done else { return Handled { uid, octets: done.octets, entry: None, failed: None } };
+    // Other copies of the letter wait until this one is recorded.
+    let Done { entry, octets, failed, in_flight: _in_flight } = done;
+    let Some(entry) = entry else {
+        ledger_failed.fetch_or(failed.is_some(), Ordering::Relaxed);
+        return Handled { uid, octets, entry: None, failed };
+    };
     let failed = ledger.record(&place, entry.clone()).await.err();
     ledger_failed.fetch_or(failed.is_some(), Ordering::Relaxed);
     Handled { uid, octets, entry: failed.is_none().then_some(entry), failed }
@@ -552,10 +587,11 @@ struct Batch {
     outstanding: bool,
 }
 
-fn count(report: &mut PassReport, state: &State) {
-    match state {
+fn count(report: &mut PassReport, entry: &Entry) {
+    match entry.state {
+        State::Held => report.held += 1,
+        _ if entry.held.is_some() => report.held += 1,
         State::Kept | State::Owed | State::Flagged => report.delivered += 1,
-        State::Held => report.left += 1,
         State::Pending(_) => report.deferred += 1,
         State::Left { .. } | State::Skipped { .. } => report.left += 1,
     }

@@ -1,10 +1,16 @@
-//! From a message to its envelope: loop check, resolver, reverse-path, header edits and the trace fields on top. Pure but for the clock.
+//! From a message to its envelope: journal, loop check, resolver, reverse-path, header edits and the trace fields on top. Pure but for the clock,
+//! and for the body of a journal report.
 
-use crate::config::{Collector, Protocol, RecipientMode, Target, TlsMode};
-use crate::ledger::Instance;
-use crate::mail::{Address, Envelope, Message, Recipient, ReversePath};
-use crate::resolve::{self, LoopGuard, Resolution, SenderFallback, Stamp, Trail, Trust, TrustedBlock};
-use std::sync::Arc;
+use crate::config::{Collector, Otherwise, Protocol, RecipientMode, Target, TlsMode};
+use crate::ledger::{HeldWhy, Instance};
+use crate::mail::{Address, Client, Envelope, HeaderBlock, Message, Outcome, Recipient, ReversePath, Stage};
+use crate::observe::maillog;
+use crate::policy::Action;
+use crate::resolve::journal::Report;
+use crate::resolve::{self, LoopGuard, Reliability, Resolution, SenderEvidence, SenderFallback, Stamp, Trail, Trust, TrustedBlock};
+use crate::spool::Spool;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
 
 /// What the program calls itself in trace fields.
 const PRODUCT: &str = concat!("mailgather/", env!("CARGO_PKG_VERSION"));
@@ -14,6 +20,7 @@ pub struct Router {
     collector: Arc<Collector>,
     guard: LoopGuard,
     hostname: String,
+    reliability: Mutex<Reliability>,
 }
 
 /// Where a message goes.
@@ -23,8 +30,29 @@ pub struct Route {
     pub recipients: Vec<Recipient>,
     /// How they were found, for the log.
     pub by: String,
-    sender: ReversePath,
+    /// Each step that led to them, in one line.
+    pub trail: String,
+    /// Its reverse-path.
+    pub sender: ReversePath,
+    /// The reverse-path does not come from the envelope.
+    sender_is_guessed: bool,
+    /// What to say in its place if the target will not have it.
+    fallback: ReversePath,
     resolution: Resolution,
+    client: Option<Client>,
+}
+
+/// A message that is for nobody now.
+#[derive(Debug)]
+pub struct Aside {
+    /// The event of the mail log.
+    pub event: &'static str,
+    /// The kind of reason, if it is held.
+    pub why: HeldWhy,
+    /// Why.
+    pub reason: String,
+    /// Hold, discard or leave.
+    pub action: Action,
 }
 
 /// The router's answer.
@@ -32,20 +60,30 @@ pub struct Route {
 pub enum Routed {
     /// It has recipients.
     To(Box<Route>),
-    /// It stays at its source.
-    Leave {
-        /// The event of the mail log.
-        event: &'static str,
-        /// Why.
-        reason: String,
-    },
+    /// It has none.
+    Aside(Aside),
+}
+
+/// What differs between deliveries of one message.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Dress<'a> {
+    /// The addresses that the target refused, when the default box gets the message in their place.
+    pub refused: &'a [Address],
+    /// The target may hold a copy of an earlier attempt.
+    pub in_doubt: bool,
+    /// Another reverse-path than the message's own.
+    pub sender: Option<&'a ReversePath>,
+    /// Over-long lines of the header are folded.
+    pub fold: bool,
+    /// The address of the server that the message was fetched from.
+    pub source_ip: Option<IpAddr>,
 }
 
 impl Router {
     /// A router for this collector on this host.
     pub fn new(collector: Arc<Collector>, instance: &Instance, hostname: &str) -> Self {
         let id: String = instance.id.iter().map(|byte| format!("{byte:02x}")).collect();
-        Router { collector, guard: LoopGuard::new(instance.key, id), hostname: hostname.to_owned() }
+        Router { collector, guard: LoopGuard::new(instance.key, id), hostname: hostname.to_owned(), reliability: Mutex::default() }
     }
 
     /// The default box, if there is one.
@@ -56,21 +94,45 @@ impl Router {
         }
     }
 
+    /// The message that a journal report is about, with what the report says; any other message as it is. A report that cannot be read stays
+    /// what it is, and has no recipients of its own.
+    pub async fn open_journal(&self, message: Message, spool: &Spool) -> (Message, Option<Result<Report, &'static str>>) {
+        super::journal::open(&self.collector, message, spool).await
+    }
+
     /// Who gets this message, or why nobody does.
-    pub fn route(&self, message: &Message) -> Routed {
-        let header = &message.header;
+    pub fn route(&self, message: &Message, report: Option<&Result<Report, &'static str>>) -> Routed {
+        let (header, delivery) = (&message.header, &self.collector.delivery);
+        let aside = |event, why, reason: String, action| Routed::Aside(Aside { event, why, reason, action });
         if resolve::is_internal_message(header) {
-            return Routed::Leave { event: "message_left", reason: "the mail server's own folder data, not a message".into() };
+            return aside("message_left", HeldWhy::Content, "the mail server's own folder data, not a message".into(), Action::Leave);
         }
-        let (resolution, _) = resolution(&self.collector, header);
+        let (resolution, trail) = match report {
+            Some(report) => journal_resolution(&self.collector, header, report),
+            None => resolution(&self.collector, header),
+        };
+        if let (RecipientMode::Auto(..), Ok(mut reliability)) = (&self.collector.recipient, self.reliability.lock())
+            && let Some(share) = reliability.note(&resolution)
+        {
+            maillog::unreliable(&self.collector.id, share);
+        }
         let recipients = match &resolution {
-            Resolution::Leave(reason) => return Routed::Leave { event: "recipient_unresolved", reason: reason.to_string() },
+            Resolution::Leave(reason) => return aside("recipient_unresolved", HeldWhy::Unresolved, reason.to_string(), Action::Leave),
+            Resolution::Hold(reason) => return aside("recipient_unresolved", HeldWhy::Unresolved, reason.to_string(), Action::Hold),
+            Resolution::Discard(reason) => return aside("recipient_unresolved", HeldWhy::Unresolved, reason.to_string(), Action::Discard),
             found => found.recipients().to_vec(),
         };
-        let (max_hops, max_passes) = (self.collector.delivery.max_hops, self.collector.delivery.max_passes);
-        let found = self.guard.check(header, &message.key.mailbox, &message.fingerprint, &recipients, max_hops, max_passes);
-        if let Some(found) = found {
-            return Routed::Leave { event: "message_loop", reason: found.to_string() };
+        let (mailbox, hops, passes) = (&message.key.mailbox, delivery.max_hops, delivery.max_passes);
+        if let Some(found) = self.guard.check(header, mailbox, &message.fingerprint, &recipients, hops, passes) {
+            return aside("message_loop", HeldWhy::Loop, found.to_string(), Action::Hold);
+        }
+        for (count, otherwise, what) in [
+            (message.repairs.nul, delivery.nul, "NUL octets, which were removed (nul: hold)"),
+            (message.repairs.bare_cr, delivery.bare_cr, "CRs without LF, which became line ends (bare_cr: hold)"),
+        ] {
+            if count > 0 && otherwise == Otherwise::Hold {
+                return aside("message_content", HeldWhy::Content, format!("it held {count} {what}"), Action::Hold);
+            }
         }
         let by = match &resolution {
             Resolution::Recipients(_, evidence) => evidence.to_string(),
@@ -78,12 +140,31 @@ impl Router {
                 format!("default box: {}", reason.code())
             }
         };
-        let sender = sender(&self.collector, header, &resolution);
-        Routed::To(Box::new(Route { recipients, by, sender, resolution }))
+        let (trust, fallback) = trust(&self.collector);
+        let block = TrustedBlock::find(header, &trust);
+        let (sender, evidence) = match report {
+            // The report's own envelope is the journal's; P1's sender is in it.
+            Some(Ok(Report { sender, .. })) => (sender.clone().map_or(ReversePath::Null, ReversePath::Address), SenderEvidence::Header("journal")),
+            _ => resolve::sender(header, &block, fallback, resolve::is_uncertain(&resolution)),
+        };
+        let fallback = match fallback {
+            SenderFallback::Fixed(address) => ReversePath::Address(address.clone()),
+            SenderFallback::Default | SenderFallback::Null | SenderFallback::From => ReversePath::Null,
+        };
+        // A report comes from the journal, whoever sent the original.
+        let client = if delivery.xclient && report.is_none() { resolve::client(&block) } else { None };
+        let sender_is_guessed = is_guess(evidence);
+        let trail = trail.to_line();
+        Routed::To(Box::new(Route { recipients, by, trail, sender, sender_is_guessed, fallback, resolution, client }))
     }
 
-    /// The envelope of one delivery. `refused` is the address that the target refused, when the default box gets the message in its place.
-    pub fn envelope(&self, message: &Message, route: &Route, recipients: &[Recipient], refused: Option<&Address>, in_doubt: bool) -> Envelope {
+    /// True if the header has lines that can be folded.
+    pub fn can_fold(&self, message: &Message) -> bool {
+        !resolve::fold(&message.header).is_empty()
+    }
+
+    /// The envelope of one delivery.
+    pub fn envelope(&self, message: &Message, route: &Route, recipients: &[Recipient], dress: &Dress<'_>) -> Envelope {
         let (server, delivery) = (&self.collector.server, &self.collector.delivery);
         let protocol = match (server.protocol, server.tls.mode) {
             (Protocol::Imap, TlsMode::None) => "IMAP",
@@ -91,48 +172,91 @@ impl Router {
             (Protocol::Pop3, TlsMode::None) => "POP3",
             (Protocol::Pop3, _) => "POP3S",
         };
+        let sender = dress.sender.unwrap_or(&route.sender);
         let stamp = Stamp {
             received: delivery.trace_received,
             id: delivery.trace_id,
-            return_path: matches!(delivery.target, Target::Maildir { .. }).then_some(&route.sender),
+            return_path: matches!(delivery.target, Target::Maildir { .. }).then_some(sender),
             hostname: &self.hostname,
             product: PRODUCT,
             protocol,
             source_host: &server.host,
-            source_ip: None,
+            source_ip: dress.source_ip,
             trace_id: message.trace_id(),
             collector: &message.key.collector,
             time: &jiff::Zoned::now(),
             recipients,
             resolution: &route.resolution,
-            refused: refused.map(std::slice::from_ref).unwrap_or_default(),
+            refused: dress.refused,
             marker: &self.guard.mint(&message.key.mailbox, &message.fingerprint, recipients),
         };
-        Envelope {
-            sender: route.sender.clone(),
-            recipients: recipients.to_vec(),
-            prefix: stamp.to_header(),
-            edits: resolve::edits(&message.header, &route.resolution, recipients, &self.hostname, &delivery.headers),
-            in_doubt,
-            client: None,
+        let mut prefix = stamp.to_header();
+        if delivery.add_missing {
+            prefix.extend(resolve::missing(&message.header, &message.fingerprint, &self.hostname));
         }
+        let mut edits = resolve::edits(&message.header, &route.resolution, recipients, &self.hostname, &delivery.headers);
+        if dress.fold {
+            edits = resolve::merge(edits, resolve::fold(&message.header));
+        }
+        let client = route.client.clone();
+        Envelope { sender: sender.clone(), recipients: recipients.to_vec(), prefix, edits, in_doubt: dress.in_doubt, client }
+    }
+}
+
+impl Route {
+    /// Another reverse-path, where the target refused this one for everybody and another may do: it says that it cannot be answered to, or the
+    /// message's own is not known anyway.
+    pub fn sender_instead(&self, outcomes: &[Outcome]) -> Option<ReversePath> {
+        let refusal = |outcome: &Outcome| match outcome {
+            Outcome::Rejected(diagnosis) if diagnosis.stage == Stage::MailFrom => diagnosis.reply.clone(),
+            _ => None,
+        };
+        let reply = outcomes.iter().map(refusal).reduce(|one, other| one.and(other)).flatten()?;
+        // RFC 3463 §3.2: the sender's address is malformed (5.1.7) or its domain does not exist (5.1.8).
+        let about_sender = matches!(reply.enhanced, Some((5, 1, 7 | 8))) || (reply.enhanced.is_none() && matches!(reply.code, 501 | 553));
+        let about_policy = matches!(reply.enhanced, Some((5, 7, _))) || matches!(reply.code, 501 | 550 | 553);
+        let may_help = about_sender || (self.sender_is_guessed && about_policy);
+        (may_help && self.sender != self.fallback).then(|| self.fallback.clone())
     }
 }
 
 /// The resolver's answer for a header, with the trail that `explain` prints.
-pub fn resolution(collector: &Collector, header: &crate::mail::HeaderBlock) -> (Resolution, Trail) {
+pub fn resolution(collector: &Collector, header: &HeaderBlock) -> (Resolution, Trail) {
     match &collector.recipient {
         RecipientMode::ForwardTo(to, _) => resolve::forward(to),
         RecipientMode::Auto(rules, _) => resolve::resolve(header, rules),
     }
 }
 
+/// The same for a journal report.
+pub fn journal_resolution(collector: &Collector, header: &HeaderBlock, report: &Result<Report, &'static str>) -> (Resolution, Trail) {
+    match (&collector.recipient, report) {
+        (RecipientMode::Auto(rules, _), Ok(report)) => resolve::resolve_journal(&report.recipients, header, rules),
+        // A report that cannot be read names nobody, and its own header only the journal's mailbox.
+        (RecipientMode::Auto(rules, _), Err(_)) => resolve::resolve_journal(&[], header, rules),
+        (RecipientMode::ForwardTo(to, _), _) => resolve::forward(to),
+    }
+}
+
 /// The reverse-path for a header that was resolved so.
-pub fn sender(collector: &Collector, header: &crate::mail::HeaderBlock, resolution: &Resolution) -> ReversePath {
-    let (trust, fallback): (Trust<'_>, &SenderFallback) = match &collector.recipient {
+pub fn sender(collector: &Collector, header: &HeaderBlock, resolution: &Resolution) -> ReversePath {
+    let (trust, fallback) = trust(collector);
+    resolve::sender(header, &TrustedBlock::find(header, &trust), fallback, resolve::is_uncertain(resolution)).0
+}
+
+/// The envelope did not tell it.
+fn is_guess(evidence: SenderEvidence) -> bool {
+    let of_envelope = ["Return-Path", "X-Envelope-From", "Envelope-From", "X-Envelope-Sender", "X-Return-Path", "journal"];
+    match evidence {
+        SenderEvidence::Header(name) => !of_envelope.contains(&name),
+        SenderEvidence::Received => false,
+        SenderEvidence::Bounce | SenderEvidence::Fallback => true,
+    }
+}
+
+fn trust(collector: &Collector) -> (Trust<'_>, &SenderFallback) {
+    match &collector.recipient {
         RecipientMode::ForwardTo(_, fallback) => (Trust::automatic(&collector.server.host), fallback),
         RecipientMode::Auto(rules, fallback) => (Trust::from(&**rules), fallback),
-    };
-    let block = TrustedBlock::find(header, &trust);
-    resolve::sender(header, &block, fallback, resolve::is_uncertain(resolution)).0
+    }
 }

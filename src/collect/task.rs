@@ -1,5 +1,6 @@
 //! One collector's life: wait, take a permit, run a pass, say how it went.
 
+use super::dedupe::Dedupe;
 use super::limits::Limits;
 use super::pass::{Pass, PassError, PassReport};
 use super::route::Router;
@@ -7,10 +8,12 @@ use super::schedule::{self, Ended};
 use super::stop::Stop;
 use crate::config::Collector;
 use crate::deliver::Destination;
+use crate::held::HeldStore;
 use crate::ledger::Ledger;
 use crate::observe::Counters;
 use crate::observe::maillog::{self, SessionFigures};
 use crate::source::Source;
+use crate::spool::Spool;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -28,6 +31,12 @@ pub struct Worker {
     pub destination: Arc<dyn Destination>,
     /// What was delivered.
     pub ledger: Arc<dyn Ledger>,
+    /// Where mail is held.
+    pub held: Arc<HeldStore>,
+    /// Where large messages are.
+    pub spool: Spool,
+    /// The deliveries that are on their way, in all passes.
+    pub dedupe: Arc<Dedupe>,
     /// Permits.
     pub limits: Arc<Limits>,
     /// Progress.
@@ -89,6 +98,7 @@ impl Worker {
             total.delivered += report.delivered;
             total.deferred += report.deferred;
             total.left += report.left;
+            total.held += report.held;
             total.octets += report.octets;
             total.disposed += report.disposed;
             total.stopped |= report.stopped;
@@ -115,6 +125,9 @@ impl Worker {
             router: &self.router,
             destination: &*self.destination,
             ledger: &*self.ledger,
+            held: &self.held,
+            spool: &self.spool,
+            dedupe: &self.dedupe,
             stop,
             counters: &self.counters,
             forced,
@@ -131,6 +144,7 @@ impl Worker {
             delivered: report.delivered,
             deferred: report.deferred,
             left: report.left,
+            held: report.held,
             octets: report.octets,
             took: started.elapsed(),
         };

@@ -331,6 +331,13 @@ pub struct RetryTimes {
     pub give_up: Duration,
 }
 
+impl RetryTimes {
+    /// The delay after this many failed tries before the one that failed now.
+    pub fn after(&self, tries: u32) -> Duration {
+        self.delays.get(tries as usize).copied().unwrap_or(self.max)
+    }
+}
+
 impl Default for RetryTimes {
     fn default() -> Self {
         let minutes = |n: u64| Duration::from_secs(60 * n);

@@ -114,6 +114,6 @@ pub(super) fn message(file: File, len: u64, key: MessageKey) -> io::Result<Messa
         at += piece.len() as u64;
     }
     let fingerprint = Fingerprint::new(&header, body.finalize().into());
-    let content = Content::Spooled { file: Arc::new(file), len };
+    let content = Content::Spooled { file: Arc::new(file), start: 0, len };
     Ok(Message { key, header, content, fingerprint, eight_bit, repairs: Repairs::default(), budget: None })
 }

@@ -452,7 +452,7 @@ pub(super) fn keep(connection: &Connection, folder: i64, uid: &RemoteUid, finger
 pub(super) fn except(connection: &Connection, folder: i64, uid: &RemoteUid, state: &State, fingerprint: Option<&Fingerprint>) -> Result<(), Failure> {
     let none = Pending::default();
     let (word, pending, number) = match state {
-        State::Pending(pending) => ("pending", pending, 0),
+        State::Pending(pending) => ("pending", pending, i64::from(pending.held)),
         State::Owed => ("owed", &none, 0),
         State::Flagged => ("flagged", &none, 0),
         State::Left { rules, .. } => ("left", &none, rules.cast_signed()),
@@ -500,6 +500,7 @@ fn exceptions(connection: &Connection, folder: i64) -> Result<Exceptions, Failur
             next_try: row.get(4)?,
             in_doubt: row.get(5)?,
             done: done.lines().map(str::to_owned).collect(),
+            held: number == 1,
             reason: row.get(7)?,
         };
         let state = match word.as_str() {

@@ -44,20 +44,20 @@ pub struct Pending {
     pub done: Vec<String>,
     /// How many attempts ended without an answer to the final dot, or in a crash: each may have left a copy.
     pub in_doubt: u32,
+    /// It is held for some of its recipients, who are in `done`.
+    pub held: bool,
     /// The last failure, for the operator.
     pub reason: String,
 }
 
-/// Delays after failed tries of one message: 1, 5, 15, 60 minutes, then this long.
-const RETRY_DELAYS: [Duration; 4] = [Duration::from_secs(60), Duration::from_secs(300), Duration::from_secs(900), Duration::from_secs(3600)];
-const RETRY_DELAY_MAX: Duration = Duration::from_secs(4 * 3600);
+/// The longest wait that anybody configures. What lies further ahead comes of a clock that went back, and is due.
+pub const WAIT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// What was left on the server is looked at again after this time.
 pub const LEFT_RETRY: Duration = Duration::from_secs(24 * 3600);
 
 impl Pending {
-    /// After one more failed try at `now`.
-    pub fn failed(mut self, now: i64, reason: String) -> Pending {
-        let delay = RETRY_DELAYS.get(self.tries as usize).unwrap_or(&RETRY_DELAY_MAX);
+    /// After one more failed try at `now`; not again before `delay` is over.
+    pub fn failed(mut self, now: i64, reason: String, delay: Duration) -> Pending {
         self.tries = self.tries.saturating_add(1);
         if self.first == 0 {
             self.first = now;
@@ -84,7 +84,7 @@ pub struct Due {
 /// True if this exception is to be fetched (again) in this pass.
 pub fn due(state: &State, with: Due) -> bool {
     match state {
-        State::Pending(pending) => with.forced || pending.next_try <= with.now || pending.next_try > with.now + RETRY_DELAY_MAX.as_secs() as i64,
+        State::Pending(pending) => with.forced || pending.next_try <= with.now || pending.next_try > with.now + WAIT_MAX.as_secs() as i64,
         State::Left { rules, next_try, .. } => {
             with.forced || *rules != with.rules || *next_try <= with.now || *next_try > with.now + LEFT_RETRY.as_secs() as i64
         }
@@ -104,15 +104,9 @@ mod tests {
     }
 
     #[test]
-    fn delays_grow_to_four_hours() {
-        let mut pending = Pending::default();
-        let mut delays = Vec::new();
-        for _ in 0..6 {
-            pending = pending.failed(NOW, "550".into());
-            delays.push((pending.next_try - NOW) / 60);
-        }
-        assert_eq!(delays, [1, 5, 15, 60, 240, 240]);
-        assert_eq!((pending.tries, pending.first), (6, NOW));
+    fn a_failure_counts_and_waits() {
+        let pending = Pending::default().failed(NOW, "450".into(), Duration::from_secs(60)).failed(NOW + 60, "451".into(), Duration::from_secs(300));
+        assert_eq!((pending.tries, pending.first, pending.next_try, pending.reason.as_str()), (2, NOW, NOW + 360, "451"));
     }
 
     #[test]
@@ -126,6 +120,6 @@ mod tests {
         assert!(!due(&left(7, NOW + 1), with(false)));
         assert!(due(&left(8, NOW + 1), with(false)) && due(&left(7, NOW), with(false)) && due(&left(7, NOW + 1), with(true)));
         assert!(!due(&State::Skipped { octets: 101 }, with(true)) && due(&State::Skipped { octets: 100 }, with(false)));
-        assert!(!due(&State::Owed, with(true)) && !due(&State::Flagged, with(true)));
+        assert!(!due(&State::Owed, with(true)) && !due(&State::Flagged, with(true)) && !due(&State::Held, with(true)));
     }
 }

@@ -70,7 +70,8 @@ pub(crate) async fn an_unfinished_batch_is_in_doubt(ledger: &dyn Ledger) {
 
 pub(crate) async fn states_survive(ledger: &dyn Ledger) {
     let place = opened(ledger, 1, History::None).await.place;
-    let pending = Pending { tries: 2, first: 5, next_try: 6, done: vec!["a@b".into(), "c@d".into()], in_doubt: 1, reason: "450 later".into() };
+    let pending =
+        Pending { tries: 2, first: 5, next_try: 6, done: vec!["a@b".into(), "c@d".into()], in_doubt: 1, held: true, reason: "450 later".into() };
     let states = [
         State::Pending(pending),
         State::Owed,

@@ -3,6 +3,9 @@
 
 use crate::mail::{CollectorId, Message, MessageKey, Recipient, Reply};
 use std::time::Duration;
+
+/// Most recipients that one line names.
+const SHOWN_MAX: usize = 20;
 use tracing::{debug, error, info, warn};
 
 /// One recipient has it.
@@ -26,9 +29,59 @@ pub fn in_doubt(message: &Message, recipient: &Recipient, to: &str, reason: &str
     warn!(event = "message_in_doubt", collector = %message.key.collector, key = %message.key, id = %message.trace_id(), rcpt = %recipient.address, to, reason, next = "tried again: a possible duplicate");
 }
 
-/// It stays on the server: no recipient here, or a loop.
-pub fn left(message: &Message, event: &'static str, reason: &str) {
-    warn!(event, collector = %message.key.collector, key = %message.key, id = %message.trace_id(), reason, next = "stays on the server");
+/// Who is to get it, and each step that led to them.
+pub fn resolved(message: &Message, recipients: &[Recipient], trail: &str) {
+    let to: Vec<String> = recipients.iter().take(SHOWN_MAX).map(|recipient| recipient.address.to_string()).collect();
+    info!(event = "message_resolved", collector = %message.key.collector, key = %message.key, id = %message.trace_id(), rcpt = %to.join(","), recipients = recipients.len(), trail);
+}
+
+/// It is a journal report from the journal's own sender, and cannot be opened.
+pub fn journal_unreadable(message: &Message, reason: &str) {
+    warn!(event = "journal_unreadable", collector = %message.key.collector, key = %message.key, id = %message.trace_id(), reason, next = "the report itself is treated as mail without a recipient");
+}
+
+/// Its octets were put right as it came in.
+pub fn repaired(message: &Message) {
+    let crate::mail::Repairs { nul, bare_cr, bare_lf } = message.repairs;
+    info!(event = "message_repaired", collector = %message.key.collector, key = %message.key, id = %message.trace_id(), nul, bare_cr, bare_lf);
+}
+
+/// Another copy of it was delivered to this recipient before.
+pub fn duplicate(message: &Message, recipient: &Recipient, earlier: &str) {
+    info!(event = "duplicate_suppressed", collector = %message.key.collector, key = %message.key, id = %message.trace_id(), rcpt = %recipient.address, earlier);
+}
+
+/// It is in the store of held mail.
+pub fn held(message: &Message, why: &str, reason: &str) {
+    warn!(event = "message_held", collector = %message.key.collector, key = %message.key, id = %message.trace_id(), why, reason, next = "mailgather held list");
+}
+
+/// It was to be held and cannot be.
+pub fn not_held(message: &Message, reason: &str) {
+    error!(event = "message_not_held", collector = %message.key.collector, key = %message.key, id = %message.trace_id(), reason, next = "stays on the server, tried again later");
+}
+
+/// It was thrown away: the configuration says so.
+pub fn discarded(message: &Message, recipient: Option<&Recipient>, reason: &str) {
+    let rcpt = recipient.map(|recipient| recipient.address.to_string()).unwrap_or_default();
+    warn!(event = "message_discarded", collector = %message.key.collector, key = %message.key, id = %message.trace_id(), rcpt, reason);
+}
+
+/// The target may take it if it is given otherwise.
+pub fn second_try(message: &Message, reason: &str) {
+    info!(event = "message_second_try", collector = %message.key.collector, key = %message.key, id = %message.trace_id(), reason);
+}
+
+/// So many decisions were guesses or ended in the default box that this mailbox does not tell recipients.
+pub fn unreliable(collector: &CollectorId, share: f64) {
+    let percent = format!("{:.0}", share * 100.0);
+    let next = "mailgather audit shows which header tells the recipient";
+    warn!(event = "recipients_unreliable", collector = %collector, percent, next);
+}
+
+/// It is for nobody now: no recipient here, or a loop.
+pub fn set_aside(message: &Message, event: &'static str, reason: &str, next: &str) {
+    warn!(event, collector = %message.key.collector, key = %message.key, id = %message.trace_id(), reason, next);
 }
 
 /// It was collected before the server renumbered the folder.
@@ -71,6 +124,8 @@ pub struct SessionFigures {
     pub deferred: u64,
     /// Messages left on the server.
     pub left: u64,
+    /// Messages that are held.
+    pub held: u64,
     /// Octets of all of them.
     pub octets: u64,
     /// How long it took.
@@ -79,13 +134,13 @@ pub struct SessionFigures {
 
 /// A session ended in order.
 pub fn session_finished(collector: &CollectorId, session: u64, figures: &SessionFigures, stop_reason: &str) {
-    let SessionFigures { delivered, deferred, left, octets, took } = figures;
+    let SessionFigures { delivered, deferred, left, held, octets, took } = figures;
     let ms = took.as_millis() as u64;
-    if *delivered + *deferred + *left > 0 {
-        info!(event = "session_finished", collector = %collector, session, delivered, deferred, left, octets, ms, stop_reason);
+    if *delivered + *deferred + *left + *held > 0 {
+        info!(event = "session_finished", collector = %collector, session, delivered, deferred, left, held, octets, ms, stop_reason);
     } else {
         // A poll that found nothing is no news.
-        debug!(event = "session_finished", collector = %collector, session, delivered, deferred, left, octets, ms, stop_reason);
+        debug!(event = "session_finished", collector = %collector, session, delivered, deferred, left, held, octets, ms, stop_reason);
     }
 }
 

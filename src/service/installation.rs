@@ -1,12 +1,14 @@
 //! What belongs to one state directory: the lock, the ledger, the spool, the identity, and the destinations that collectors share.
 
 use crate::collect::Limits;
+use crate::collect::dedupe::Dedupe;
 use crate::collect::route::Router;
 use crate::collect::task::Worker;
 use crate::config::secret::{self, SecretReader};
-use crate::config::{self, Collector, Config, Delivery, Protocol, RecipientMode, Target};
+use crate::config::{Collector, Config, Delivery, Protocol, RecipientMode, Relay, Target};
 use crate::deliver::smtp::SmtpDestination;
 use crate::deliver::{self, Destination};
+use crate::held::{self, HeldStore, HoldError};
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{Instance, Ledger, LedgerError};
 use crate::mail::Address;
@@ -25,9 +27,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 pub struct Installation {
     ledger: Arc<dyn Ledger>,
     instance: Instance,
+    held: Arc<HeldStore>,
     spool: Spool,
     hostname: String,
     limits: Arc<Limits>,
+    dedupe: Arc<Dedupe>,
     destinations: Mutex<Vec<Shared>>,
     /// The kernel lets go of the lock when the process ends, however it ends.
     _lock: File,
@@ -57,6 +61,9 @@ pub enum OpenError {
     /// The ledger in it.
     #[error("{0}")]
     Ledger(#[from] LedgerError),
+    /// The store of held mail in it.
+    #[error("{0}")]
+    Held(#[from] HoldError),
     /// The spool in it.
     #[error("{0}")]
     Spool(#[from] SpoolError),
@@ -76,12 +83,16 @@ impl Installation {
         })?;
         let ledger = SqliteLedger::open(&dir.join("ledger.db"))?;
         let instance = ledger.instance().await?;
+        let ledger: Arc<dyn Ledger> = Arc::new(ledger);
+        let held = HeldStore::open(&dir.join(held::FOLDER), service.held, Arc::clone(&ledger))?;
         Ok(Installation {
-            ledger: Arc::new(ledger),
+            ledger,
+            held: Arc::new(held),
             instance,
             spool: Spool::new(&dir.join("spool"), service.spool_above, service.memory)?,
             hostname: net::hostname(),
             limits: Arc::new(Limits::new(service.max_sessions, service.max_sessions_per_host)),
+            dedupe: Arc::default(),
             destinations: Mutex::default(),
             _lock: lock,
         })
@@ -89,12 +100,16 @@ impl Installation {
 
     /// Everything that one collector needs to run.
     pub fn worker(&self, collector: &Arc<Collector>) -> Worker {
+        self.dedupe.note_window(collector.dedupe_window);
         Worker {
             collector: Arc::clone(collector),
             source: self.source(collector),
             router: Router::new(Arc::clone(collector), &self.instance, &self.hostname),
             destination: self.destination(collector),
             ledger: Arc::clone(&self.ledger),
+            held: Arc::clone(&self.held),
+            spool: self.spool.clone(),
+            dedupe: Arc::clone(&self.dedupe),
             limits: Arc::clone(&self.limits),
             counters: Arc::new(Counters::default()),
         }
@@ -124,11 +139,7 @@ impl Installation {
         if let Some(destination) = same.and_then(|shared| shared.destination.upgrade()) {
             return destination;
         }
-        let no_password = || -> SecretReader { Arc::new(|| Box::pin(async { Err("this relay has no login".to_owned()) })) };
-        let relay = |relay: &config::Relay, protocol| {
-            let password = relay.auth.as_ref().map_or_else(no_password, |auth| secret::reader(&auth.password));
-            Arc::new(SmtpDestination::new(relay.clone(), protocol, delivery, password))
-        };
+        let relay = |relay: &Relay, protocol| Arc::new(SmtpDestination::new(relay.clone(), protocol, delivery, relay_password(relay)));
         let destination: Arc<dyn Destination> = match &delivery.target {
             Target::Smtp(server) => relay(server, proto::smtp::Protocol::Smtp),
             Target::Lmtp(server) => relay(server, proto::smtp::Protocol::Lmtp),
@@ -139,4 +150,12 @@ impl Installation {
         destinations.push(Shared { delivery: Arc::clone(delivery), always_create, destination: Arc::downgrade(&destination) });
         destination
     }
+}
+
+fn no_password() -> SecretReader {
+    Arc::new(|| Box::pin(async { Err("this relay has no login".to_owned()) }))
+}
+
+fn relay_password(relay: &Relay) -> SecretReader {
+    relay.auth.as_ref().map_or_else(no_password, |auth| secret::reader(&auth.password))
 }

@@ -132,7 +132,7 @@ const REMOVED: [&str; 13] = [
 const ADDED: [&str; 4] = ["return-path", "received", "delivered-to", "x-original-to"];
 
 /// Says what differs between a message in canonical form and a delivered copy beyond the documented header edits: fields put on top
-/// (`X-Mailgather-*`, Received, and the target's own Return-Path, Delivered-To, X-Original-To) and fields taken out.
+/// (`X-Mailgather-*`, Received, a missing Message-ID or Date, and the target's own Return-Path, Delivered-To, X-Original-To) and fields taken out.
 pub fn difference(canonical: &[u8], delivered: &[u8]) -> Option<String> {
     if canonical == delivered {
         return None;
@@ -146,7 +146,9 @@ pub fn difference(canonical: &[u8], delivered: &[u8]) -> Option<String> {
         return Some(format!("{} of {} header fields are missing", want.len() - got.len(), want.len()));
     }
     let (top, rest) = got.split_at(got.len() - want.len());
-    if let Some(foreign) = top.iter().find(|f| !ADDED.contains(&name_of(f).as_str())) {
+    // What the original lacks may be added (`add_missing`).
+    let is_missing = |name: &str| ["message-id", "date"].contains(&name) && !want.iter().any(|f| name_of(f) == name);
+    if let Some(foreign) = top.iter().find(|f| !ADDED.contains(&name_of(f).as_str()) && !is_missing(&name_of(f))) {
         return Some(format!("a field was added: {}", foreign.escape_ascii()));
     }
     if let Some((want, got)) = want.iter().zip(rest).find(|(want, got)| want != got) {
