@@ -1,6 +1,7 @@
 //! Layer 4: where mail goes. A [`Destination`] takes one message for an envelope and answers for each recipient.
 
 pub mod breaker;
+pub mod local_check;
 pub mod maildir;
 pub mod smtp;
 

@@ -16,6 +16,7 @@ mod failover;
 mod hello;
 mod limits;
 mod pool;
+mod probe;
 mod refusals;
 mod transaction;
 
@@ -31,6 +32,7 @@ use futures_util::future::join_all;
 use std::sync::Arc;
 
 pub use limits::Limits;
+pub(in crate::deliver) use probe::Probed;
 
 /// Most recipients of one transaction, whatever is configured.
 const RECIPIENTS_MAX: usize = 1000;
