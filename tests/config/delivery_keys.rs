@@ -96,6 +96,7 @@ fn policies_by_code_enhanced_code_and_expression() {
         ("[{do: hold}]", "takes `reply` and `do`"),
         ("[550]", "takes a block of keys"),
         ("[{reply: 250, do: hold}]", "codes from 400 to 599"),
+        ("[{reply: 421, do: hold}]", "never about a message"),
         ("[{reply: 999, do: hold}]", "codes from 400 to 599"),
         ("[{reply: 2.0.0, do: hold}]", "neither a code nor an expression"),
         ("[{reply: 5xx, do: hold}]", "neither a code nor an expression"),

@@ -85,6 +85,14 @@ fn a_domain_leads_to_a_domain_or_to_one_box() {
 }
 
 #[test]
+fn aliases_that_look_like_a_chain_are_warned_of() {
+    let chain = "recipient: {auto: {aliases: {info@a.example: [x@b.example, Sales@a.example], sales@a.example: anna@b.example}}}";
+    warned(chain, "an alias leads to `Sales@a.example`, which is an alias too");
+    let itself = "recipient: {auto: {aliases: {info@a.example: [info@a.example, x@b.example], 'i*@a.example': x@b.example}}}";
+    assert_eq!(read(&with(itself)).unwrap().warnings, []);
+}
+
+#[test]
 fn lists_go_by_address_or_by_list_id() {
     let auto = "domains: [a.example], guess: on, lists: {News@list.example: [a@a.example, b@a.example], <Dev.Lists.example>: c@a.example}";
     assert_eq!(

@@ -11,7 +11,7 @@ use crate::config::error::Code;
 use crate::config::yaml::{Entry, Value};
 use crate::mail::{Address, Domain};
 use crate::resolve::{Alias, Exclude, Guess, Headers, ListName, ListRule, MapTo, Rewrite, Rules};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// The keys of `recipient.auto:`.
 pub(super) const AUTO: Keys = Keys {
@@ -182,7 +182,26 @@ fn aliases(ctx: &mut Ctx<'_>, entry: &Entry, email: Option<&Address>) -> Option<
         }
         aliases.push(alias);
     }
+    warn_of_chains(ctx, entry, &aliases);
     Some(aliases)
+}
+
+/// Targets are final. Who writes them as a chain expects them to be followed.
+fn warn_of_chains(ctx: &mut Ctx<'_>, entry: &Entry, aliases: &[Alias]) {
+    let key = |local: &str, domain: &Domain| (local.to_lowercase(), domain.clone());
+    let own: HashSet<_> = aliases.iter().map(|alias| key(&alias.local, &alias.domain)).collect();
+    for alias in aliases {
+        let itself = key(&alias.local, &alias.domain);
+        let chained = alias.to.iter().find(|to| {
+            let to = key(to.local(), to.domain());
+            to != itself && own.contains(&to)
+        });
+        if let Some(to) = chained {
+            let problem = ctx.warning(Code::Doubtful, entry.span, format!("an alias leads to `{to}`, which is an alias too, and is not followed"));
+            ctx.add(problem.hint("targets are final: name the mailboxes that `{to}` stands for".replace("{to}", &to.to_string())));
+            return;
+        }
+    }
 }
 
 /// Accepted domains, and those whose sub-domains are accepted: `.example.org`.

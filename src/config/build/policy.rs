@@ -70,6 +70,11 @@ fn reply(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<ReplyPattern> {
     }
     if text.len() == 3 && text.bytes().all(|b| b.is_ascii_digit()) {
         return match text.parse() {
+            Ok(421) => {
+                let problem = ctx.error(Code::Range, span, "`reply: 421` is never about a message: the server goes away (RFC 5321)");
+                ctx.add(problem.hint("what was not taken is tried again by itself"));
+                None
+            }
             Ok(code @ 400..=599) => Some(ReplyPattern::Code(code)),
             _ => {
                 ctx.add(ctx.error(Code::Range, span, "`reply` is about refusals: codes from 400 to 599"));
