@@ -131,3 +131,34 @@ fn kind_of(entry: &Entry) -> &'static str {
         Value::Map(_) => "a block of keys",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::harmless::HARMLESS;
+
+    /// A key that the mask does not know hides its value in every report. `command` does so on purpose: its arguments may be secrets.
+    #[test]
+    fn reports_show_the_values_of_all_keys_but_secrets() {
+        let blocks = [
+            &TOP,
+            &LOG,
+            &recipient::RECIPIENT,
+            &auto::AUTO,
+            &auto::REWRITE,
+            &check_local::CHECK_LOCAL,
+            &headers::HEADER,
+            &collector::COLLECTOR,
+            &delivery::DELIVERY,
+            &delivery::HEADERS,
+            &delivery::TRACE,
+            &policy::RULE,
+            &policy::RETRY,
+            &service::SERVICE,
+            &service::HELD,
+            &service::LIMITS,
+        ];
+        let hidden: Vec<_> = blocks.iter().flat_map(|keys| keys.known).filter(|key| !HARMLESS.contains(key)).collect();
+        assert_eq!(hidden, [&"command", &"password"]);
+    }
+}

@@ -10,6 +10,7 @@
 mod build;
 mod diff;
 mod error;
+mod harmless;
 mod load;
 mod mask;
 pub mod model;

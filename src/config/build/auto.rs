@@ -33,7 +33,7 @@ pub(super) const AUTO: Keys = Keys {
     ],
     not_yet: &[],
 };
-const REWRITE: Keys = Keys { known: &["regex", "to"], not_yet: &[] };
+pub(super) const REWRITE: Keys = Keys { known: &["regex", "to"], not_yet: &[] };
 /// Most entries of `rewrite` and of `exclude`: each expression is asked for each address of each message.
 const EXPRESSIONS_MAX: usize = 1_000;
 /// RFC 2919 §3 allows 255 characters, without line breaks.

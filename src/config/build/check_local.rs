@@ -10,7 +10,7 @@ use crate::config::error::Code;
 use crate::config::yaml::{Entry, Value};
 use crate::config::{CheckLocal, Endpoint, Relay, Target, Tls, TlsMode};
 
-const CHECK_LOCAL: Keys = Keys { known: &["lmtp", "smtp", "file", "command", "timeout", "tls"], not_yet: &[] };
+pub(super) const CHECK_LOCAL: Keys = Keys { known: &["lmtp", "smtp", "file", "command", "timeout", "tls"], not_yet: &[] };
 
 #[derive(Clone, Copy)]
 enum Word {

@@ -40,8 +40,8 @@ pub(super) const DELIVERY: Keys = Keys {
     ],
     not_yet: &[],
 };
-const HEADERS: Keys = Keys { known: &["bcc", "delivered_to", "spam", "receipts"], not_yet: &[] };
-const TRACE: Keys = Keys { known: &["received", "id"], not_yet: &[] };
+pub(super) const HEADERS: Keys = Keys { known: &["bcc", "delivered_to", "spam", "receipts"], not_yet: &[] };
+pub(super) const TRACE: Keys = Keys { known: &["received", "id"], not_yet: &[] };
 
 /// The delivery of a collector, from its own block over the shared ones. `owner` is who misses a target.
 pub(super) fn delivery(ctx: &mut Ctx<'_>, block: &Block<'_>, owner: &Block<'_>) -> Option<Delivery> {

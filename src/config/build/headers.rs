@@ -8,7 +8,7 @@ use crate::config::error::Code;
 use crate::config::yaml::{Entry, Value};
 use crate::resolve::{HeaderRule, Headers, Take};
 
-const HEADER: Keys = Keys { known: &["header", "index", "skip", "pattern", "strip_prefix", "take", "trust"], not_yet: &[] };
+pub(super) const HEADER: Keys = Keys { known: &["header", "index", "skip", "pattern", "strip_prefix", "take", "trust"], not_yet: &[] };
 /// What people wrote into a message says who it was meant for, not whose copy this is.
 const GUESSES: &[&str] = &["to", "cc", "bcc"];
 

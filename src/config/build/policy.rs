@@ -10,8 +10,8 @@ use crate::config::yaml::{Entry, Value};
 use crate::config::{Action, Policy, PolicyRule, ReplyPattern, RetryTimes};
 use std::time::Duration;
 
-const RULE: Keys = Keys { known: &["reply", "do"], not_yet: &[] };
-const RETRY: Keys = Keys { known: &["delays", "max", "give_up"], not_yet: &[] };
+pub(super) const RULE: Keys = Keys { known: &["reply", "do"], not_yet: &[] };
+pub(super) const RETRY: Keys = Keys { known: &["delays", "max", "give_up"], not_yet: &[] };
 /// Most entries of `policy`: each is asked for each refusal.
 const RULES_MAX: usize = 100;
 /// Most entries of `retry.delays`.

@@ -7,12 +7,12 @@ use crate::config::error::Code;
 use crate::config::{HeldLimits, Service};
 use std::time::Duration;
 
-const SERVICE: Keys = Keys {
+pub(super) const SERVICE: Keys = Keys {
     known: &["state_dir", "enabled", "max_sessions", "max_sessions_per_host", "start_jitter", "shutdown_grace", "memory", "spool_above", "held"],
     not_yet: &["min_free_space", "business_hours", "max_idle", "history"],
 };
-const HELD: Keys = Keys { known: &["max_age", "max_size"], not_yet: &[] };
-const LIMITS: Keys = Keys { known: &["interval_min", "interval_max"], not_yet: &[] };
+pub(super) const HELD: Keys = Keys { known: &["max_age", "max_size"], not_yet: &[] };
+pub(super) const LIMITS: Keys = Keys { known: &["interval_min", "interval_max"], not_yet: &[] };
 
 /// Shortest age at which held mail is dropped.
 const HELD_AGE_MIN: Duration = Duration::from_secs(3_600);
