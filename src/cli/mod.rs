@@ -1,5 +1,6 @@
 //! Layer 8: the command line. Data goes to stdout, talk to stderr; exit codes are those of sysexits(3).
 
+mod audit;
 mod check;
 mod exit;
 mod explain;
@@ -33,6 +34,8 @@ enum Subcommands {
     Check(check::Check),
     /// Say who would get a message, and why; nothing is delivered. Or print the page of an error.
     Explain(explain::Explain),
+    /// Look which header of a mailbox tells the recipient, and propose the `recipient:` block; nothing is touched.
+    Audit(audit::Audit),
     /// Try the rules about refusals of the target.
     Policy(policy::PolicyArguments),
 }
@@ -70,6 +73,7 @@ pub fn main() -> std::process::ExitCode {
         Subcommands::Once(arguments) => once::once(arguments, common),
         Subcommands::Check(arguments) => check::check(arguments, common),
         Subcommands::Explain(arguments) => explain::explain(arguments, common),
+        Subcommands::Audit(arguments) => audit::audit(arguments, common),
         Subcommands::Policy(arguments) => policy::policy(arguments, common),
     };
     exit.into()

@@ -11,6 +11,7 @@
 
 mod accept;
 pub mod addresses;
+pub mod audit;
 pub mod client;
 pub mod edits;
 pub mod fold;

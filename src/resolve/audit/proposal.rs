@@ -1,0 +1,328 @@
+//! The `recipient:` block that is proposed, with the reasons.
+
+use super::candidates::{Candidate, alone};
+use super::{Audit, TrustAdvice, auto_resolved, is_own, percent, shown};
+use crate::mail::{Address, Domain, HeaderBlock};
+use crate::resolve::{Headers, MapTo, Resolution, Rules, resolve};
+use std::collections::BTreeSet;
+
+/// A list of headers has to be better than the built-in probe by this share of the messages, in per cent.
+const BETTER_PERCENT_MIN: usize = 3;
+/// Most headers in a proposed list.
+const LIST_MAX: usize = 4;
+/// A header that adds less than this share of the messages, in per cent, is not worth a line.
+const ADDS_PERCENT_MIN: usize = 1;
+/// Below this share of found recipients, in per cent, the headers count as no help.
+const HELP_PERCENT_MIN: usize = 50;
+/// The share of messages that fields under the trusted block have to tell, in per cent, before they are mentioned.
+const BELOW_PERCENT_MIN: usize = 80;
+/// Least messages before a single address counts as the only one.
+const ONLY_ONE_MIN: usize = 10;
+
+/// What to configure.
+#[derive(Clone, Debug, Default)]
+pub struct Proposal {
+    /// In a word.
+    pub mode: Mode,
+    /// What was found, in words.
+    pub findings: Vec<String>,
+    /// The block, ready to be put into a collector.
+    pub yaml: String,
+}
+
+/// The kinds of proposals.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// The built-in probe does.
+    Auto,
+    /// A list of headers.
+    List,
+    /// All mail goes to one address.
+    Forward,
+    /// Only To and Cc tell anything.
+    Guess,
+    /// Nothing does.
+    #[default]
+    Nothing,
+}
+
+impl Mode {
+    /// A stable word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Mode::Auto => "auto",
+            Mode::List => "list",
+            Mode::Forward => "forward_to",
+            Mode::Guess => "guess",
+            Mode::Nothing => "nothing",
+        }
+    }
+}
+
+/// A header of a proposed list, and what it adds.
+struct Chosen<'a> {
+    candidate: &'a Candidate,
+    adds: usize,
+}
+
+/// `configured` are the present rules, `base` the same with the advice about trust and domains followed.
+pub(super) fn make(audit: &Audit, headers: &[HeaderBlock], configured: &Rules, base: Rules) -> Proposal {
+    let mut findings = audit.trust.findings();
+    let mut draft = Draft { audit, configured, rules: base, below: false };
+    let auto = audit.auto_resolved;
+    if percent(auto, audit.messages) < HELP_PERCENT_MIN && !draft.rules.envelope_below_received {
+        let below = Rules { envelope_below_received: true, ..draft.rules.clone() };
+        draft.below = percent(auto_resolved(headers, &below), audit.messages) >= BELOW_PERCENT_MIN;
+    }
+    let chosen = draft.choose(headers);
+    let list: usize = chosen.iter().map(|one| one.adds).sum();
+    let needs_prefix = chosen.iter().any(|one| one.candidate.prefix.is_some());
+    let better = percent(list, audit.messages) >= percent(auto, audit.messages) + BETTER_PERCENT_MIN;
+    let recipients = draft.recipients(headers);
+    let only_one = recipients.len() == 1 && audit.messages >= ONLY_ONE_MIN && percent(auto, audit.messages) >= 90;
+    let guessed = percent(audit.copies.guessable, audit.messages);
+    let mode = match () {
+        () if only_one => Mode::Forward,
+        () if needs_prefix || (better && percent(list, audit.messages) >= HELP_PERCENT_MIN) => Mode::List,
+        () if percent(auto, audit.messages) >= HELP_PERCENT_MIN => Mode::Auto,
+        () if guessed >= HELP_PERCENT_MIN => Mode::Guess,
+        () => Mode::Nothing,
+    };
+    findings.extend(draft.findings(mode, auto, &chosen, guessed));
+    let yaml = match (mode, recipients.first()) {
+        (Mode::Forward, Some(only)) => {
+            format!("recipient:\n  # all mail that was looked at went to this one address\n  forward_to: {}\n", quoted(&only.to_string()))
+        }
+        _ => draft.yaml(mode, auto, &chosen),
+    };
+    Proposal { mode, findings, yaml }
+}
+
+struct Draft<'a> {
+    audit: &'a Audit,
+    configured: &'a Rules,
+    rules: Rules,
+    below: bool,
+}
+
+impl<'a> Draft<'a> {
+    /// The headers that together find the most recipients: the best first, then what adds most for the messages that are left.
+    fn choose(&self, headers: &[HeaderBlock]) -> Vec<Chosen<'a>> {
+        let mut left: Vec<&HeaderBlock> = headers.iter().collect();
+        let mut chosen: Vec<Chosen<'a>> = Vec::new();
+        while chosen.len() < LIST_MAX {
+            let unused = self.audit.candidates.iter().filter(|one| !chosen.iter().any(|used| used.candidate.header == one.header));
+            let scored = unused.map(|candidate| (candidate, self.found_by(candidate, &left)));
+            // The first of the equally good ones: they are in order.
+            let best = scored.fold(None, |best: Option<(&'a Candidate, usize)>, one| match best {
+                Some(best) if best.1 >= one.1 => Some(best),
+                _ => Some(one),
+            });
+            let Some((candidate, adds)) = best.filter(|(_, adds)| *adds > 0 && percent(*adds, headers.len()) >= ADDS_PERCENT_MIN) else { break };
+            let rules = alone(&self.rules, &candidate.header, candidate.prefix.as_deref());
+            left.retain(|header| !is_found(header, &rules));
+            chosen.push(Chosen { candidate, adds });
+        }
+        chosen
+    }
+
+    fn found_by(&self, candidate: &Candidate, headers: &[&HeaderBlock]) -> usize {
+        // A header cannot find more than the messages that have it.
+        if candidate.present == 0 {
+            return 0;
+        }
+        let rules = alone(&self.rules, &candidate.header, candidate.prefix.as_deref());
+        headers.iter().filter(|header| is_found(header, &rules)).count()
+    }
+
+    fn recipients(&self, headers: &[HeaderBlock]) -> BTreeSet<Address> {
+        headers.iter().flat_map(|header| resolve(header, &self.rules).0.recipients().to_vec()).map(|recipient| recipient.address).collect()
+    }
+
+    fn findings(&self, mode: Mode, auto: usize, chosen: &[Chosen<'_>], guessed: usize) -> Vec<String> {
+        let Audit { messages, .. } = *self.audit;
+        let mut findings = Vec::new();
+        let domains: Vec<String> = self
+            .audit
+            .domains
+            .iter()
+            .map(|(domain, count, accepted)| {
+                format!("{} ({count}{})", shown(&domain.to_unicode()), if *accepted { "" } else { ", not accepted yet" })
+            })
+            .collect();
+        if !domains.is_empty() {
+            findings.push(format!("domains in the provider's own fields: {}", domains.join(", ")));
+        }
+        findings
+            .push(format!("the built-in probe (headers: auto) finds recipients for {auto} of {messages} messages ({} %)", percent(auto, messages)));
+        for one in chosen.iter().filter(|_| mode == Mode::List) {
+            findings.push(format!("{} finds {} of {messages}", shown(&one.candidate.header), one.adds));
+        }
+        if self.below {
+            let below = "an envelope header stands right under the block that only the provider can write: a sender can write there too, so it is \
+                         not believed; envelope_below_received: true only if the provider says that it always writes its own there";
+            findings.push(below.to_owned());
+        }
+        let outside = self.audit.candidates.iter().filter(|one| one.inside == 0 && one.built_in && percent(one.present, messages) >= 10);
+        for one in outside.take(3) {
+            findings.push(format!(
+                "{} is there in {} % of the messages, but never where only the provider can write: it is not believed",
+                shown(&one.header),
+                percent(one.present, messages)
+            ));
+        }
+        findings.extend(self.audit.copies.finding());
+        if self.audit.list_mail > 0 {
+            findings.push(format!(
+                "{} messages ({} %) are of mailing lists: never guessed",
+                self.audit.list_mail,
+                percent(self.audit.list_mail, messages)
+            ));
+        }
+        findings.push(match mode {
+            Mode::Auto => "verdict: `headers: auto` is enough".to_owned(),
+            Mode::List => "verdict: this list is better than the built-in probe".to_owned(),
+            Mode::Forward => "verdict: all mail goes to one address: no multidrop box, `forward_to` is simpler and surer".to_owned(),
+            Mode::Guess => format!(
+                "verdict: no header tells whose copy a message is; To and Cc name one of your addresses in {guessed} %: guessing loses Bcc and lists, so ask the provider for Delivered-To or X-Original-To first"
+            ),
+            Mode::Nothing => {
+                "verdict: nothing tells the recipient: ask the provider to write Delivered-To or X-Original-To; until then everything goes to the default box".to_owned()
+            }
+        });
+        findings
+    }
+
+    fn yaml(&self, mode: Mode, auto: usize, chosen: &[Chosen<'_>]) -> String {
+        let Audit { messages, .. } = *self.audit;
+        let mut lines = vec![format!("# by mailgather audit, from the last {messages} messages"), "recipient:".to_owned(), "  auto:".to_owned()];
+        let mut line = |text: String| lines.push(format!("    {text}"));
+        if mode == Mode::List {
+            line("headers:".to_owned());
+            for one in chosen {
+                let name = quoted(&one.candidate.header);
+                let differs = if one.candidate.differ > 0 { ", differs per copy" } else { "" };
+                let entry = match &one.candidate.prefix {
+                    Some(prefix) => format!("{{header: {name}, strip_prefix: {}}}", quoted(prefix)),
+                    None => name,
+                };
+                line(format!("  - {entry}   # finds {} % of the messages{differs}", percent(one.adds, messages)));
+            }
+        } else {
+            line(format!("headers: auto   # finds {} % of the messages", percent(auto, messages)));
+        }
+        let mut domains: Vec<String> =
+            self.rules.domains.iter().filter(|domain| self.is_needed(domain)).map(|domain| quoted(&domain.to_unicode())).collect();
+        domains.extend(self.rules.subdomains.iter().map(|domain| quoted(&format!(".{}", domain.to_unicode()))));
+        if !domains.is_empty() {
+            let new = self.audit.domains.iter().any(|(_, _, accepted)| !accepted);
+            let note = if new { "   # seen in the provider's own fields: are they all yours?" } else { "" };
+            line(format!("domains: [{}]{note}", domains.join(", ")));
+        }
+        if !self.rules.map.is_empty() {
+            let to = |to: &MapTo| match to {
+                MapTo::Domain(domain) => domain.to_unicode(),
+                MapTo::Mailbox(address) => address.to_string(),
+            };
+            let pairs: Vec<String> =
+                self.rules.map.iter().map(|(from, target)| format!("{}: {}", quoted(&from.to_unicode()), quoted(&to(target)))).collect();
+            line(format!("map: {{{}}}", pairs.join(", ")));
+        }
+        if !self.rules.aliases.is_empty() {
+            line("aliases:".to_owned());
+            for alias in &self.rules.aliases {
+                let to: Vec<String> = alias.to.iter().map(|address| quoted(&address.to_string())).collect();
+                line(format!("  {}: [{}]", quoted(&format!("{}@{}", alias.local, alias.domain.to_unicode())), to.join(", ")));
+            }
+        }
+        match &self.audit.trust.advice {
+            TrustAdvice::Hosts(hosts) => {
+                let hosts: Vec<String> = hosts.iter().map(|host| quoted(host)).collect();
+                line(format!("trusted_hosts: [{}]   # they write the topmost Received: only if they are your provider's", hosts.join(", ")));
+            }
+            TrustAdvice::Hops(hops) => line(format!("trusted_hops: {hops}   # the topmost Received, whoever wrote it")),
+            TrustAdvice::Keep | TrustAdvice::Nothing => match (&self.configured.trusted_hosts[..], self.configured.trusted_hops) {
+                (_, Some(hops)) => line(format!("trusted_hops: {hops}")),
+                ([], None) => {}
+                (hosts, None) => line(format!("trusted_hosts: [{}]", hosts.iter().map(|host| quoted(host)).collect::<Vec<_>>().join(", "))),
+            },
+        }
+        if self.configured.envelope_below_received {
+            line("envelope_below_received: true".to_owned());
+        } else if self.below {
+            line("# envelope_below_received: true   # only if the provider says that it always writes its header there".to_owned());
+        }
+        match mode {
+            Mode::Guess => line("guess: true   # nothing but To and Cc tells anything".to_owned()),
+            _ if self.audit.copies.is_single() => line("guess: union   # one copy stands for all recipients".to_owned()),
+            _ => {}
+        }
+        let rest = [("rewrite", self.configured.rewrite.len()), ("lists", self.configured.lists.len()), ("exclude", self.configured.exclude.len())];
+        let kept: Vec<&str> = rest.iter().filter(|(_, count)| *count > 0).map(|(name, _)| *name).collect();
+        if !kept.is_empty() {
+            line(format!("# keep what you have under: {}", kept.join(", ")));
+        }
+        let (default_box, note) = match &self.configured.default_box {
+            Some(address) => (address.to_string(), ""),
+            None => (self.postmaster(), "   # who gets what nobody else gets: change it"),
+        };
+        lines.push(format!("  default_box: {}{note}", quoted(&default_box)));
+        lines.push(String::new());
+        lines.join("\n")
+    }
+
+    /// The domain of the collected mailbox is accepted by default. If it is a provider's, its other addresses are no business of ours.
+    fn is_needed(&self, domain: &Domain) -> bool {
+        let is_own = self.rules.own.as_ref().is_some_and(|own| own.domain() == domain);
+        let is_mapped = self.rules.map.iter().any(|(from, to)| from == domain || matches!(to, MapTo::Domain(to) if to == domain));
+        let is_alias = self.rules.aliases.iter().any(|alias| alias.domain == *domain || alias.to.iter().any(|to| to.domain() == domain));
+        !is_own || is_mapped || is_alias || self.audit.domains.iter().any(|(seen, ..)| seen == domain)
+    }
+
+    /// An address of ours that is not the collected mailbox.
+    fn postmaster(&self) -> String {
+        let targets = self.rules.map.values().filter_map(|to| if let MapTo::Domain(domain) = to { Some(domain) } else { None });
+        let seen = self.audit.domains.iter().map(|(domain, ..)| domain);
+        let domain = targets.chain(seen).chain(&self.rules.domains).next();
+        let Some(domain) = domain else { return "postmaster@example.org".to_owned() };
+        let names = ["postmaster", "unresolved"].iter().filter_map(|local| Address::new(local, domain.clone()).ok());
+        names.into_iter().find(|address| !is_own(address, &self.rules)).map_or("postmaster@example.org".to_owned(), |address| address.to_string())
+    }
+}
+
+fn is_found(header: &HeaderBlock, rules: &Rules) -> bool {
+    debug_assert!(matches!(rules.headers, Headers::List(_)));
+    matches!(resolve(header, rules).0, Resolution::Recipients(..))
+}
+
+/// A scalar of YAML: in single quotes unless it is a plain word.
+fn quoted(text: &str) -> String {
+    let plain =
+        text.chars().next().is_some_and(char::is_alphabetic) && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '@' | '_' | '+'));
+    let word = matches!(text.to_ascii_lowercase().as_str(), "null" | "true" | "false" | "yes" | "no" | "on" | "off");
+    let safe: String = text.chars().filter(|c| !c.is_control()).collect();
+    if plain && !word { text.to_owned() } else { format!("'{}'", safe.replace('\'', "''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scalars_that_need_quotes_get_them() {
+        for (text, wanted) in [
+            ("firm.example", "firm.example"),
+            ("почта.рф", "почта.рф"),
+            ("post@firm.example", "post@firm.example"),
+            ("Received:for", "'Received:for'"),
+            ("*@firm.example", "'*@firm.example'"),
+            ("o'neil@x.example", "'o''neil@x.example'"),
+            ("null", "'null'"),
+            ("163.com", "'163.com'"),
+            ("a\nb", "'ab'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(text), wanted);
+        }
+    }
+}
