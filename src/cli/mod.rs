@@ -4,6 +4,7 @@ mod audit;
 mod check;
 mod exit;
 mod explain;
+mod held;
 mod once;
 mod pages;
 mod peek;
@@ -38,6 +39,8 @@ enum Subcommands {
     Audit(audit::Audit),
     /// Try the rules about refusals of the target.
     Policy(policy::PolicyArguments),
+    /// Look at mail that could not be placed, deliver it, or drop it.
+    Held(held::Held),
 }
 
 /// What every command takes.
@@ -75,6 +78,7 @@ pub fn main() -> std::process::ExitCode {
         Subcommands::Explain(arguments) => explain::explain(arguments, common),
         Subcommands::Audit(arguments) => audit::audit(arguments, common),
         Subcommands::Policy(arguments) => policy::policy(arguments, common),
+        Subcommands::Held(arguments) => held::held(arguments, common),
     };
     exit.into()
 }

@@ -23,6 +23,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+/// The ledger's name in the state directory.
+pub const LEDGER_FILE: &str = "ledger.db";
+
 /// One state directory, held by this process alone.
 pub struct Installation {
     ledger: Arc<dyn Ledger>,
@@ -61,12 +64,12 @@ pub enum OpenError {
     /// The ledger in it.
     #[error("{0}")]
     Ledger(#[from] LedgerError),
-    /// The store of held mail in it.
-    #[error("{0}")]
-    Held(#[from] HoldError),
     /// The spool in it.
     #[error("{0}")]
     Spool(#[from] SpoolError),
+    /// The held mail in it.
+    #[error("{0}")]
+    Held(#[from] HoldError),
 }
 
 impl Installation {
@@ -81,9 +84,8 @@ impl Installation {
             rustix::io::Errno::WOULDBLOCK => OpenError::Busy(dir.clone()),
             error => failed(error.into()),
         })?;
-        let ledger = SqliteLedger::open(&dir.join("ledger.db"))?;
+        let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(&dir.join(LEDGER_FILE))?);
         let instance = ledger.instance().await?;
-        let ledger: Arc<dyn Ledger> = Arc::new(ledger);
         let held = HeldStore::open(&dir.join(held::FOLDER), service.held, Arc::clone(&ledger))?;
         Ok(Installation {
             ledger,
@@ -104,7 +106,7 @@ impl Installation {
         Worker {
             collector: Arc::clone(collector),
             source: self.source(collector),
-            router: Router::new(Arc::clone(collector), &self.instance, &self.hostname),
+            router: self.router(collector),
             destination: self.destination(collector),
             ledger: Arc::clone(&self.ledger),
             held: Arc::clone(&self.held),
@@ -113,6 +115,21 @@ impl Installation {
             limits: Arc::clone(&self.limits),
             counters: Arc::new(Counters::default()),
         }
+    }
+
+    /// What was delivered.
+    pub fn ledger(&self) -> &Arc<dyn Ledger> {
+        &self.ledger
+    }
+
+    /// The store of held mail.
+    pub fn held(&self) -> &Arc<HeldStore> {
+        &self.held
+    }
+
+    /// The rules of this collector.
+    pub fn router(&self, collector: &Arc<Collector>) -> Router {
+        Router::new(Arc::clone(collector), &self.instance, &self.hostname)
     }
 
     fn source(&self, collector: &Collector) -> Box<dyn Source> {
@@ -125,7 +142,7 @@ impl Installation {
     }
 
     /// The destination of a collector; collectors with the same delivery share one, and its limits.
-    fn destination(&self, collector: &Collector) -> Arc<dyn Destination> {
+    pub fn destination(&self, collector: &Collector) -> Arc<dyn Destination> {
         let delivery = &collector.delivery;
         // Which Maildirs may be made differs by collector; nothing else about a destination does.
         let always_create = match (&delivery.target, &collector.recipient) {
