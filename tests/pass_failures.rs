@@ -368,6 +368,7 @@ impl Run {
             source: &FakeSource(Arc::clone(&self.world)),
             router: &Router::new(Arc::clone(&self.collector), &instance, "gate.example"),
             destination: &FakeTarget(Arc::clone(&self.world)),
+            local_check: None,
             ledger: &*self.ledger,
             held: &self.held,
             spool: &self.world.spool,

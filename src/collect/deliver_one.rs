@@ -7,13 +7,15 @@ use super::route::{Aside, Dress, Route, Routed, Router};
 use super::settle::{self, Fate, Settled, Tally};
 use crate::config::{Collector, OnHold};
 use crate::deliver::Destination;
+use crate::deliver::local_check::{Exists, LocalCheck};
 use crate::held::{HeldStore, HoldNote};
 use crate::ledger::state::LEFT_RETRY;
 use crate::ledger::{Entry, HeldMail, HeldWhy, Ledger, LedgerError, Pending, Seen, SeenKey, State};
-use crate::mail::{Address, Diagnosis, Fingerprint, Message, Outcome, Recipient, RemoteUid, ReversePath, Stage};
+use crate::mail::{Address, Blame, Diagnosis, Fingerprint, Message, Outcome, Recipient, RemoteUid, ReversePath, Stage};
 use crate::observe::{Counters, maillog};
 use crate::policy::{Action, Circumstances};
 use crate::spool::Spool;
+use futures_util::future::join_all;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +28,8 @@ pub struct Deliverer<'a> {
     pub router: &'a Router,
     /// Where they go.
     pub destination: &'a dyn Destination,
+    /// Tells which recipients exist.
+    pub local_check: Option<&'a LocalCheck>,
     /// What was delivered before.
     pub ledger: &'a dyn Ledger,
     /// Where mail is held.
@@ -127,10 +131,11 @@ impl Deliverer<'_> {
             }
         }
         let mut delivered: Vec<Address> = Vec::new();
-        let outcomes = self.attempt(message, route, &wanting, before.in_doubt > 0).await;
+        let (known, unknown) = self.check_local(wanting).await;
+        let outcomes = self.attempt(message, route, &known, before.in_doubt > 0).await;
         let given_up = settle::is_given_up(&before, &self.collector.delivery.retry, self.now);
-        for (n, recipient) in wanting.iter().enumerate() {
-            let outcome = outcomes.get(n);
+        let asked = known.iter().enumerate().map(|(n, recipient)| (recipient, outcomes.get(n)));
+        for (recipient, outcome) in asked.chain(unknown.iter().map(|(recipient, outcome)| (recipient, Some(outcome)))) {
             let fate = settle::fate(outcome, &self.collector.delivery.policy, self.circumstances(&recipient.address, given_up), &before);
             self.log(message, recipient, outcome, &fate, &route.by);
             if fate == Fate::Delivered {
@@ -292,6 +297,29 @@ impl Deliverer<'_> {
         *left -= 1;
         maillog::known_by_fingerprint(message);
         true
+    }
+
+    /// Those who exist here, as far as anybody knows, and the others with what is to be said about them. The default box is never asked for.
+    async fn check_local(&self, wanting: Vec<Recipient>) -> (Vec<Recipient>, Vec<(Recipient, Outcome)>) {
+        let Some(check) = self.local_check else { return (wanting, Vec::new()) };
+        let exists = join_all(wanting.iter().map(|recipient| async {
+            match self.router.default_box() == Some(&recipient.address) {
+                true => Exists::Yes,
+                false => check.exists(&recipient.address).await,
+            }
+        }));
+        let (mut known, mut unknown) = (Vec::new(), Vec::new());
+        for (exists, recipient) in exists.await.into_iter().zip(wanting) {
+            match exists {
+                // Who cannot be asked about is delivered to: the target will say.
+                Exists::Yes | Exists::Unknown(_) => known.push(recipient),
+                Exists::No(text) => {
+                    let text = format!("check_local: {text}");
+                    unknown.push((recipient, Outcome::Rejected(Diagnosis { stage: Stage::RcptTo, blame: Blame::Recipient, reply: None, text })));
+                }
+            }
+        }
+        (known, unknown)
     }
 
     /// One delivery to these recipients; with another sender, or with the header's long lines folded, once more where that may help.

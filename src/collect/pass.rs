@@ -16,6 +16,7 @@ use super::route::Router;
 use super::stop::Stop;
 use crate::config::{After, Collect, Collector};
 use crate::deliver::Destination;
+use crate::deliver::local_check::LocalCheck;
 use crate::held::HeldStore;
 use crate::ledger::state::Due;
 use crate::ledger::{Entry, Finished, Ledger, LedgerError, Pending, Place, Progress, State};
@@ -48,6 +49,8 @@ pub struct Pass<'a> {
     pub router: &'a Router,
     /// Where it goes.
     pub destination: &'a dyn Destination,
+    /// Tells which recipients exist.
+    pub local_check: Option<&'a LocalCheck>,
     /// What was delivered before.
     pub ledger: &'a dyn Ledger,
     /// Where mail is held.
@@ -430,6 +433,7 @@ impl<'a> Walk<'a> {
             collector: pass.collector,
             router: pass.router,
             destination: pass.destination,
+            local_check: pass.local_check,
             ledger: pass.ledger,
             held: pass.held,
             spool: pass.spool,

@@ -8,6 +8,7 @@ use super::schedule::{self, Ended};
 use super::stop::Stop;
 use crate::config::Collector;
 use crate::deliver::Destination;
+use crate::deliver::local_check::LocalCheck;
 use crate::held::HeldStore;
 use crate::ledger::Ledger;
 use crate::observe::Counters;
@@ -29,6 +30,8 @@ pub struct Worker {
     pub router: Router,
     /// Where its mail goes; shared with others that name the same target.
     pub destination: Arc<dyn Destination>,
+    /// Tells which recipients exist.
+    pub local_check: Option<Arc<LocalCheck>>,
     /// What was delivered.
     pub ledger: Arc<dyn Ledger>,
     /// Where mail is held.
@@ -124,6 +127,7 @@ impl Worker {
             source: &*self.source,
             router: &self.router,
             destination: &*self.destination,
+            local_check: self.local_check.as_deref(),
             ledger: &*self.ledger,
             held: &self.held,
             spool: &self.spool,

@@ -5,7 +5,8 @@ use crate::collect::dedupe::Dedupe;
 use crate::collect::route::Router;
 use crate::collect::task::Worker;
 use crate::config::secret::{self, SecretReader};
-use crate::config::{Collector, Config, Delivery, Protocol, RecipientMode, Relay, Target};
+use crate::config::{CheckLocal, Collector, Config, Delivery, Protocol, RecipientMode, Relay, Target};
+use crate::deliver::local_check::LocalCheck;
 use crate::deliver::smtp::SmtpDestination;
 use crate::deliver::{self, Destination};
 use crate::held::{self, HeldStore, HoldError};
@@ -108,6 +109,7 @@ impl Installation {
             source: self.source(collector),
             router: self.router(collector),
             destination: self.destination(collector),
+            local_check: self.local_check(collector),
             ledger: Arc::clone(&self.ledger),
             held: Arc::clone(&self.held),
             spool: self.spool.clone(),
@@ -130,6 +132,15 @@ impl Installation {
     /// The rules of this collector.
     pub fn router(&self, collector: &Arc<Collector>) -> Router {
         Router::new(Arc::clone(collector), &self.instance, &self.hostname)
+    }
+
+    fn local_check(&self, collector: &Collector) -> Option<Arc<LocalCheck>> {
+        let password = match &collector.check_local {
+            CheckLocal::None => return None,
+            CheckLocal::Lmtp(relay) | CheckLocal::Smtp(relay) => relay_password(relay),
+            CheckLocal::File(_) | CheckLocal::Command { .. } => no_password(),
+        };
+        Some(Arc::new(LocalCheck::new(&collector.check_local, password)))
     }
 
     fn source(&self, collector: &Collector) -> Box<dyn Source> {
