@@ -71,7 +71,7 @@ impl fmt::Debug for Reply {
 pub fn harmless(text: &str, octets_max: usize) -> String {
     let mut out = String::with_capacity(text.len().min(octets_max));
     for c in text.chars() {
-        let c = if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') { '?' } else { c };
+        let c = if c.is_control() || turns_lines(c) { '?' } else { c };
         if out.len() + c.len_utf8() > octets_max {
             out.push('…');
             break;
@@ -79,6 +79,11 @@ pub fn harmless(text: &str, octets_max: usize) -> String {
         out.push(c);
     }
     out
+}
+
+/// True for what ends a line or turns the direction of writing, though Unicode counts it as text.
+fn turns_lines(c: char) -> bool {
+    matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Why a delivery did not succeed.
