@@ -167,6 +167,19 @@ fn the_full_sample_shows_every_key() {
 }
 
 #[test]
+fn the_examples_of_the_reference_load() {
+    let docs = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md")).unwrap();
+    let examples: Vec<_> = docs.split("```yaml\n").skip(1).map(|rest| rest.split_once("```").expect("an example ends").0).collect();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        // Each is a piece of a collector.
+        let beside = if example.starts_with("recipient:") { "" } else { "recipient: {auto: true, default_box: d@икс.рф}\n" };
+        let loaded = read(&with(&format!("{beside}{example}"))).unwrap_or_else(|report| panic!("{example}\n{report}"));
+        assert_eq!(loaded.warnings, [], "{example}");
+    }
+}
+
+#[test]
 fn defaults_are_those_of_the_requirements() {
     let c = collector(&with(""));
     let s = &c.server;
