@@ -569,6 +569,21 @@ fn files_broken_anywhere_never_print_a_secret() {
     );
 }
 
+/// Every key at once, broken all along: read or refused, and never a panic.
+#[test]
+fn all_keys_broken_anywhere_are_read_or_refused() {
+    let keys = "service: {held: {max_age: 9d, max_size: 2GiB}}\ndelivery:\n  lmtp: [unix:/a, b:24]\n  policy: [{reply: 5.7.x, do: hold}, {reply: '/a(b)/', do: leave}]\n  retry: {delays: [1m, 2m], max: 3h, give_up: 4d}\n  headers: {bcc: keep, spam: strip}\n  xclient: true\n  eight_bit: hold\n  fold: off\ncollectors:\n  a:\n    email: a@b.example\n    server: c.example\n    password: {env: P}\n    on_hold: delete\n    recipient:\n      auto:\n        domains: [b.example, .b.example]\n        map: {d.example: e.example, f.example: g@h.example}\n        aliases: {\"s+*@b.example\": t@b.example}\n        rewrite: [{regex: '(?<x>.)y(.)', to: '${x}$2@b.example'}]\n        exclude: [n@b.example, '/^o/']\n        guess: on\n        lists: {p@q.example: r@b.example, <u.v>: [w@b.example]}\n        check_local: {lmtp: unix:/x}\n        headers: [{header: Y, pattern: 'z(.)', skip: 1}]\n      journal: google\n      journal_from: j@b.example\n      unresolved: hold\n";
+    assert!(read(keys).is_ok(), "{}", read(keys).unwrap_err());
+    for at in (0..keys.chars().count()).step_by(7) {
+        for how in [Break::Delete, Break::Cut, Break::Double].into_iter().chain("\n '$[{*я".chars().map(Break::Insert)) {
+            let text = broken(keys, at, &how);
+            if let Err(report) = read(&text) {
+                assert!(!report.errors.is_empty() && !report.to_string().is_empty(), "{text}");
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
     /// Two breaks at once. Three can tear a key apart and take its colon: then no line tells any longer that it holds a secret.

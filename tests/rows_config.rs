@@ -191,7 +191,11 @@ fn i8_i9_recipients_that_contradict_each_other() {
     refused(&with("{auto: true, unresolved: default_box}"), &["MG-115", "default_box"]);
     refused(&with("{default_box: post@example.org}"), &["MG-104"]);
     refused(&with("{forward_to: not an address}"), &["no address"]);
-    refused(&with("{auto: {headers: [To]}}"), &["MG-119", "guess"]);
+    refused(&with("{auto: {headers: [To]}}"), &["MG-108", "guess"]);
     taken(&with("{auto: true, default_box: post@example.org}"));
     taken(&with("{auto: true}"));
+    taken(&with("{auto: true, unresolved: hold}"));
+    // Thrown away only where it is written out, and not without a word.
+    let discard = Mailgather::new(&with("{auto: true, unresolved: discard}")).check().expect_success();
+    assert!(discard.stderr.contains("throws mail away"), "{}", discard.stderr);
 }
