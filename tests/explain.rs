@@ -118,6 +118,33 @@ fn the_page_of_an_error_needs_nothing() {
     assert!(unknown.stderr.contains("MG-203"), "{}", unknown.stderr);
 }
 
+/// A report of Exchange: Bcc is in it, and in no header.
+const REPORT: &str = "Received: from ex.corp.example (10.0.0.5) by mx.firm.example; x\r\nFrom: journal@corp.example\r\nTo: u@firm.example\r\nMessage-ID: <r@corp.example>\r\nContent-Type: multipart/mixed; boundary=\"b\"\r\nMIME-Version: 1.0\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\nSender: klient@client.example\r\nSubject: s\r\nMessage-Id: <17@client.example>\r\nTo: anna@firm.example\r\nBcc: boris@firm.example\r\n\r\n--b\r\nContent-Type: message/rfc822\r\n\r\nFrom: klient@client.example\r\nTo: anna@firm.example\r\nMessage-ID: <17@client.example>\r\n\r\ntext\r\n\r\n--b--\r\n";
+
+#[test]
+fn a_journal_report_is_opened_from_a_file_and_named_in_a_mailbox() {
+    let server = Dovecot::start();
+    server.put("u", REPORT.as_bytes());
+    let recipient = "{auto: {domains: [firm.example]}, journal: exchange, journal_from: journal@corp.example, default_box: post@firm.example}";
+    let collector = CollectorYaml::imap(&server, "u").set("recipient", recipient);
+    let program = Mailgather::new(&config("{lmtp: '127.0.0.1:1'}", &[collector]));
+    let text = program.explain(REPORT.as_bytes(), &[]).expect_success().stdout;
+    assert!(text.contains("a journal report: it names the recipients"), "{text}");
+    assert!(text.contains("MAIL FROM:<klient@client.example>  RCPT TO:<anna@firm.example> <boris@firm.example>"), "{text}");
+    let forged = REPORT.replace("From: journal@corp.example", "From: evil@client.example");
+    let text = program.explain(forged.as_bytes(), &[]).expect_success().stdout;
+    assert!(!text.contains("journal report") && !text.contains("boris"), "{text}");
+    let cut = &REPORT[..REPORT.len() - 40];
+    let text = program.explain(cut.as_bytes(), &[]).expect_success().stdout;
+    assert!(text.contains("cannot be read, so that it names nobody") && text.contains("RCPT TO:<post@firm.example>"), "{text}");
+
+    let text = program.run_to_end("explain", &["u"]).expect_success().stdout;
+    assert!(text.contains("which is not read here") && !text.contains("RCPT TO"), "{text}");
+    let json = program.run_to_end("explain", &["u", "--json"]).expect_success().stdout;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((json["outcome"].as_str(), json["envelope"]["recipients"].as_array().map(Vec::len)), (Some("unknown"), Some(0)));
+}
+
 #[test]
 fn a_reply_is_tried_against_the_policy() {
     let built_in = alone(&["policy", "test", "550 5.1.1 no such user", "--stage", "rcpt"]).expect_success();

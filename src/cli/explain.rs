@@ -2,6 +2,7 @@
 //! messages of a collector's mailbox. And the page of an error: `mailgather explain MG-203`.
 
 use super::exit::Exit;
+use super::explain_journal::{self, Opened};
 use super::peek::{self, Look, named, names, print};
 use super::{Common, pages};
 use crate::collect::route;
@@ -9,7 +10,7 @@ use crate::config::{Collector, Loaded};
 use crate::mail::outcome::harmless;
 use crate::mail::{Canonical, HeaderBlock, ReversePath};
 use crate::resolve::loops::MARKER_HEADER;
-use crate::resolve::{Resolution, Trail, is_internal_message};
+use crate::resolve::{Resolution, Trail, is_internal_message, resolve_journal};
 use bytes::Bytes;
 use clap::Args;
 use serde_json::{Value, json};
@@ -19,6 +20,8 @@ use std::sync::Arc;
 
 /// Octets of a file that are read: the header's limit, and some more to see that it ends.
 const FILE_OCTETS_MAX: u64 = 2 * 1024 * 1024;
+/// The same where the body counts: a journal report.
+const REPORT_OCTETS_MAX: u64 = 256 * 1024 * 1024;
 /// Messages of a mailbox, if nobody says how many.
 const LAST: usize = 10;
 
@@ -59,8 +62,11 @@ fn try_explain(arguments: &Explain, common: &Common) -> Result<Exit, Exit> {
     if is_file {
         let loaded = common.load()?;
         let collector = chosen(&loaded, arguments.collector.as_deref())?;
-        let header = read(subject)?;
-        show(&collector, &header, &Subject::File(subject), arguments.json);
+        let limit = if explain_journal::reads_bodies(&collector) { REPORT_OCTETS_MAX } else { FILE_OCTETS_MAX };
+        let whole = read(subject, limit)?;
+        let header = HeaderBlock::parse(whole.clone());
+        let explained = Explained::of(&collector, &header, Some(&whole));
+        show(&collector, &header, &explained, &Subject::File(subject), arguments.json);
         return Ok(Exit::Ok);
     }
     of_mailbox(arguments, common)
@@ -98,7 +104,8 @@ fn of_mailbox(arguments: &Explain, common: &Common) -> Result<Exit, Exit> {
     let peeked = peek::headers(&collector, look)?;
     for one in &peeked {
         let uid = harmless(&one.uid.to_string(), 100);
-        show(&collector, &one.header, &Subject::Uid(name, &uid), arguments.json);
+        let explained = Explained::of(&collector, &one.header, None);
+        show(&collector, &one.header, &explained, &Subject::Uid(name, &uid), arguments.json);
     }
     if peeked.is_empty() && !arguments.json {
         eprintln!("note: the mailbox of {name} is empty");
@@ -121,14 +128,39 @@ struct Explained {
     markers: usize,
     max_hops: usize,
     internal: bool,
+    /// What a journal report has to do with it.
+    journal: Option<String>,
+    /// Nobody can tell from the header alone.
+    unknown: bool,
 }
 
 impl Explained {
     /// By the very functions that deliver.
-    fn of(collector: &Collector, header: &HeaderBlock) -> Self {
-        let (resolution, trail) = route::resolution(collector, header);
-        let sender = route::sender(collector, header, &resolution);
+    fn of(collector: &Collector, header: &HeaderBlock, whole: Option<&Bytes>) -> Self {
+        let opened = explain_journal::open(collector, header, whole);
+        let original = if let Opened::Report(_, _, original) = &opened { original } else { header };
+        let (resolution, trail) = match &opened {
+            Opened::Report(rules, report, original) => resolve_journal(&report.recipients, original, rules),
+            Opened::Unreadable(rules, _) => resolve_journal(&[], header, rules),
+            Opened::Ordinary | Opened::Closed => route::resolution(collector, header),
+        };
+        let sender = match &opened {
+            // The report's own envelope is the journal's; the sender's is in it.
+            Opened::Report(_, report, _) => report.sender.clone().map_or(ReversePath::Null, ReversePath::Address),
+            _ => route::sender(collector, header, &resolution),
+        };
+        let journal = match &opened {
+            Opened::Ordinary => None,
+            Opened::Report(..) => Some("a journal report: it names the recipients, and the original in it is delivered".to_owned()),
+            Opened::Unreadable(_, why) => Some(format!("a journal report that cannot be read, so that it names nobody: {why}")),
+            Opened::Closed => {
+                Some("a journal report: it names the recipients in its text, which is not read here; save it for `explain FILE`".to_owned())
+            }
+        };
+        let (unknown, header) = (matches!(opened, Opened::Closed), original);
         Explained {
+            journal,
+            unknown,
             sender,
             trail,
             hops: header.all("Received").count(),
@@ -147,6 +179,7 @@ impl Explained {
     fn outcome(&self) -> &'static str {
         match &self.resolution {
             _ if self.internal => "left",
+            _ if self.unknown => "unknown",
             Resolution::Leave(_) => "left",
             _ if self.is_loop() => "loop",
             Resolution::Recipients(..) | Resolution::DefaultBox(..) => "delivered",
@@ -174,7 +207,11 @@ impl Explained {
     }
 
     fn to_text(&self) -> String {
-        let mut text = self.trail.to_text();
+        let mut text = self.journal.as_ref().map_or(String::new(), |journal| format!("  {journal}\n"));
+        if self.unknown {
+            return text;
+        }
+        text.push_str(&self.trail.to_text());
         text.push_str(&format!("  reverse-path {}\n", path(&self.sender)));
         if self.internal {
             text.push_str("  the mail server's own folder data, not a message: neither delivered nor deleted\n");
@@ -189,9 +226,8 @@ impl Explained {
     }
 
     fn to_json(&self) -> Value {
-        let recipients: Vec<Value> = self
-            .resolution
-            .recipients()
+        let named = if self.unknown { &[] } else { self.resolution.recipients() };
+        let recipients: Vec<Value> = named
             .iter()
             .map(|recipient| json!({"address": recipient.address.to_string(), "original": recipient.original.as_ref().map(ToString::to_string)}))
             .collect();
@@ -199,6 +235,7 @@ impl Explained {
             "reverse_path": self.sender.to_smtp(),
             "trail": self.trail.to_json(),
             "outcome": self.outcome(),
+            "journal": self.journal,
             "envelope": {"reverse_path": self.sender.to_smtp(), "recipients": recipients, "by": self.by()},
             "loop": {"received": self.hops, "max_hops": self.max_hops, "markers": self.markers, "loop": self.is_loop()},
         })
@@ -209,8 +246,7 @@ fn path(sender: &ReversePath) -> String {
     if sender.to_smtp().is_empty() { "<>".to_owned() } else { format!("<{}>", harmless(&sender.to_string(), 400)) }
 }
 
-fn show(collector: &Collector, header: &HeaderBlock, subject: &Subject<'_>, as_json: bool) {
-    let explained = Explained::of(collector, header);
+fn show(collector: &Collector, header: &HeaderBlock, explained: &Explained, subject: &Subject<'_>, as_json: bool) {
     let field = |name: &str| header.first(name).map(|field| harmless(&header.text(field), 200));
     if as_json {
         let mut value = explained.to_json();
@@ -243,16 +279,16 @@ fn chosen(loaded: &Loaded, name: Option<&str>) -> Result<Arc<Collector>, Exit> {
     })
 }
 
-fn read(file: &str) -> Result<HeaderBlock, Exit> {
+fn read(file: &str, limit: u64) -> Result<Bytes, Exit> {
     let failed = |error: std::io::Error| {
         eprintln!("error: {file}: {error}");
         if error.kind() == std::io::ErrorKind::NotFound { Exit::NoInput } else { Exit::Io }
     };
     let mut raw = Vec::new();
     if file == "-" {
-        std::io::stdin().take(FILE_OCTETS_MAX).read_to_end(&mut raw).map_err(failed)?;
+        std::io::stdin().take(limit).read_to_end(&mut raw).map_err(failed)?;
     } else {
-        std::fs::File::open(file).and_then(|file| file.take(FILE_OCTETS_MAX).read_to_end(&mut raw)).map_err(failed)?;
+        std::fs::File::open(file).and_then(|file| file.take(limit).read_to_end(&mut raw)).map_err(failed)?;
     }
     let mut octets = Vec::with_capacity(raw.len());
     let mut canonical = Canonical::new();
@@ -262,5 +298,5 @@ fn read(file: &str) -> Result<HeaderBlock, Exit> {
         eprintln!("error: {file}: an empty message");
         return Err(Exit::Data);
     }
-    Ok(HeaderBlock::parse(Bytes::from(octets)))
+    Ok(Bytes::from(octets))
 }

@@ -5,6 +5,7 @@ mod check;
 mod exit;
 mod explain;
 mod held;
+mod explain_journal;
 mod once;
 mod pages;
 mod peek;
