@@ -104,13 +104,14 @@ fn candidate<'a>(audit: &'a Audit, name: &str) -> &'a mailgather::resolve::audit
 }
 
 /// Shape, what the proposal is, and a line that it has to have.
-const SHAPES: [(&str, Shape, Mode, &str); 6] = [
+const SHAPES: [(&str, Shape, Mode, &str); 7] = [
     ("postfix", postfix, Mode::Auto, "headers: auto   # finds 100 % of the messages"),
     ("exim", exim, Mode::Auto, "headers: auto   # finds 100 % of the messages"),
     ("qmail", qmail, Mode::List, "- {header: Delivered-To, strip_prefix: firm-box-}"),
     ("google", google, Mode::Auto, "headers: auto   # finds 100 % of the messages"),
     ("yandex", yandex, Mode::Auto, "headers: auto   # finds 100 % of the messages"),
     ("odd", odd_field, Mode::List, "- X-Hoster-Rcpt   # finds 100 % of the messages"),
+    ("no hint", without_hint, Mode::Guess, "guess: on   # nothing but To and Cc tells anything"),
 ];
 
 #[test]
@@ -134,7 +135,7 @@ fn each_shape_gets_its_proposal() {
 fn without_a_hint_guessing_is_offered_and_named_as_what_it_is() {
     let audit = of(without_hint, 40, &rules("127.0.0.1", "box@firm.example"));
     assert_eq!(audit.proposal.mode, Mode::Guess, "{}", audit.to_text());
-    assert!(audit.proposal.yaml.contains("guess: true"));
+    assert!(audit.proposal.yaml.contains("guess: on"));
     assert!(audit.proposal.findings.last().unwrap().contains("ask the provider"), "{:?}", audit.proposal.findings);
 
     let blind = audit_of_blind();
@@ -273,7 +274,7 @@ fn the_proposal_works_as_it_is_printed_and_the_mailbox_stays_as_it_was() {
             for line in explained.lines() {
                 let line: Value = serde_json::from_str(line).unwrap();
                 let to: Vec<&str> = line["envelope"]["recipients"].as_array().unwrap().iter().filter_map(|one| one["address"].as_str()).collect();
-                assert_eq!((to.len(), line["trail"]["verdict"].as_str()), (1, Some("")), "{name}: {line}");
+                assert_eq!((to.len(), line["outcome"].as_str()), (1, Some("delivered")), "{name}: {line}");
                 found.push(to[0].to_owned());
             }
             let mut wanted: Vec<String> = (0..24).map(|n| format!("{}@firm.example", user(n))).collect();
@@ -284,6 +285,39 @@ fn the_proposal_works_as_it_is_printed_and_the_mailbox_stays_as_it_was() {
         assert_eq!(server.count("box@firm.example"), 24);
         assert!(server.flags("box@firm.example").iter().all(String::is_empty), "{name}");
     }
+}
+
+/// What a proposal may hold, all at once, is a configuration.
+#[test]
+fn every_line_of_a_proposal_is_known_to_the_configuration() {
+    let one_for_all = |n: usize| postfix(n, PEOPLE[n % 3]).replace("To: ", "Cc: dora@firm.example, anna@firm.example\r\nTo: ");
+    let rules = Rules {
+        map: [("old.example".parse().unwrap(), mailgather::resolve::MapTo::Mailbox("o'neil@firm.example".parse().unwrap()))].into(),
+        aliases: vec![mailgather::resolve::Alias {
+            local: "sales+*".into(),
+            domain: "firm.example".parse().unwrap(),
+            to: vec!["раз@почта.рф".parse().unwrap()],
+        }],
+        subdomains: ["firm.example".parse().unwrap()].into(),
+        domains: ["почта.рф".parse().unwrap()].into(),
+        default_box: Some("box-2@firm.example".parse().unwrap()),
+        exclude: vec![mailgather::resolve::Exclude::Address("x@firm.example".parse().unwrap())],
+        ..rules("imap.other.example", "box@firm.example")
+    };
+    let found = audit(&headers((0..30).map(one_for_all)), &rules);
+    let yaml = &found.proposal.yaml;
+    for part in [
+        "guess: union",
+        "trusted_hosts: [host.example]",
+        "'.firm.example'",
+        "почта.рф",
+        "'sales+*@firm.example': [раз@почта.рф]",
+        "# keep what you have under: exclude",
+    ] {
+        assert!(yaml.contains(part), "{part}\n{yaml}");
+    }
+    let collector = CollectorYaml::at("imap", "box@firm.example", 1).id("box");
+    Mailgather::new(&with_proposal(&collector, yaml)).check().expect_success();
 }
 
 #[test]

@@ -161,6 +161,11 @@ fn a_reply_is_tried_against_the_policy() {
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["stages"].as_array().unwrap().len(), 4);
     assert_eq!((json["code"].as_u64(), json["collector"].as_str(), json["stages"][1]["action"].as_str()), (Some(452), Some("p"), Some("defer")));
+    let rules = "{lmtp: '127.0.0.1:1', policy: [{reply: 5.2.2, do: hold}, {reply: '/spam|virus/', do: leave}]}";
+    let ruled = Mailgather::new(&config(rules, &[CollectorYaml::imap(&server, "u").forward_to("a@b.example")]));
+    let text = ruled.run_to_end("policy", &["test", "554 5.7.1 SPAM", "--stage", "dot"]).expect_success().stdout;
+    assert!(text.contains("dot   leave        rejected") && text.contains("delivery.policy, rule 2 of 2: text /spam|virus/ → leave"), "{text}");
+    assert!(text.contains("LMTP, without a default box"), "{text}");
     program.run_to_end("policy", &["test", "hello"]).expect_code(64);
     program.run_to_end("policy", &["test", "550 x", "--as", "nobody"]).expect_code(64);
 }

@@ -85,11 +85,10 @@ fn percent(part: usize, whole: usize) -> usize {
     (part * 100 + whole / 2).checked_div(whole).unwrap_or(0)
 }
 
-/// True if an address of this domain would pass, or be mapped.
+/// True if each address of this domain would pass, or be mapped. An alias accepts its own address only.
 fn is_accepted(domain: &Domain, rules: &Rules) -> bool {
     rules.domains.contains(domain)
         || rules.map.contains_key(domain)
-        || rules.aliases.iter().any(|alias| alias.domain == *domain)
         || rules.subdomains.iter().any(|parent| parent != domain && domain.is_within(parent))
 }
 

@@ -253,7 +253,7 @@ impl<'a> Draft<'a> {
             line("# envelope_below_received: true   # only if the provider says that it always writes its header there".to_owned());
         }
         match mode {
-            Mode::Guess => line("guess: true   # nothing but To and Cc tells anything".to_owned()),
+            Mode::Guess => line("guess: on   # nothing but To and Cc tells anything".to_owned()),
             _ if self.audit.copies.is_single() => line("guess: union   # one copy stands for all recipients".to_owned()),
             _ => {}
         }
