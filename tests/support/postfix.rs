@@ -154,6 +154,11 @@ tlsmgr unix - - n 1000? 1 tlsmgr
 postlog unix-dgram n - n - 1 postlogd
 "
         );
+        // A parameter that stands twice is warned of by every process, and postlogd, which would have to take the warnings, waits for itself.
+        let key = |line: &str| line.split_once('=').map(|(key, _)| key.trim().to_owned());
+        let lines: Vec<&str> = main.lines().collect();
+        let is_last = |at: &usize| key(lines[*at]).is_none_or(|one| !lines[at + 1..].iter().any(|line| key(line).as_ref() == Some(&one)));
+        let main: String = (0..lines.len()).filter(is_last).map(|at| format!("{}\n", lines[at])).collect();
         for (name, text) in [("main.cf", main), ("master.cf", master), ("users", users)] {
             std::fs::write(folder.join("etc").join(name), text).expect("the configuration");
         }
