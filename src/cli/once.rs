@@ -45,6 +45,9 @@ fn try_once(arguments: &Once, common: &Common) -> Result<Exit, Exit> {
             Exit::Os
         })?;
         let installation = Installation::open(&loaded.config).await.map_err(|error| open_failed(&error))?;
+        if let Err(error) = installation.held().sweep(jiff::Timestamp::now().as_second()).await {
+            eprintln!("warning: held mail was not put in order: {error}");
+        }
         let workers: Vec<Worker> = collectors.iter().map(|collector| installation.worker(collector)).collect();
         let progress = tokio::spawn(show_progress(workers.iter().map(|worker| Arc::clone(&worker.counters)).collect()));
         let started = Instant::now();

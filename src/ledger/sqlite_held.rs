@@ -46,6 +46,15 @@ pub(super) fn hold(connection: &Connection, mail: &HeldMail) -> Result<(), Failu
                ON CONFLICT (trace_id) DO UPDATE SET collector = excluded.collector, why = excluded.why, reason = excluded.reason,
                    octets = excluded.octets, sender = excluded.sender, recipients = excluded.recipients, header_from = excluded.header_from,
                    subject = excluded.subject";
+    // Held before for others of its recipients, and not released yet: it is for all of them.
+    let earlier: Option<String> =
+        connection.prepare_cached("SELECT recipients FROM held WHERE trace_id = ?1")?.query_row([mail.trace_id.0], |row| row.get(0)).optional()?;
+    let mut recipients: Vec<&str> = earlier.iter().flat_map(|earlier| earlier.lines()).collect();
+    for recipient in &mail.recipients {
+        if !recipients.contains(&recipient.as_str()) {
+            recipients.push(recipient);
+        }
+    }
     let key = &mail.key;
     connection.prepare_cached(sql)?.execute(params![
         mail.trace_id.0,
@@ -62,7 +71,7 @@ pub(super) fn hold(connection: &Connection, mail: &HeldMail) -> Result<(), Failu
         mail.since,
         mail.octets.cast_signed(),
         mail.sender,
-        mail.recipients.join("\n"),
+        recipients.join("\n"),
         mail.from,
         mail.subject,
     ])?;

@@ -7,6 +7,7 @@
 use super::{Command, Installation};
 use crate::collect::Stop;
 use crate::config::{self, Config, Environment, Loaded, Report};
+use crate::held::HeldStore;
 use crate::mail::{CollectorId, MailboxId};
 use futures_util::FutureExt;
 use std::collections::BTreeMap;
@@ -19,6 +20,8 @@ use tracing::{error, info, warn};
 
 /// First passes are spread so that at most this many begin in a second, but over no more than `start_jitter`.
 const STARTS_PER_SECOND: u32 = 4;
+/// How often held mail is looked at for its age.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 /// How long a collector rests whose task ended by a mistake of ours.
 const AFTER_PANIC: Duration = Duration::from_secs(60);
 
@@ -61,6 +64,8 @@ impl Supervisor {
     /// Runs until it is told to stop.
     pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) -> Outcome {
         self.apply(None);
+        let sweeping = tokio::spawn(sweep_held(Arc::clone(self.installation.held())));
+        let _sweeping = AbortOnDrop(sweeping);
         while let Some(command) = commands.recv().await {
             match command {
                 Command::CollectNow => self.collect_now(),
@@ -179,6 +184,25 @@ impl Supervisor {
             Outcome::Cut => warn!(event = "service_cut_off", next = "what was in flight is in doubt and is tried again at the next start"),
         }
         outcome
+    }
+}
+
+/// Keeps the store of held mail in order, at the start and then now and again.
+async fn sweep_held(held: Arc<HeldStore>) {
+    loop {
+        if let Err(error) = held.sweep(jiff::Timestamp::now().as_second()).await {
+            error!(event = "held_sweep_failed", reason = %error, next = "tried again in an hour; held mail is as it was");
+        }
+        tokio::time::sleep(SWEEP_EVERY).await;
+    }
+}
+
+/// A sweep drops nothing half: each step of it is whole in the ledger.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -222,7 +222,7 @@ fn duplicates_are_remembered_with_auto() {
     assert_eq!(window("recipient: {auto: true}"), seconds(7 * 86_400));
     assert_eq!(window("dedupe_window: 2d"), seconds(2 * 86_400));
     assert_eq!(window("dedupe_window: 0\nrecipient: {auto: true}"), Duration::ZERO);
-    let of_defaults = |lines: &str| collector(&format!("defaults: {{dedupe_window: 1h, on_hold: delete}}\n{}", with(lines)));
+    let of_defaults = |lines: &str| collector(&format!("defaults: {{dedupe_window: 1h, on_hold: delete, after: delete}}\n{}", with(lines)));
     assert_eq!((of_defaults("").dedupe_window, of_defaults("").on_hold), (seconds(3_600), OnHold::Delete));
     assert_eq!(of_defaults("dedupe_window: 0\non_hold: keep").dedupe_window, Duration::ZERO);
     assert_eq!(of_defaults("on_hold: keep").on_hold, OnHold::Keep);
@@ -249,9 +249,9 @@ fn held_mail_has_limits() {
     ] {
         refused(&format!("service: {{held: {{{keys}}}}}\n{}", with("")), words);
     }
-    let lost = read(&format!("service: {{held: {{max_age: 14d}}}}\n{}", with("on_hold: delete"))).unwrap().warnings;
+    let lost = read(&format!("service: {{held: {{max_age: 14d}}}}\n{}", with("on_hold: delete\nafter: delete"))).unwrap().warnings;
     assert!(lost.len() == 1 && lost[0].to_string().contains("held mail is dropped after 14d: then it is nowhere"), "{lost:?}");
-    warned_not("on_hold: delete");
+    warned_not("on_hold: delete\nafter: delete");
 }
 
 fn warned_not(lines: &str) {

@@ -297,5 +297,5 @@ fn what_decides_about_recipients_is_in_the_hash() {
     all.sort_unstable();
     all.dedup();
     assert_eq!(all.len(), count);
-    assert_eq!(box_of("interval: 10s\non_hold: delete\ndedupe_window: 1d"), auto(""));
+    assert_eq!(box_of("interval: 10s\non_hold: delete\nafter: delete\ndedupe_window: 1d"), auto(""));
 }

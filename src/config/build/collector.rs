@@ -167,7 +167,7 @@ fn collector<'n>(ctx: &mut Ctx<'_>, entry: &'n Entry, defaults: &Block<'n>, shar
     let email = block.get("email").and_then(|entry| address(ctx, entry));
     let common = common(ctx, &block, limits);
     let protocol = protocol(ctx, &block);
-    what_contradicts(ctx, &block, protocol, common.collect, common.after);
+    what_contradicts(ctx, &block, protocol, &common);
     let server = server(ctx, &block, email.as_ref());
     let host = server.as_ref().map_or("", |server| server.host.as_str());
     let layers = block.child(ctx, "delivery", &DELIVERY).over(shared);
@@ -269,13 +269,18 @@ fn what_to_collect(ctx: &mut Ctx<'_>, block: &Block<'_>) -> (Collect, After) {
 }
 
 /// Not of `defaults`: a collector may add what is missing there.
-fn what_contradicts(ctx: &mut Ctx<'_>, block: &Block<'_>, protocol: Protocol, collect: Collect, after: After) {
+fn what_contradicts(ctx: &mut Ctx<'_>, block: &Block<'_>, protocol: Protocol, common: &Common) {
+    let Common { collect, after, on_hold, .. } = *common;
     let at = |key: &str| block.get(key).map_or(block.span, |entry| entry.span);
     if collect == Collect::All && after != After::Delete {
         let word = if after == After::Keep { "keep" } else { "mark_seen" };
         let problem = ctx.error(Code::Contradiction, at("collect"), format!("{} would deliver the same mail for ever", block.name));
         let problem = problem.label(format!("collect: all  with  after: {word}"));
         ctx.add(problem.hint("`collect: new` keeps mail on the server and takes each message once; `after: delete` goes with `all`"));
+    }
+    if on_hold == OnHold::Delete && after != After::Delete {
+        let problem = ctx.error(Code::Contradiction, at("on_hold"), "`on_hold: delete` deletes mail from a mailbox that is not to lose any");
+        ctx.add(problem.hint("with `after: delete` it does; or `on_hold: keep`: a held message's copy stays, and is not fetched again"));
     }
     if protocol == Protocol::Pop3 {
         if collect == Collect::Unseen {
