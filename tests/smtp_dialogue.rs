@@ -586,3 +586,23 @@ async fn starttls_is_required_and_cannot_be_injected_into() {
     let outcome = one(&SmtpDestination::with_limits(relay, Protocol::Smtp, &delivery(), password(), PATIENT)).await;
     assert_eq!((word(&outcome).as_str(), server.count(Step::Auth)), ("Deferred Target", 0));
 }
+
+/// Resolution rules, section 7: a refused login is never tried again faster than the back-off; servers lock accounts.
+#[tokio::test]
+async fn a_refused_login_is_not_tried_again_at_once() {
+    let authority = authority();
+    let mut server = Server::new(false).extensions(&["STARTTLS", "AUTH PLAIN"]).rule(|seen| match seen.step {
+        Step::Auth => say("535 5.7.8 wrong\r\n"),
+        _ => None,
+    });
+    server.tls = Some(authority.acceptor.clone());
+    let limits = Limits { breaker_wait: Duration::from_secs(30), ..PATIENT };
+    let relay = starttls(server.listen().await, authority.folder.path());
+    let destination = SmtpDestination::with_limits(relay, Protocol::Smtp, &delivery(), password(), limits);
+    for _ in 0..5 {
+        assert_eq!(word(&one(&destination).await), "Deferred Target");
+    }
+    assert_eq!(server.count(Step::Auth), 1);
+    let reason = destination.down().unwrap();
+    assert!(reason.contains("535 5.7.8 wrong") && reason.ends_with("next try in 30 s"), "{reason}");
+}

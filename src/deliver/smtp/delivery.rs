@@ -22,9 +22,8 @@ pub(super) async fn run(pool: &Arc<Pool>, envelope: &Envelope, message: &Message
     let outcomes: Vec<Outcome> = delivery.outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(forgotten)).collect();
     let standing = match target_failure(&outcomes) {
         None => Standing::Works { took: outcomes.iter().any(Outcome::is_delivered) },
-        Some(diagnosis) if remembered => Standing::Remembered(diagnosis),
-        Some(diagnosis) if misconfigured || (diagnosis.stage == Stage::Auth && diagnosis.reply.is_some()) => Standing::Misconfigured(diagnosis),
-        Some(diagnosis) => Standing::Failed(diagnosis),
+        Some(diagnosis) if misconfigured => Standing::Misconfigured(diagnosis),
+        Some(diagnosis) => Standing::failure(diagnosis, remembered),
     };
     (outcomes, standing)
 }

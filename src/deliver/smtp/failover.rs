@@ -23,6 +23,17 @@ pub(super) enum Standing {
     Remembered(Diagnosis),
 }
 
+impl Standing {
+    /// Of a server that did not do its part.
+    pub(super) fn failure(diagnosis: Diagnosis, remembered: bool) -> Self {
+        match remembered {
+            true => Standing::Remembered(diagnosis),
+            false if diagnosis.stage == Stage::Auth && diagnosis.reply.is_some() => Standing::Misconfigured(diagnosis),
+            false => Standing::Failed(diagnosis),
+        }
+    }
+}
+
 /// The way of one message along the list.
 pub(super) struct Round<'a> {
     pools: &'a [Arc<Pool>],

@@ -12,6 +12,7 @@ use crate::mail::{Client, Diagnosis, Stage};
 use crate::net::TlsClient;
 use crate::proto::smtp::Protocol;
 use futures_util::future::join_all;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio::time::Instant;
@@ -127,12 +128,12 @@ impl Pool {
     pub(super) fn note(&self, change: Option<Change>, reason: &str) {
         match change {
             Some(Change::Down(wait)) => {
-                tracing::warn!(event = "target_down", target_name = self.name(), reason, next_try_s = wait.as_secs_f32());
+                tracing::warn!(event = "target_down", to = self.name(), reason, next_try_s = wait.as_secs_f32());
             }
             Some(Change::StillDown(wait)) => {
-                tracing::debug!(event = "target_still_down", target_name = self.name(), reason, next_try_s = wait.as_secs_f32());
+                tracing::debug!(event = "target_still_down", to = self.name(), reason, next_try_s = wait.as_secs_f32());
             }
-            Some(Change::Up) => tracing::info!(event = "target_up", target_name = self.name()),
+            Some(Change::Up) => tracing::info!(event = "target_up", to = self.name()),
             None => {}
         }
     }
@@ -180,7 +181,8 @@ impl Pool {
     }
 
     fn client_to_show<'a>(&self, client: Option<&'a Client>) -> Option<&'a Client> {
-        client.filter(|_| self.xclient && self.state().without_xclient != Some(NoXclient::Refused))
+        let is_asked = || self.xclient && self.state().without_xclient != Some(NoXclient::Refused);
+        client.filter(|client| is_public(client.ip.to_canonical()) && is_asked())
     }
 
     /// False if the connection is of no use: the server went away from what it was, and another one goes without XCLIENT.
@@ -189,7 +191,7 @@ impl Pool {
             Introduced::Done => return true,
             Introduced::NotOffered => (NoXclient::NotOffered, true, None),
             Introduced::Refused { reply, for_good: false, usable } => {
-                tracing::warn!(event = "xclient_refused", target_name = self.name(), reply = %reply, next = "this message goes without XCLIENT");
+                tracing::warn!(event = "xclient_refused", to = self.name(), reply = %reply, next = "this message goes without XCLIENT");
                 return usable;
             }
             Introduced::Refused { reply, usable, .. } => (NoXclient::Refused, usable, Some(reply)),
@@ -198,7 +200,7 @@ impl Pool {
             let reply = reply.map(|reply| reply.to_string()).unwrap_or_default();
             let event = if why == NoXclient::Refused { "xclient_refused" } else { "xclient_not_offered" };
             let hint = "the target must allow XCLIENT to this host (Postfix: smtpd_authorized_xclient_hosts)";
-            tracing::warn!(event, target_name = self.name(), reply, next = "mail goes without XCLIENT", hint);
+            tracing::warn!(event, to = self.name(), reply, next = "mail goes without XCLIENT", hint);
         }
         usable
     }
@@ -285,6 +287,49 @@ impl Pool {
             if done {
                 return;
             }
+        }
+    }
+}
+
+/// False for the provider's inside: to this site such an address is somebody else, one of its own networks perhaps, which it trusts.
+fn is_public(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let carrier_nat = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
+            !(ip.is_private()
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_unspecified()
+                || ip.is_broadcast()
+                || ip.is_multicast()
+                || carrier_nat)
+        }
+        IpAddr::V6(ip) => !(ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_multicast()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_inside_of_a_provider_is_not_the_client() {
+        for (ip, public) in [
+            ("192.0.2.1", true),
+            ("100.128.0.1", true),
+            ("2001:db8::1", true),
+            ("127.0.0.1", false),
+            ("10.1.2.3", false),
+            ("172.31.0.1", false),
+            ("192.168.1.1", false),
+            ("169.254.1.1", false),
+            ("100.100.0.1", false),
+            ("0.0.0.0", false),
+            ("::1", false),
+            ("fd00::1", false),
+            ("fe80::1", false),
+        ] {
+            assert_eq!(is_public(ip.parse().unwrap()), public, "{ip}");
         }
     }
 }

@@ -46,7 +46,7 @@ async fn run(pool: &Arc<Pool>, address: &Address) -> (Probed, Standing) {
             Ok(connection) => connection,
             Err(none) => {
                 let said = Probed::CannotSay(none.diagnosis.to_string());
-                return (said, if none.remembered { Standing::Remembered(none.diagnosis) } else { Standing::Failed(none.diagnosis) });
+                return (said, Standing::failure(none.diagnosis, none.remembered));
             }
         };
         let smtputf8 = connection.extensions.smtputf8 && pool.relay.smtputf8;
