@@ -158,17 +158,18 @@ impl Router {
         Routed::To(Box::new(Route { recipients, by, trail, sender, sender_is_guessed, fallback, resolution, client }))
     }
 
+    /// The route that an operator chose for held mail: these recipients, and no question is asked. The header is edited as today's rules say: what
+    /// they find in it is kept quiet from everybody else. Without a reverse-path it has the one that these rules find.
+    pub fn released(&self, message: &Message, recipients: Vec<Recipient>, sender: Option<ReversePath>) -> Route {
+        let (resolution, trail) = resolution(&self.collector, &message.header);
+        let sender = sender.unwrap_or_else(|| self::sender(&self.collector, &message.header, &resolution));
+        let (by, trail) = ("released by the operator".into(), trail.to_line());
+        Route { recipients, by, trail, sender, sender_is_guessed: false, fallback: ReversePath::Null, resolution, client: None }
+    }
+
     /// True if the header has lines that can be folded.
     pub fn can_fold(&self, message: &Message) -> bool {
         !resolve::fold(&message.header).is_empty()
-    }
-
-    /// The route that an operator chose for held mail: these recipients, and no question is asked. The header is edited as today's rules say: what
-    /// they find in it is kept quiet from everybody else.
-    pub fn released(&self, message: &Message, recipients: Vec<Recipient>, sender: ReversePath) -> Route {
-        let (resolution, _) = resolution(&self.collector, &message.header);
-        let (by, fallback) = ("released by the operator".to_owned(), sender.clone());
-        Route { recipients, by, trail: String::new(), sender, sender_is_guessed: false, fallback, resolution, client: None }
     }
 
     /// The envelope of one delivery.

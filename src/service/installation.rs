@@ -129,6 +129,11 @@ impl Installation {
         &self.held
     }
 
+    /// Where messages become whole.
+    pub fn spool(&self) -> &Spool {
+        &self.spool
+    }
+
     /// The rules of this collector.
     pub fn router(&self, collector: &Arc<Collector>) -> Router {
         Router::new(Arc::clone(collector), &self.instance, &self.hostname)

@@ -6,7 +6,7 @@
 use super::{Common, Exit, Redeliver, Release, Which, chosen, failed, ledger_failed, open, runtime, say, start_logging};
 use crate::collect::dedupe;
 use crate::collect::plan::final_state;
-use crate::collect::route::{Dress, Route, Routed, Router};
+use crate::collect::route::{Aside, Dress, Route, Routed, Router};
 use crate::config::{Collector, Loaded};
 use crate::deliver::Destination;
 use crate::ledger::{HeldEnd, HeldMail, HeldWhy, Seen, State};
@@ -68,17 +68,23 @@ async fn one(installation: &Installation, loaded: &Loaded, mail: &HeldMail, coll
         return Err(stays(&format!("its collector {} is not in the configuration any more", mail.key.collector)));
     };
     let message = installation.held().message(mail).await.map_err(|error| failed(&error))?;
-    let (router, destination) = (installation.router(&collector), installation.destination(&collector));
+    let router = installation.router(&collector);
+    // A journal report that could not be opened when it was held may be one that can be opened by today's rules.
+    let (message, report) = match how {
+        How::Release(_) => (message, None),
+        How::Redeliver => router.open_journal(message, installation.spool()).await,
+    };
+    let destination = installation.destination(&collector);
     let mut delivery = Delivery { installation, collector: &collector, mail, message: &message, router: &router, destination: &*destination };
     let route = match how {
         How::Release(to) => delivery.as_it_stands(to).map_err(|why| stays(&why))?,
-        How::Redeliver => match router.route(&message, None) {
+        How::Redeliver => match router.route(&message, report.as_ref()) {
             Routed::To(route) => *route,
-            Routed::Aside(aside) => {
+            Routed::Aside(Aside { reason, .. }) => {
                 if mail.why == HeldWhy::Loop {
                     eprintln!("hint: `mailgather held release {} --to ADDR` delivers it all the same", mail.id);
                 }
-                return Err(stays(&aside.reason));
+                return Err(stays(&reason));
             }
         },
     };
@@ -141,8 +147,10 @@ impl Delivery<'_> {
             }
         }
         let sender = match self.mail.sender.as_str() {
-            "" => ReversePath::Null,
-            sender => ReversePath::Address(sender.parse().map_err(|error| format!("its reverse-path {sender}: {error}"))?),
+            // It was held before anybody asked for its reverse-path.
+            "" if self.mail.recipients.is_empty() => None,
+            "" => Some(ReversePath::Null),
+            sender => Some(ReversePath::Address(sender.parse().map_err(|error| format!("its reverse-path {sender}: {error}"))?)),
         };
         Ok(self.router.released(self.message, recipients, sender))
     }
@@ -155,7 +163,7 @@ impl Delivery<'_> {
         let seen = ledger.seen(&keys, i64::MIN).await.map_err(|error| ledger_failed(&error))?;
         let has_it = |n: usize| {
             let wanted = self.mail.recipients.contains(&recipients[n].address.to_smtp());
-            seen.get(n).copied().flatten() == Some(self.mail.trace_id) && !wanted
+            seen.get(n).copied().flatten() == Some(self.message.trace_id()) && !wanted
         };
         let forget: Vec<_> = (0..keys.len()).filter(|n| !has_it(*n)).map(|n| keys[n]).collect();
         ledger.forget_seen(&forget).await.map_err(|error| ledger_failed(&error))?;
@@ -181,7 +189,7 @@ impl Delivery<'_> {
                 Some(Outcome::Delivered(reply)) => {
                     say(&format!("{id}: delivered to {address}, {to}: {reply}"));
                     maillog::delivered(self.message, recipient, &route.by, &to, reply, self.mail.octets);
-                    seen.push(Seen { key: self.key(recipient), trace_id: self.mail.trace_id, at: jiff::Timestamp::now().as_second() });
+                    seen.push(Seen { key: self.key(recipient), trace_id: self.message.trace_id(), at: jiff::Timestamp::now().as_second() });
                     continue;
                 }
                 Some(Outcome::Deferred(diagnosis) | Outcome::Rejected(diagnosis)) => {
