@@ -16,7 +16,8 @@ use support::corpus::letter;
 use support::maildir::field;
 use support::*;
 
-const NOW: i64 = 1_700_000_000;
+/// 2026-11-21 10:02:00 UTC.
+const NOW: i64 = 1_795_255_320;
 
 /// The mailbox `user` of a collector of these tests.
 fn key(collector: &str, user: &str, epoch: u32, uid: u32) -> MessageKey {
@@ -165,7 +166,7 @@ fn hostile_fields_are_shown_harmless() {
     assert_eq!(objects.len(), 2);
     assert_eq!((&objects[0]["number"], &objects[0]["why"], &objects[0]["at_source"]), (&"H-0001".into(), &"unresolved".into(), &"stays".into()));
     assert_eq!(objects[1]["recipients"].as_array().unwrap().len(), 3);
-    assert_eq!(objects[1]["since"], "2023-11-14T22:13:20Z");
+    assert_eq!(objects[1]["since"], "2026-11-21T10:02:00Z");
     for arguments in [&["show", "1"][..], &["show", "h-1", "--headers-only"], &["show", "H-0001", "--json"], &["show", "2"]] {
         let show = held(&program, arguments).expect_success();
         assert_eq!(dangerous(&show.stdout), "", "{arguments:?}");
@@ -491,4 +492,44 @@ fn a_large_message_is_never_in_memory() {
     assert!(status.success() && (MIB..64 * MIB).contains(&most), "{status}, {} MiB", most / MIB);
     let arrived = maildir::with_crlf(&boxes.of("a@example.org").messages()[0]);
     assert!((mail.octets..mail.octets + 4096).contains(&(arrived.len() as u64)), "the message and our fields");
+}
+/// The examples of docs/held.md, one behind the other: each prints what the page says.
+#[test]
+fn the_page_tells_the_truth() {
+    let page = include_str!("../docs/held.md");
+    let sink = Sink::lmtp_builder().on_text("RCPT", "b@example.org", "550 5.1.1 b is unknown").start();
+    let collector = CollectorYaml::at("imap", "sales@x.example", 9).id("sales");
+    let with_map = |map: &str| config(&sink.delivery(), &[collector.clone().set("recipient", &format!("{{auto: {{map: {map}}}}}"))]);
+    let program = Mailgather::new(&with_map("{other.example: example.org}")).env("TZ", "UTC");
+    let received = "Received: from out.x.example (out.x.example [192.0.2.7])\r\n\tby localhost with ESMTP id 1; Sat, 21 Nov 2026 10:00:00 +0000\r\n";
+    let first = format!(
+        "X-Original-To: ivan@pop.example\r\n{received}From: =?utf-8?B?0JDQvdC90LA=?= <anna@x.example>\r\nSubject: =?utf-8?B?0J/RgNC40LLQtdGC?=\r\nMessage-ID: <1@x.example>\r\n\r\nbody\r\n"
+    );
+    let mut put = Put::new(key("sales", "sales@x.example", 7, 12), first.as_bytes(), &[]);
+    (put.reason, put.sender) = ("foreign_address_only", "anna@x.example");
+    put.into(&program);
+    let second = format!("From: Boris <boris@x.example>\r\nSubject: Offer\r\nMessage-ID: <2@x.example>\r\n\r\n{}", "a line\r\n".repeat(300));
+    let mut put = Put::new(key("sales", "sales@x.example", 7, 13), second.as_bytes(), &["a@example.org", "b@example.org"]);
+    (put.reason, put.sender) = ("after RCPT TO: 451 4.3.0 try again", "boris@x.example");
+    put.why = HeldWhy::GaveUp;
+    put.into(&program);
+    let examples = page.split("```console\n$ mailgather held ").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let (mut said, mut done, mut count) = (String::new(), String::new(), 0);
+    for example in examples {
+        let (arguments, expected) = example.split_once('\n').unwrap();
+        if arguments.starts_with("redeliver") {
+            program.configure(&with_map("{pop.example: example.org}"));
+        }
+        if arguments.starts_with("drop") {
+            Put::new(key("sales", "sales@x.example", 7, 12), first.as_bytes(), &[]).into(&program);
+        }
+        let finished = held(&program, &arguments.split(' ').collect::<Vec<_>>());
+        let printed = finished.stdout.replace(&format!("127.0.0.1:{}", sink.port()), "unix:/run/dovecot/lmtp");
+        said.push_str(&format!("$ mailgather held {arguments}\n{expected}"));
+        done.push_str(&format!("$ mailgather held {arguments}\n{printed}"));
+        count += 1;
+    }
+    assert_eq!(count, 6);
+    assert!(said == done, "the page says\n{said}\nand the program\n{done}");
+    assert!(rows(&program).is_empty());
 }

@@ -83,7 +83,7 @@ pub(super) fn show(mail: &HeldMail, copy: AtSource, file: Result<File, HoldError
             line("recipients", &to)?;
             line("from", &harmless(&mail.from, LINE_OCTETS_MAX))?;
             line("subject", &harmless(&mail.subject, LINE_OCTETS_MAX))?;
-            line("size", &format!("{} ({} octets)", size(mail.octets), mail.octets))?;
+            line("size", &format!("{} octets", mail.octets))?;
             line("at the source", at_source(copy))?;
             writeln!(out)?;
             header.iter().try_for_each(|line| writeln!(out, "  {line}"))
