@@ -326,6 +326,34 @@ fn what_cannot_be_audited_is_said() {
     let program = Mailgather::new(&config("{lmtp: '127.0.0.1:1'}", &[CollectorYaml::imap(&server, "u").forward_to("a@b.example")]));
     let empty = program.run_to_end("audit", &["u"]).expect_code(66);
     assert!(empty.stderr.contains("the mailbox of u is empty"), "{}", empty.stderr);
+    program.run_to_end("audit", &["u", "--last", "0"]).expect_code(64);
     let unknown = program.run_to_end("audit", &["x"]).expect_code(64);
     assert!(unknown.stderr.contains("the configuration has: u"), "{}", unknown.stderr);
+}
+
+/// Every command of docs/audit.md does what the page says, against a mailbox like the one it describes.
+#[test]
+fn the_page_about_audit_shows_commands_that_run() {
+    let server = Dovecot::start();
+    put(&server, postfix, 24);
+    let collector = CollectorYaml::imap(&server, "box@firm.example").id("office").set("email", "box@firm.example");
+    let program = Mailgather::new(&config("{lmtp: '127.0.0.1:1'}", &[collector.auto("{domains: [firm.example]}", "post@firm.example")]));
+    let page = include_str!("../docs/audit.md");
+    let commands: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("$ mailgather ")).collect();
+    assert!(commands.len() >= 8, "{commands:?}");
+    for command in commands {
+        let command = command.replace("'550 5.1.1 no such user'", "550·5.1.1·no·such·user");
+        let words: Vec<String> = command.split(' ').map(|word| word.replace('·', " ")).collect();
+        let arguments: Vec<&str> = words[1..].iter().map(String::as_str).collect();
+        let done = match arguments[..] {
+            ["letter.eml"] => program.explain(postfix(1, "anna").as_bytes(), &[]),
+            _ => program.run_to_end(&words[0], &arguments),
+        };
+        let done = done.expect_success();
+        if std::env::var_os("MAILGATHER_TEST_ECHO").is_some() {
+            println!("$ mailgather {command}\n{}", done.stdout);
+        }
+        assert!(!done.stdout.is_empty() || words[0] == "check", "{command}");
+    }
+    assert!(server.flags("box@firm.example").iter().all(String::is_empty));
 }

@@ -2,7 +2,7 @@
 
 use super::Common;
 use super::exit::Exit;
-use super::peek::{self, Look, named, names, print};
+use super::peek::{self, LAST_MAX, Look, named, names, print};
 use crate::config::{Collector, RecipientMode};
 use crate::mail::{Address, HeaderBlock};
 use crate::resolve::{Rules, audit as analysis};
@@ -15,8 +15,8 @@ pub(super) struct Audit {
     #[arg(value_name = "COLLECTOR")]
     name: String,
     /// So many of the last messages.
-    #[arg(long, value_name = "N", default_value_t = 200)]
-    last: usize,
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=i64::from(LAST_MAX)))]
+    last: u16,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -32,7 +32,7 @@ fn try_audit(arguments: &Audit, common: &Common) -> Result<Exit, Exit> {
         eprintln!("error: no collector is called `{}`\nhint: the configuration has: {}", arguments.name, names(&loaded));
         return Err(Exit::Usage);
     };
-    let headers: Vec<HeaderBlock> = peek::headers(&collector, Look::Last(arguments.last))?.into_iter().map(|one| one.header).collect();
+    let headers: Vec<HeaderBlock> = peek::headers(&collector, Look::Last(usize::from(arguments.last)))?.into_iter().map(|one| one.header).collect();
     if headers.is_empty() {
         eprintln!("error: the mailbox of {} is empty: there is nothing to learn from", arguments.name);
         return Err(Exit::NoInput);

@@ -3,7 +3,7 @@
 
 use super::exit::Exit;
 use super::explain_journal::{self, Opened};
-use super::peek::{self, Look, named, names, print};
+use super::peek::{self, LAST_MAX, Look, named, names, print};
 use super::{Common, pages};
 use crate::collect::route;
 use crate::config::{Collector, Loaded};
@@ -23,7 +23,7 @@ const FILE_OCTETS_MAX: u64 = 2 * 1024 * 1024;
 /// The same where the body counts: a journal report.
 const REPORT_OCTETS_MAX: u64 = 256 * 1024 * 1024;
 /// Messages of a mailbox, if nobody says how many.
-const LAST: usize = 10;
+const LAST: u16 = 10;
 
 #[derive(Debug, Args)]
 pub(super) struct Explain {
@@ -35,8 +35,8 @@ pub(super) struct Explain {
     #[arg(long = "as", value_name = "NAME")]
     collector: Option<String>,
     /// So many of the mailbox's last messages: 10 if nothing is said.
-    #[arg(long, value_name = "N", conflicts_with = "uid")]
-    last: Option<usize>,
+    #[arg(long, value_name = "N", conflicts_with = "uid", value_parser = clap::value_parser!(u16).range(1..=i64::from(LAST_MAX)))]
+    last: Option<u16>,
     /// The message of the mailbox with this UID (POP3: UIDL), as the log names it.
     #[arg(long, value_name = "UID")]
     uid: Option<String>,
@@ -99,7 +99,7 @@ fn of_mailbox(arguments: &Explain, common: &Common) -> Result<Exit, Exit> {
     }
     let look = match &arguments.uid {
         Some(uid) => Look::Uid(uid),
-        None => Look::Last(arguments.last.unwrap_or(LAST)),
+        None => Look::Last(usize::from(arguments.last.unwrap_or(LAST))),
     };
     let peeked = peek::headers(&collector, look)?;
     for one in &peeked {

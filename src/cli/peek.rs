@@ -12,7 +12,7 @@ use crate::spool::Spool;
 use std::sync::Arc;
 
 /// Most messages that one command looks at.
-pub(super) const LAST_MAX: usize = 10_000;
+pub(super) const LAST_MAX: u16 = 10_000;
 /// Octets that the sources' spool may hold; headers never get there.
 const SPOOL_OCTETS: u64 = 1024 * 1024;
 
@@ -57,7 +57,7 @@ pub(super) fn headers(collector: &Collector, look: Look<'_>) -> Result<Vec<Peeke
         session.select(&FolderName::inbox()).await?;
         let peeked = match (look, &uid) {
             (_, Some(uid)) => session.header_of(uid).await?.into_iter().collect(),
-            (Look::Last(last), None) => session.headers(last.min(LAST_MAX)).await?,
+            (Look::Last(last), None) => session.headers(last).await?,
             (Look::Uid(_), None) => Vec::new(),
         };
         // What was read is read: a good-bye that fails changes nothing.

@@ -145,7 +145,7 @@ impl Audit {
             self.messages
         );
         text.push_str(&format!(
-            "  {:<22} {:>7} {:>6} {:>5} {:>7} {:>4} {:>9} {:>9} {:>9}\n",
+            "  {:<22} {:>7} {:>6} {:>5} {:>7} {:>5} {:>9} {:>9} {:>9}\n",
             "header", "present", "inside", "one", "several", "own", "addresses", "instances", "copies"
         ));
         for candidate in &self.candidates {

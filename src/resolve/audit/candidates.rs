@@ -218,7 +218,7 @@ impl Candidate {
         let copies = if self.copies > 0 { format!("{}/{}", self.differ, self.copies) } else { "-".to_owned() };
         let name = if self.built_in { shown(&self.header) } else { format!("{} *", shown(&self.header)) };
         format!(
-            "  {name:<22} {:>7} {:>6} {:>5} {:>7} {:>4} {:>9} {:>9} {copies:>9}\n",
+            "  {name:<22} {:>7} {:>6} {:>5} {:>7} {:>5} {:>9} {:>9} {copies:>9}\n",
             share(self.present),
             share(self.inside),
             share(self.one),
