@@ -89,3 +89,18 @@ pub fn of_event(event: &str) -> Option<u16> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_of_them_are_in_the_list() {
+        let text = include_str!("code.rs").split("pub const ALL").next().unwrap();
+        let numbers: Vec<u16> =
+            text.lines().filter_map(|line| line.strip_prefix("pub const ")?.split_once("u16 = ")?.1.strip_suffix(';')?.parse().ok()).collect();
+        assert_eq!(numbers, ALL);
+        assert!(ALL.is_sorted() && ALL.len() > 20);
+        assert_eq!((of_event("message_loop"), of_event("message_delivered")), (Some(LOOP), None));
+    }
+}
