@@ -78,6 +78,10 @@ fn a_file_wins_over_a_collector_and_what_is_neither_is_said_so() {
     let program = program(&server);
     let text = program.explain(LETTER.as_bytes(), &["--as", "u"]).expect_success().stdout;
     assert!(text.contains("letter.eml  <1@a.example>  from s@a.example") && text.contains("RCPT TO:<anna@firm.example>"), "{text}");
+    let rules = "{domains: [firm.example], check_local: lmtp}";
+    let checking = Mailgather::new(&config("{lmtp: '127.0.0.1:1'}", &[CollectorYaml::imap(&server, "u").auto(rules, "post@firm.example")]));
+    let text = checking.explain(LETTER.as_bytes(), &[]).expect_success().stdout;
+    assert!(text.contains("  check_local  asked at delivery only"), "{text}");
     let usage = program.explain(LETTER.as_bytes(), &["--last", "3", "--as", "u"]).expect_code(64);
     assert!(usage.stderr.contains("is a file"), "{}", usage.stderr);
 

@@ -6,7 +6,7 @@ use super::explain_journal::{self, Opened};
 use super::peek::{self, LAST_MAX, Look, named, names, print};
 use super::{Common, pages};
 use crate::collect::route;
-use crate::config::{Collector, Loaded};
+use crate::config::{CheckLocal, Collector, Loaded};
 use crate::mail::outcome::harmless;
 use crate::mail::{Canonical, HeaderBlock, ReversePath};
 use crate::resolve::loops::MARKER_HEADER;
@@ -130,6 +130,8 @@ struct Explained {
     internal: bool,
     /// What a journal report has to do with it.
     journal: Option<String>,
+    /// The recipients are looked up before they are delivered to.
+    checked: bool,
     /// Nobody can tell from the header alone.
     unknown: bool,
 }
@@ -161,6 +163,7 @@ impl Explained {
         Explained {
             journal,
             unknown,
+            checked: collector.check_local != CheckLocal::None && matches!(resolution, Resolution::Recipients(..)),
             sender,
             trail,
             hops: header.all("Received").count(),
@@ -221,6 +224,9 @@ impl Explained {
             let to: Vec<String> = recipients.iter().map(|recipient| format!("<{}>", harmless(&recipient.address.to_string(), 400))).collect();
             text.push_str(&format!("  envelope     MAIL FROM:{}  RCPT TO:{}  by {}\n", path(&self.sender), to.join(" "), harmless(&self.by(), 400)));
         }
+        if self.checked {
+            text.push_str("  check_local  asked at delivery only: the default box takes the place of who is unknown there\n");
+        }
         text.push_str(&format!("  loop check   {}\n", self.loop_words()));
         text
     }
@@ -236,6 +242,7 @@ impl Explained {
             "trail": self.trail.to_json(),
             "outcome": self.outcome(),
             "journal": self.journal,
+            "check_local": self.checked,
             "envelope": {"reverse_path": self.sender.to_smtp(), "recipients": recipients, "by": self.by()},
             "loop": {"received": self.hops, "max_hops": self.max_hops, "markers": self.markers, "loop": self.is_loop()},
         })

@@ -184,7 +184,10 @@ impl Row {
         let given_up = situation.policy.decide(&outcome, Circumstances { given_up: true, ..with });
         let later = given_up.filter(|later| later.action != decision.action);
         let note = match stage {
-            Stage::RcptTo if reply.code == 452 && !crate::policy::is_mailbox_full(reply) => Some("before that, the batch of recipients is split"),
+            // RFC 5321 §4.5.3.1.10: too many recipients at once.
+            Stage::RcptTo if reply.code == 452 && matches!(reply.enhanced, None | Some((4, 5, 3))) => {
+                Some("before that, the batch of recipients is split")
+            }
             Stage::RcptTo if is_greylisting(&diagnosis(stage, blame, reply)) => Some("as of a greylisting server: not asked again at once"),
             _ => None,
         };
@@ -297,6 +300,20 @@ mod tests {
             let row = Row::of(&usual, *wire, name, &read(text).unwrap());
             let seen = (row.meaning, row.blame, row.action, row.later.as_ref().map(|(action, _)| *action));
             assert_eq!(seen, (meaning, blame, action, later), "{text}: {row:?}");
+        }
+    }
+
+    #[test]
+    fn what_happens_before_the_decision_is_noted() {
+        for (text, wanted) in [
+            ("452 too many", Some("split")),
+            ("452 4.5.3 too many", Some("split")),
+            ("452 4.2.2 full", None),
+            ("450 4.7.1 wait", Some("greylisting")),
+        ] {
+            let row = Row::of(&situation(vec![], true), Stage::RcptTo, "rcpt", &read(text).unwrap());
+            assert_eq!(row.note.is_some(), wanted.is_some(), "{text}: {row:?}");
+            assert!(wanted.is_none_or(|word| row.note.unwrap().contains(word)), "{text}: {row:?}");
         }
     }
 
