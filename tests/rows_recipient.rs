@@ -59,6 +59,21 @@ fn i7_cyrillic_aliases_arrive_by_smtp_with_smtputf8() {
 }
 
 #[test]
+fn i7_cyrillic_aliases_arrive_by_exim() {
+    let from = source(&["раз@почта.рф", &format!("раз@{SOURCE}"), "anna@почта.рф", &format!("<anna@{SOURCE}>"), "никто@почта.рф"]);
+    let to = Exim::start();
+    let program = Mailgather::new(&config(&to.delivery(), &[CollectorYaml::imap(&from, "source").auto(MAP, "post@икс.рф")]));
+    program.check().expect_success();
+    let done = program.once(&[]).expect_success();
+    eventually("all arrive", SOON, || to.count("раз") == 2 && to.count("anna") == 2 && to.count("post") == 1);
+    assert_eq!((numbers(&to.messages("раз")), numbers(&to.messages("anna"))), (vec![0, 1], vec![2, 3]), "{}\n{}", done.stderr, to.log());
+    // Exim takes SMTPUTF8, but does not know this user: once the default box, with the address it was for.
+    let refused = field(&to.messages("post")[0], "X-Mailgather-Refused").unwrap();
+    assert!(refused.starts_with("=?utf-8?Q?=D0=BD"), "{refused}");
+    assert_eq!(to.log().matches("<= sender").count(), 5, "{}", to.log());
+}
+
+#[test]
 fn i7_cyrillic_aliases_arrive_in_maildirs() {
     let from = source(&["раз@почта.рф", &format!("раз@{SOURCE}"), "ivan@почта.рф", "два@elsewhere.example"]);
     let boxes = Boxes::new();
@@ -280,5 +295,57 @@ fn a_deferred_recipient_is_tried_again_without_a_second_copy_for_the_others() {
         eventually("vera gets it", SOON, || to.count("vera") == 1);
         assert_eq!((to.count("anna"), numbers(&from.messages("source"))), (1, vec![1]), "no second copy for anna");
         assert_eq!(to.count("postmaster"), 0, "a deferred recipient is nobody's reason for the default box");
+    }
+}
+
+/// One message as three copies in the mailbox, as a provider puts it there: one for each recipient, whom Bcc hides or not.
+fn copies(server: &Dovecot) {
+    for to in ["anna@pop.example", "boris@pop.example", "vera@pop.example"] {
+        let message = format!(
+            "Return-Path: <klient@remote.example>\r\nX-Original-To: {to}\r\nDelivered-To: source@pop.example\r\n\
+             Received: from out.remote.example (out.remote.example [192.0.2.7])\r\n\tby mx.pop.example with ESMTP id 7; \
+             Sat, 21 Nov 2026 10:00:00 +0000\r\nFrom: klient@remote.example\r\nTo: anna@pop.example\r\nCc: boris@pop.example\r\n\
+             Bcc: vera@pop.example\r\nSubject: letter 7\r\nMessage-ID: <7@remote.example>\r\nDate: Sat, 21 Nov 2026 10:00:00 +0000\r\n\
+             X-Spam-Score: 0\r\nList-Unsubscribe: <https://remote.example/u>\r\nX-Odd:  spaced\ttext \r\n\r\nbody\r\n"
+        );
+        server.put("source", message.as_bytes());
+    }
+}
+
+#[test]
+fn c14_hidden_copies_reach_whom_the_envelope_names_and_nobody_sees_them() {
+    for protocol in [CollectorYaml::imap, CollectorYaml::pop3] {
+        let from = Dovecot::start();
+        copies(&from);
+        let to = Dovecot::builder().users(&["anna@example.org", "boris@example.org", "vera@example.org", "post@example.org"]).start();
+        let collector = protocol(&from, "source").set("email", "source@pop.example").auto("{map: {pop.example: example.org}}", "post@example.org");
+        let done = Mailgather::new(&config(&lmtp(&to), &[collector])).once(&[]).expect_success();
+        assert!(done.stdout.contains("3 delivered"), "{}", done.stdout);
+        for user in ["anna@example.org", "boris@example.org", "vera@example.org"] {
+            let got = to.messages(user);
+            assert_eq!(got.len(), 1, "{user}: one copy each, although To and Cc name two of them in every copy");
+            assert_eq!(field(&got[0], "Bcc"), None, "{user}");
+            // All other headers reach, as they were.
+            for (name, value) in [("To", "anna@pop.example"), ("Cc", "boris@pop.example"), ("X-Spam-Score", "0"), ("X-Odd", "spaced\ttext")] {
+                assert_eq!(field(&got[0], name).as_deref(), Some(value), "{user}");
+            }
+            assert!(String::from_utf8_lossy(&got[0]).contains("\r\nX-Odd:  spaced\ttext \r\n"), "{}", got[0].escape_ascii());
+        }
+        assert_eq!(to.count("post@example.org"), 0);
+    }
+}
+
+#[test]
+fn c14_every_header_is_kept_where_all_goes_to_one() {
+    let from = Dovecot::start();
+    copies(&from);
+    let to = Exim::start();
+    Mailgather::new(&config(&to.delivery(), &[CollectorYaml::imap(&from, "source").forward_to("anna@example.org")])).once(&[]).expect_success();
+    eventually("all arrive", SOON, || to.count("anna") == 3);
+    for message in to.messages("anna") {
+        for (name, value) in [("Bcc", "vera@pop.example"), ("Cc", "boris@pop.example"), ("X-Odd", "spaced\ttext")] {
+            assert_eq!(field(&message, name).as_deref(), Some(value));
+        }
+        assert!(field(&message, "X-Original-To").is_some());
     }
 }

@@ -54,7 +54,7 @@ pub fn messages() -> Vec<(String, Vec<u8>)> {
                 head.starts_with(&field) || head.contains(&format!("\n{field}")) || head.contains(&format!("\r{field}"))
             };
             // Licences, lists and templates lie beside the messages. Of mail, hostile as it may be, some line looks like a field.
-            if bytes.is_empty() || !looks_like_mail.iter().any(|field| has_field(field)) || !known.insert(identity(&bytes)) {
+            if bytes.is_empty() || !looks_like_mail.iter().any(has_field) || !known.insert(identity(&bytes)) {
                 continue;
             }
             let path = file.strip_prefix(UNPACKED).unwrap_or(&file).display().to_string();
