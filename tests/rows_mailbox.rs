@@ -60,7 +60,7 @@ fn i4_pop3_and_imap() {
         assert!(done.stdout.contains(&format!("{user}: 3 delivered")), "{}", done.stdout);
         assert_eq!(boxes.subjects(BOX), letters(0..3), "{word}");
         let received = field(&boxes.of(BOX).messages()[0], "Received").unwrap();
-        assert!(received.contains(&format!("with {word})")), "{received}");
+        assert!(received.contains(&format!("with {word}, collector ")), "{received}");
         program.once(&[]).expect_success();
         assert_eq!(boxes.of(BOX).count(), 3, "{word}: nothing comes twice");
     }

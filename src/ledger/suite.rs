@@ -242,15 +242,17 @@ pub(crate) async fn held_mail_is_recorded_with_its_state(ledger: &dyn Ledger) {
         Err(LedgerError::Fenced)
     ));
     assert_eq!(ledger.held().await.unwrap().len(), 2);
-    // Held once more (a crash came before the record was known to be durable): one row, the same number, and what its file is now.
+    // Held once more (for others of its recipients, or a crash came before the record was known to be durable): one row, the same number, what
+    // its file is now, and everybody who has not got it.
     let again = hold(
         ledger,
         &progress.place,
-        HeldMail { octets: 120, reason: "554 never".into(), since: 9_999, recipients: vec!["b@x.example".into()], ..one },
+        HeldMail { octets: 120, reason: "554 never".into(), since: 9_999, recipients: vec!["b@x.example".into(), "c@x.example".into()], ..one },
         State::Held,
     )
     .await;
-    assert_eq!((again.id, again.octets, again.reason.as_str(), again.since, again.recipients.len()), (first.id, 120, "554 never", first.since, 1));
+    assert_eq!((again.id, again.octets, again.reason.as_str(), again.since), (first.id, 120, "554 never", first.since));
+    assert_eq!(again.recipients, ["a@x.example", "b@x.example", "c@x.example"]);
     assert_eq!(ledger.held_octets().await.unwrap(), 220);
 }
 
