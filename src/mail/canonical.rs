@@ -1,5 +1,6 @@
-//! The one line-end rule, applied once as a message arrives: every CRLF, bare LF and bare CR is one line end and is kept as CRLF; NUL octets
-//! are removed; a message that is not empty ends with CRLF. Nothing else is changed.
+//! The one line-end rule, applied once as a message arrives: every CRLF, bare LF and bare CR is one line end and is kept as CRLF, and so is a
+//! run of CRs with its LF (servers that end lines twice over write CR CR LF); NUL octets are removed; a message that is not empty ends with
+//! CRLF. Nothing else is changed.
 //!
 //! Bare CR and LF are what SMTP smuggling is made of (a server that takes `LF . LF` for the end of data would read the rest of a message as
 //! commands), and RFC 5321 §2.3.8 forbids to send them. A message with mixed line ends cannot have had a valid DKIM body hash on its way, so
@@ -7,11 +8,14 @@
 
 use super::Repairs;
 
+/// Most CRs that one LF ends. Of a longer run the first ones are line ends for themselves.
+const CRS_MAX: u64 = 16;
+
 /// Turns octets, in pieces cut anywhere, into canonical form.
 #[derive(Clone, Debug, Default)]
 pub struct Canonical {
-    /// The last octet of the former piece was a CR whose line end has been written already.
-    after_cr: bool,
+    /// CRs at the end of what came so far: what follows tells whether they are one line end or as many as they are.
+    crs: u64,
     /// Something was written and it does not end with CRLF.
     open_line: bool,
     repairs: Repairs,
@@ -25,14 +29,28 @@ impl Canonical {
 
     /// Appends the canonical form of `raw` to `out`.
     pub fn push(&mut self, mut raw: &[u8], out: &mut Vec<u8>) {
-        if self.after_cr && !raw.is_empty() {
-            self.after_cr = false;
-            match raw[0] {
-                b'\n' => raw = &raw[1..],
-                _ => self.repairs.bare_cr += 1,
-            }
-        }
         while !raw.is_empty() {
+            if self.crs > 0 {
+                match raw[0] {
+                    // A run without an end must not be saved up: what is written for it would know no bound.
+                    b'\r' if self.crs == CRS_MAX => {
+                        self.repairs.bare_cr += 1;
+                        self.end_line(out);
+                    }
+                    b'\r' => self.crs += 1,
+                    b'\n' => {
+                        self.repairs.bare_cr += self.crs - 1;
+                        self.crs = 0;
+                        self.end_line(out);
+                    }
+                    _ => {
+                        self.end_crs(out);
+                        continue;
+                    }
+                }
+                raw = &raw[1..];
+                continue;
+            }
             let Some(stop) = next_odd(raw) else {
                 out.extend_from_slice(raw);
                 self.open_line = !raw.ends_with(b"\n");
@@ -42,35 +60,42 @@ impl Canonical {
                 out.extend_from_slice(&raw[..stop]);
                 self.open_line = raw[stop - 1] != b'\n';
             }
-            let odd = raw[stop];
+            match raw[stop] {
+                0 => self.repairs.nul += 1,
+                b'\r' => self.crs = 1,
+                _ => {
+                    self.repairs.bare_lf += 1;
+                    self.end_line(out);
+                }
+            }
             raw = &raw[stop + 1..];
-            if odd == 0 {
-                self.repairs.nul += 1;
-                continue;
-            }
-            out.extend_from_slice(b"\r\n");
-            self.open_line = false;
-            match (odd, raw.first()) {
-                (b'\r', Some(b'\n')) => raw = &raw[1..],
-                (b'\r', Some(_)) => self.repairs.bare_cr += 1,
-                // What follows tells whether it was bare.
-                (b'\r', None) => self.after_cr = true,
-                _ => self.repairs.bare_lf += 1,
-            }
         }
     }
 
     /// Ends the last line if it is open.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
-        if std::mem::take(&mut self.open_line) {
-            out.extend_from_slice(b"\r\n");
+        self.end_crs(out);
+        if self.open_line {
+            self.end_line(out);
         }
-        self.repairs.bare_cr += u64::from(std::mem::take(&mut self.after_cr));
     }
 
     /// What was put right so far.
     pub fn repairs(&self) -> Repairs {
         self.repairs
+    }
+
+    /// No LF came behind these CRs: each is a line end.
+    fn end_crs(&mut self, out: &mut Vec<u8>) {
+        for _ in 0..std::mem::take(&mut self.crs) {
+            self.repairs.bare_cr += 1;
+            self.end_line(out);
+        }
+    }
+
+    fn end_line(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"\r\n");
+        self.open_line = false;
     }
 }
 
@@ -107,7 +132,9 @@ mod tests {
             (b"a\r\n", b"a\r\n"),
             (b"a\nb", b"a\r\nb\r\n"),
             (b"a\rb\r", b"a\r\nb\r\n"),
-            (b"a\r\r\nb\n\r", b"a\r\n\r\nb\r\n\r\n"),
+            (b"a\r\r\nb\n\r", b"a\r\nb\r\n\r\n"),
+            (b"a\r\r\r\n\r\r\nb\r\rc", b"a\r\n\r\nb\r\n\r\nc\r\n"),
+            (b"a\r\r", b"a\r\n\r\n"),
             (b"\n\n", b"\r\n\r\n"),
             (b"a\0b\0\r\n", b"ab\r\n"),
             (b"\0", b""),

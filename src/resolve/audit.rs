@@ -8,7 +8,7 @@
 //!          └─ proposal   the `recipient:` block, with the reasons
 //! ```
 //!
-//! Pure. Whether a header would decide is asked of [`resolve`](crate::resolve::resolve) itself, with a rule for that header alone, so that the
+//! Pure. Whether a header would decide is asked of [`resolve`] itself, with a rule for that header alone, so that the
 //! proposal and the delivery agree.
 
 mod candidates;

@@ -88,7 +88,7 @@ impl LoopGuard {
     /// Tells whether the message, about to be delivered to these recipients, is in a loop. `max_hops` 0 means no limit of hops, `max_passes`
     /// 0 none of passes through other collectors of this instance.
     ///
-    /// A message without Message-ID was delivered with [one that tells its fingerprint](crate::resolve::missing), and so has another one when
+    /// A message without Message-ID was delivered with [one that tells its fingerprint](crate::resolve::missing()), and so has another one when
     /// it comes back; its markers are those of the former. Whoever moves both to a message of his own has it held, and nothing else.
     pub fn check(
         &self,

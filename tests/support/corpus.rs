@@ -2,7 +2,8 @@
 
 use fastrand::Rng;
 
-/// The documented rule: each CRLF, bare LF and bare CR is a line end and becomes CRLF; NUL octets go; what is not empty ends with CRLF.
+/// The documented rule: each CRLF, bare LF and bare CR is a line end and becomes CRLF, as is a short run of CRs with its LF; NUL octets go; what
+/// is not empty ends with CRLF.
 /// Octet by octet, so that it can be checked by reading it.
 pub fn canonical(raw: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(raw.len());
@@ -10,10 +11,10 @@ pub fn canonical(raw: &[u8]) -> Vec<u8> {
     while at < raw.len() {
         match raw[at] {
             b'\r' => {
-                out.extend(b"\r\n");
-                if raw.get(at + 1) == Some(&b'\n') {
-                    at += 1;
-                }
+                let crs = raw[at..].iter().take_while(|&&octet| octet == b'\r').count();
+                let with_lf = raw.get(at + crs) == Some(&b'\n');
+                out.extend(b"\r\n".repeat(if with_lf { crs.saturating_sub(15).max(1) } else { crs }));
+                at += if with_lf { crs } else { crs - 1 };
             }
             b'\n' => out.extend(b"\r\n"),
             0 => {}

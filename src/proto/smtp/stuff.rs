@@ -152,9 +152,13 @@ mod tests {
             let (a, b) = (cuts.0.min(cuts.1).min(raw.len()), cuts.0.max(cuts.1).min(raw.len()));
             let wire = stuffed(&[&raw[..a], &raw[a..b], &raw[b..]]);
             prop_assert_eq!(&wire, &stuffed(&[&raw]));
+            // Whatever goes in, what arrives is one message in canonical form; and the canonical message arrives as it is.
             let (text, rest) = unstuffed(&wire);
-            prop_assert_eq!(text, canonical(&raw));
+            prop_assert_eq!(&canonical(&text), &text);
             prop_assert!(rest.is_empty());
+            let message = canonical(&raw);
+            let wire = stuffed(&[&message]);
+            prop_assert_eq!(unstuffed(&wire), (message, &b""[..]));
         }
     }
 }
