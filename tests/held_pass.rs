@@ -170,7 +170,6 @@ fn whatever_strikes_while_mail_is_held_nothing_is_lost() {
         ("write", "signal=KILL"),
         ("rename", "error=EIO"),
         ("fsync", "error=EIO"),
-        ("write", "error=ENOSPC"),
     ] {
         for k in 1..=most {
             sweep.prepare();

@@ -4,6 +4,7 @@ use super::dovecot::Dovecot;
 use super::{SOON, eventually};
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -199,11 +200,11 @@ impl Finished {
     }
 }
 
-/// Runs a command to its end; kills it and fails the test after `limit`.
+/// Runs a command to its end; kills it, and what it started, and fails the test after `limit`.
 #[track_caller]
 pub fn finish(mut command: Command, limit: Duration) -> Finished {
     let start = Instant::now();
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let mut child = command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
     let pid = child.id();
     let stdout = collect(child.stdout.take().expect("piped"));
     let stderr = collect(child.stderr.take().expect("piped"));
@@ -212,7 +213,9 @@ pub fn finish(mut command: Command, limit: Duration) -> Finished {
             break status;
         }
         if start.elapsed() > limit {
-            let _ = child.kill();
+            // Under strace the program is a child of the child.
+            let group = rustix::process::Pid::from_raw(pid as i32).expect("a child has a number");
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
             let _ = child.wait();
             panic!("process {pid} was still running after {limit:?}\n--- stderr\n{}", stderr.join().unwrap_or_default());
         }
