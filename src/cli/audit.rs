@@ -32,6 +32,7 @@ fn try_audit(arguments: &Audit, common: &Common) -> Result<Exit, Exit> {
         eprintln!("error: no collector is called `{}`\nhint: the configuration has: {}", arguments.name, names(&loaded));
         return Err(Exit::Usage);
     };
+    let collector = peek::complete(collector, &loaded)?;
     let headers: Vec<HeaderBlock> = peek::headers(&collector, Look::Last(usize::from(arguments.last)))?.into_iter().map(|one| one.header).collect();
     if headers.is_empty() {
         eprintln!("error: the mailbox of {} is empty: there is nothing to learn from", arguments.name);

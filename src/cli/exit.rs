@@ -53,6 +53,7 @@ impl Exit {
                 SourceErrorKind::Throttled | SourceErrorKind::Timeout | SourceErrorKind::Closed | SourceErrorKind::Mailbox => Exit::TempFail,
             },
             PassError::Ledger(_) => Exit::Io,
+            PassError::Dns(_) => Exit::Unavailable,
             PassError::Target(_) => Exit::TempFail,
         }
     }
@@ -63,6 +64,7 @@ pub(super) fn code_of(error: &PassError) -> u16 {
     match error {
         PassError::Source(error) => error.code(),
         PassError::Ledger(_) => code::LEDGER,
+        PassError::Dns(_) => code::DNS,
         PassError::Target(_) => code::TARGET_DOWN,
     }
 }

@@ -61,7 +61,7 @@ fn try_explain(arguments: &Explain, common: &Common) -> Result<Exit, Exit> {
     }
     if is_file {
         let loaded = common.load()?;
-        let collector = chosen(&loaded, arguments.collector.as_deref())?;
+        let collector = peek::complete(chosen(&loaded, arguments.collector.as_deref())?, &loaded)?;
         let limit = if explain_journal::reads_bodies(&collector) { REPORT_OCTETS_MAX } else { FILE_OCTETS_MAX };
         let whole = read(subject, limit)?;
         let header = HeaderBlock::parse(whole.clone());
@@ -101,6 +101,7 @@ fn of_mailbox(arguments: &Explain, common: &Common) -> Result<Exit, Exit> {
         Some(uid) => Look::Uid(uid),
         None => Look::Last(usize::from(arguments.last.unwrap_or(LAST))),
     };
+    let collector = peek::complete(collector, &loaded)?;
     let peeked = peek::headers(&collector, look)?;
     for one in &peeked {
         let uid = harmless(&one.uid.to_string(), 100);

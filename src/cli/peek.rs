@@ -1,10 +1,11 @@
 //! Looking into a collector's mailbox: headers only, nothing marked, and without the state directory, so that a daemon may run beside it.
 
-use super::exit::Exit;
+use super::exit::{Exit, code_of};
 use super::runtime;
-use crate::collect::PassError;
+use crate::collect::{PassError, mx};
 use crate::config::{Collector, Loaded, Protocol, secret};
 use crate::mail::{FolderName, RemoteUid};
+use crate::net::Dns;
 use crate::source::imap::ImapSource;
 use crate::source::pop3::Pop3Source;
 use crate::source::{Peeked, Source, SourceError};
@@ -77,6 +78,17 @@ pub(super) fn headers(collector: &Collector, look: Look<'_>) -> Result<Vec<Peeke
 /// The collector with this name.
 pub(super) fn named(loaded: &Loaded, name: &str) -> Option<Arc<Collector>> {
     loaded.config.collectors.values().find(|collector| collector.id.as_str() == name).cloned()
+}
+
+/// The collector with the mail exchangers that its rules ask for.
+pub(super) fn complete(collector: Arc<Collector>, loaded: &Loaded) -> Result<Arc<Collector>, Exit> {
+    let dns = Dns::new(&loaded.config.service.dns);
+    runtime()?.block_on(mx::with_mx_hosts(&collector, &dns)).map_err(|error| {
+        let error = PassError::Dns(error);
+        let code = code_of(&error);
+        eprintln!("error[MG-{code}]: {}: {error}\nhint: {}\nmore: mailgather explain MG-{code}", collector.id.as_str(), error.hint());
+        Exit::of(&error)
+    })
 }
 
 /// The names of all collectors, for a hint.

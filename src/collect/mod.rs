@@ -5,6 +5,7 @@ pub mod dedupe;
 pub mod deliver_one;
 mod journal;
 pub mod limits;
+pub mod mx;
 pub mod pass;
 pub mod plan;
 pub mod route;

@@ -21,6 +21,7 @@ use crate::held::HeldStore;
 use crate::ledger::state::Due;
 use crate::ledger::{Entry, Finished, Ledger, LedgerError, Pending, Place, Progress, State};
 use crate::mail::{Fingerprint, FolderName, MessageKey, Present, RemoteUid};
+use crate::net::DnsError;
 use crate::observe::{Counters, maillog};
 use crate::source::{Disposed, Fetched, Listed, Listing, Retry, Selected, Session, Source, SourceError, Wanted};
 use crate::spool::Spool;
@@ -97,6 +98,9 @@ pub enum PassError {
     /// The ledger.
     #[error("{0}")]
     Ledger(#[from] LedgerError),
+    /// The mail exchangers that the rules ask for.
+    #[error("{0}")]
+    Dns(#[from] DnsError),
     /// The destination takes nothing now.
     #[error("delivery: {0}")]
     Target(String),
@@ -107,7 +111,7 @@ impl PassError {
     pub fn retry(&self) -> Retry {
         match self {
             PassError::Source(error) => error.retry(),
-            PassError::Ledger(_) | PassError::Target(_) => Retry::Backoff,
+            PassError::Ledger(_) | PassError::Dns(_) | PassError::Target(_) => Retry::Backoff,
         }
     }
 
@@ -117,6 +121,9 @@ impl PassError {
             PassError::Source(error) => error.hint.as_deref().unwrap_or(""),
             PassError::Ledger(LedgerError::Store { .. }) => "nothing is deleted or marked at the source until the ledger can be written again",
             PassError::Ledger(_) => "",
+            PassError::Dns(_) => {
+                "without them a header may be believed or not by chance, so mail waits at its source; or name the hosts in `trusted_hosts`"
+            }
             PassError::Target(_) => "mail stays at its source until the destination answers again",
         }
     }

@@ -20,7 +20,7 @@ pub struct Router {
     collector: Arc<Collector>,
     guard: LoopGuard,
     hostname: String,
-    reliability: Mutex<Reliability>,
+    reliability: Arc<Mutex<Reliability>>,
 }
 
 /// Where a message goes.
@@ -83,7 +83,13 @@ impl Router {
     /// A router for this collector on this host.
     pub fn new(collector: Arc<Collector>, instance: &Instance, hostname: &str) -> Self {
         let id: String = instance.id.iter().map(|byte| format!("{byte:02x}")).collect();
-        Router { collector, guard: LoopGuard::new(instance.key, id), hostname: hostname.to_owned(), reliability: Mutex::default() }
+        Router { collector, guard: LoopGuard::new(instance.key, id), hostname: hostname.to_owned(), reliability: Arc::default() }
+    }
+
+    /// The same router with this collector's rules; what it noticed so far is shared.
+    pub fn with(&self, collector: Arc<Collector>) -> Self {
+        let (guard, hostname) = (self.guard.clone(), self.hostname.clone());
+        Router { collector, guard, hostname, reliability: Arc::clone(&self.reliability) }
     }
 
     /// The default box, if there is one.

@@ -2,6 +2,7 @@
 
 use super::dedupe::Dedupe;
 use super::limits::Limits;
+use super::mx;
 use super::pass::{Pass, PassError, PassReport};
 use super::route::Router;
 use super::schedule::{self, Ended};
@@ -11,6 +12,7 @@ use crate::deliver::Destination;
 use crate::deliver::local_check::LocalCheck;
 use crate::held::HeldStore;
 use crate::ledger::Ledger;
+use crate::net::Dns;
 use crate::observe::Counters;
 use crate::observe::maillog::{self, SessionFigures};
 use crate::source::Source;
@@ -38,6 +40,8 @@ pub struct Worker {
     pub held: Arc<HeldStore>,
     /// Where large messages are.
     pub spool: Spool,
+    /// Names of mail exchangers.
+    pub dns: Arc<Dns>,
     /// The deliveries that are on their way, in all passes.
     pub dedupe: Arc<Dedupe>,
     /// Permits.
@@ -122,21 +126,7 @@ impl Worker {
         let number = SESSIONS.fetch_add(1, Ordering::Relaxed);
         let started = Instant::now();
         maillog::session_started(&self.collector.id, &format!("{}:{}", server.host, server.port), number);
-        let pass = Pass {
-            collector: &self.collector,
-            source: &*self.source,
-            router: &self.router,
-            destination: &*self.destination,
-            local_check: self.local_check.as_deref(),
-            ledger: &*self.ledger,
-            held: &self.held,
-            spool: &self.spool,
-            dedupe: &self.dedupe,
-            stop,
-            counters: &self.counters,
-            forced,
-        };
-        let (report, result) = pass.run().await;
+        let (report, result) = self.pass(stop, forced).await;
         let error = result.err();
         let stop_reason = match (&error, report.stopped, report.more) {
             (Some(_), ..) => "failed",
@@ -154,6 +144,29 @@ impl Worker {
         };
         maillog::session_finished(&self.collector.id, number, &figures, stop_reason);
         Some(Session { report, error, number })
+    }
+
+    async fn pass(&self, stop: &Stop, forced: bool) -> (PassReport, Result<(), PassError>) {
+        let collector = match mx::with_mx_hosts(&self.collector, &self.dns).await {
+            Ok(collector) => collector,
+            Err(error) => return (PassReport::default(), Err(error.into())),
+        };
+        let router = self.router.with(Arc::clone(&collector));
+        let pass = Pass {
+            collector: &collector,
+            source: &*self.source,
+            router: &router,
+            destination: &*self.destination,
+            local_check: self.local_check.as_deref(),
+            ledger: &*self.ledger,
+            held: &self.held,
+            spool: &self.spool,
+            dedupe: &self.dedupe,
+            stop,
+            counters: &self.counters,
+            forced,
+        };
+        pass.run().await
     }
 
     fn log_failure(&self, session: &Session, failures: u32, next_try: Option<Duration>) {

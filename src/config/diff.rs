@@ -44,6 +44,7 @@ fn fixed(old: &Service, new: &Service) -> Vec<&'static str> {
         ("service.memory", old.memory != new.memory),
         ("service.spool_above", old.spool_above != new.spool_above),
         ("service.held", old.held != new.held),
+        ("service.dns", old.dns != new.dns),
         ("service.max_sessions", old.max_sessions != new.max_sessions),
         ("service.max_sessions_per_host", old.max_sessions_per_host != new.max_sessions_per_host),
     ];

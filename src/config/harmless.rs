@@ -12,6 +12,7 @@ pub const HARMLESS: &[&str] = &[
     "shutdown_grace",
     "memory",
     "spool_above",
+    "dns",
     "limits",
     "interval_min",
     "interval_max",

@@ -5,6 +5,7 @@ pub use crate::policy::{Action, Policy, PolicyRule, ReplyPattern};
 use crate::resolve::Rules;
 pub use crate::resolve::{HeaderOptions, SenderFallback};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,8 @@ pub struct Service {
     pub spool_above: u64,
     /// What held mail may take.
     pub held: HeldLimits,
+    /// The name servers for MX records; empty: those of the system.
+    pub dns: Vec<SocketAddr>,
 }
 
 /// `service.held`

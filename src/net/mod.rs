@@ -2,10 +2,12 @@
 
 mod channel;
 mod dial;
+mod dns;
 mod tls;
 
 pub use channel::Channel;
 pub use dial::{DialError, DialErrorKind, tcp, unix};
+pub use dns::{Dns, DnsError};
 pub use tls::{TlsClient, install_crypto_provider};
 
 /// This host's name, for EHLO and trace fields.

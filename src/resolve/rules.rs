@@ -37,7 +37,9 @@ pub struct Rules {
     pub envelope_below_received: bool,
     /// Most recipients of one message.
     pub max_recipients: usize,
-    /// Hosts that the MX records of the mailbox's domain name, looked up outside: trusted in automatic mode beside `server_host`.
+    /// `trusted_hosts: mx`: the hosts that this domain's MX records name are trusted beside `server_host`.
+    pub mx_of: Option<Domain>,
+    /// Those hosts, looked up outside before a pass.
     pub mx_hosts: Vec<String>,
     /// The host that is collected from: what `trusted_hosts: auto` starts from.
     pub server_host: String,
@@ -204,6 +206,7 @@ impl Default for Rules {
             trusted_hops: None,
             envelope_below_received: false,
             max_recipients: 20,
+            mx_of: None,
             mx_hosts: Vec::new(),
             server_host: String::new(),
             own: None,

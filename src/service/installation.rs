@@ -13,7 +13,7 @@ use crate::held::{self, HeldStore, HoldError};
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{Instance, Ledger, LedgerError};
 use crate::mail::Address;
-use crate::net;
+use crate::net::{self, Dns};
 use crate::observe::Counters;
 use crate::proto;
 use crate::source::{self, Source};
@@ -36,6 +36,7 @@ pub struct Installation {
     hostname: String,
     limits: Arc<Limits>,
     dedupe: Arc<Dedupe>,
+    dns: Arc<Dns>,
     destinations: Mutex<Vec<Shared>>,
     /// The kernel lets go of the lock when the process ends, however it ends.
     _lock: File,
@@ -96,6 +97,7 @@ impl Installation {
             hostname: net::hostname(),
             limits: Arc::new(Limits::new(service.max_sessions, service.max_sessions_per_host)),
             dedupe: Arc::default(),
+            dns: Arc::new(Dns::new(&service.dns)),
             destinations: Mutex::default(),
             _lock: lock,
         })
@@ -114,6 +116,7 @@ impl Installation {
             held: Arc::clone(&self.held),
             spool: self.spool.clone(),
             dedupe: Arc::clone(&self.dedupe),
+            dns: Arc::clone(&self.dns),
             limits: Arc::clone(&self.limits),
             counters: Arc::new(Counters::default()),
         }

@@ -76,10 +76,11 @@ pub(super) fn rules(
         Some(address)
     });
     let unresolved = unresolved(ctx, recipient, default_box.is_some());
-    let trusted_hosts = block.get("trusted_hosts").map_or(Some(Vec::new()), |entry| trusted_hosts(ctx, entry));
+    let trusted = block.get("trusted_hosts").map_or(Some((Vec::new(), None)), |entry| trusted_hosts(ctx, entry, email));
     let trusted_hops = block.get("trusted_hops").and_then(|entry| number(ctx, entry, 0..=100));
-    if let (Some(hops), Some(hosts)) = (block.get("trusted_hops"), trusted_hosts.as_ref().filter(|hosts| !hosts.is_empty())) {
-        let problem = ctx.error(Code::Contradiction, hops.span, format!("`trusted_hops` beside `trusted_hosts` ({} of them)", hosts.len()));
+    if let (Some(hops), Some(hosts)) = (block.get("trusted_hops"), trusted.as_ref().filter(|(hosts, mx)| !hosts.is_empty() || mx.is_some())) {
+        let what = if hosts.0.is_empty() { "mx".to_owned() } else { format!("{} of them", hosts.0.len()) };
+        let problem = ctx.error(Code::Contradiction, hops.span, format!("`trusted_hops` beside `trusted_hosts` ({what})"));
         ctx.add(problem.hint("the number decides alone: remove one of the two"));
     }
     let below = block.get("envelope_below_received").and_then(|entry| boolean(ctx, entry)).unwrap_or(false);
@@ -89,6 +90,7 @@ pub(super) fn rules(
     }
     let (map, aliases) = (map?, aliases?);
     let (rewrite, lists, exclude, guess) = (rewrite?, lists?, exclude?, guess?);
+    let (trusted_hosts, mx_of) = trusted?;
     warn_of_exclusion(ctx, &block, &aliases, &exclude);
     let (domains, subdomains) = match configured {
         Some(domains) => domains?,
@@ -113,8 +115,9 @@ pub(super) fn rules(
         keep_tag: block.get("keep_tag").and_then(|entry| boolean(ctx, entry)).unwrap_or(true),
         guess,
         journal: journal?,
+        mx_of,
         mx_hosts: Vec::new(),
-        trusted_hosts: trusted_hosts?,
+        trusted_hosts,
         trusted_hops,
         envelope_below_received: below,
         max_recipients: block.get("max_recipients").and_then(|entry| number(ctx, entry, 1..=1_000)).unwrap_or(20),
@@ -348,17 +351,26 @@ fn warn_of_guessing(ctx: &mut Ctx<'_>, auto: &Block<'_>, guess: Guess, map: &BTr
     ctx.add(ctx.warning(Code::Doubtful, entry.span, message).hint("say which are: `domains: [example.org]`, or `map` and `aliases` for this domain"));
 }
 
-/// Suffixes for "by"; `auto` is none.
-fn trusted_hosts(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<Vec<String>> {
-    if matches!(&entry.value.value, Value::Scalar { text, .. } if text == "auto") {
-        return Some(Vec::new());
+/// Suffixes for "by", none for `auto`; and for `mx` the domain whose mail exchangers are believed too.
+fn trusted_hosts(ctx: &mut Ctx<'_>, entry: &Entry, email: Option<&Address>) -> Option<(Vec<String>, Option<Domain>)> {
+    match &entry.value.value {
+        Value::Scalar { text, .. } if text == "auto" => return Some((Vec::new(), None)),
+        Value::Scalar { text, .. } if text == "mx" => {
+            let Some(email) = email else {
+                let problem = ctx.error(Code::Missing, entry.value.span, "`trusted_hosts: mx`: the MX records of which domain?");
+                ctx.add(problem.hint("say the mailbox's address: `email: post@example.org`"));
+                return None;
+            };
+            return Some((Vec::new(), Some(email.domain().clone())));
+        }
+        _ => {}
     }
     let mut hosts = Vec::new();
     for item in one_or_more(ctx, entry)? {
         let name = text(ctx, &item)?;
         hosts.push(domain(ctx, "trusted_hosts", name.trim_start_matches('.'), item.value.span)?.as_ascii().to_owned());
     }
-    Some(hosts)
+    Some((hosts, None))
 }
 
 fn entries_of<'n>(ctx: &mut Ctx<'_>, entry: &'n Entry, wanted: &str) -> Option<&'n [Entry]> {

@@ -2,13 +2,26 @@
 
 use super::Ctx;
 use super::block::{Block, Keys};
-use super::values::{boolean, duration, number, path, show_duration, size};
+use super::values::{boolean, duration, number, one_or_more, path, show_duration, size, text};
 use crate::config::error::Code;
+use crate::config::yaml::Entry;
 use crate::config::{HeldLimits, Service};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 pub(super) const SERVICE: Keys = Keys {
-    known: &["state_dir", "enabled", "max_sessions", "max_sessions_per_host", "start_jitter", "shutdown_grace", "memory", "spool_above", "held"],
+    known: &[
+        "state_dir",
+        "enabled",
+        "max_sessions",
+        "max_sessions_per_host",
+        "start_jitter",
+        "shutdown_grace",
+        "memory",
+        "spool_above",
+        "held",
+        "dns",
+    ],
     not_yet: &["min_free_space", "business_hours", "max_idle", "history"],
 };
 pub(super) const HELD: Keys = Keys { known: &["max_age", "max_size"], not_yet: &[] };
@@ -20,6 +33,8 @@ const HELD_AGE_MIN: Duration = Duration::from_secs(3_600);
 const HELD_SIZE_MIN: u64 = 1 << 20;
 /// Least threshold of the spool: most headers fit.
 const SPOOL_ABOVE_MIN: u64 = 64 << 10;
+/// As many as resolv.conf takes.
+const NAME_SERVERS_MAX: usize = 3;
 /// Shortest interval that an operator may allow: MailArchiva's journal advice.
 const INTERVAL_FLOOR: Duration = Duration::from_millis(50);
 
@@ -52,7 +67,29 @@ pub(super) fn service(ctx: &mut Ctx<'_>, top: &Block<'_>) -> Service {
         memory,
         spool_above,
         held: held(ctx, &block),
+        dns: block.get("dns").map(|entry| dns(ctx, entry)).unwrap_or_default(),
     }
+}
+
+/// Name servers: addresses, with a port or without.
+fn dns(ctx: &mut Ctx<'_>, entry: &Entry) -> Vec<SocketAddr> {
+    let items = one_or_more(ctx, entry).unwrap_or_default();
+    if items.len() > NAME_SERVERS_MAX {
+        ctx.add(ctx.error(Code::Range, entry.span, format!("`dns` has more than {NAME_SERVERS_MAX} entries")));
+        return Vec::new();
+    }
+    let mut servers = Vec::new();
+    for item in &items {
+        let Some(name) = text(ctx, item) else { continue };
+        match name.parse().or_else(|_| name.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53))) {
+            Ok(server) => servers.push(server),
+            Err(_) => {
+                let problem = ctx.error(Code::Value, item.value.span, format!("`dns`: {} is no IP address", ctx.quoted(name, item.value.span)));
+                ctx.add(problem.hint("as in `192.0.2.53`, `192.0.2.53:5353` or `'[2001:db8::53]:5353'`"));
+            }
+        }
+    }
+    servers
 }
 
 /// What held mail may take.

@@ -1,0 +1,112 @@
+//! Mail exchangers by DNS: a thin shell around the resolver library.
+
+use crate::mail::Domain;
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ProtocolConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::RData;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// One look-up, all name servers and tries together.
+const LIMIT: Duration = Duration::from_secs(5);
+/// One try at one name server.
+const TRY_LIMIT: Duration = Duration::from_secs(2);
+/// Most mail exchangers of a domain that are read.
+const MX_MAX: usize = 50;
+/// An answer is asked for again after this time: passes may follow each other within milliseconds.
+const FRESH: Duration = Duration::from_secs(300);
+
+/// Looks up mail exchangers and remembers them: while name servers do not answer, what they said last holds.
+#[derive(Default)]
+pub struct Dns {
+    servers: Vec<SocketAddr>,
+    known: Mutex<HashMap<Domain, (Instant, Vec<String>)>>,
+}
+
+/// Mail exchangers cannot be looked up now.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the MX records of {domain} cannot be looked up: {reason}")]
+pub struct DnsError {
+    /// Whose.
+    pub domain: Domain,
+    /// What the resolver said.
+    pub reason: String,
+}
+
+impl Dns {
+    /// With these name servers; none: those of the system.
+    pub fn new(servers: &[SocketAddr]) -> Self {
+        Dns { servers: servers.to_vec(), known: Mutex::default() }
+    }
+
+    /// The hosts that take this domain's mail (RFC 5321 §5.1), the first choice first. A domain without MX records takes it itself.
+    pub async fn mx(&self, domain: &Domain) -> Result<Vec<String>, DnsError> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(domain).cloned();
+        if let Some((asked, hosts)) = &known
+            && asked.elapsed() < FRESH
+        {
+            return Ok(hosts.clone());
+        }
+        let asked = match tokio::time::timeout(LIMIT, self.ask(domain)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(format!("no answer within {} s", LIMIT.as_secs())),
+        };
+        match (asked, known) {
+            (Ok(hosts), _) => {
+                let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+                known.insert(domain.clone(), (Instant::now(), hosts.clone()));
+                Ok(hosts)
+            }
+            (Err(_), Some((_, hosts))) => Ok(hosts),
+            (Err(reason), None) => Err(DnsError { domain: domain.clone(), reason }),
+        }
+    }
+
+    async fn ask(&self, domain: &Domain) -> Result<Vec<String>, String> {
+        let resolver = self.resolver().map_err(|error| error.to_string())?;
+        // With a dot at its end a name is complete: the system's search list is for people at a keyboard.
+        let lookup = match resolver.mx_lookup(format!("{}.", domain.as_ascii())).await {
+            Ok(lookup) => lookup,
+            Err(error) if error.is_no_records_found() || error.is_nx_domain() => return Ok(vec![domain.as_ascii().to_owned()]),
+            Err(error) => return Err(error.to_string()),
+        };
+        let mut hosts: Vec<(u16, String)> = lookup
+            .answers()
+            .iter()
+            .filter_map(|record| match &record.data {
+                RData::MX(mx) => Some((mx.preference, mx.exchange.to_ascii().trim_end_matches('.').to_ascii_lowercase())),
+                _ => None,
+            })
+            // "MX 0 ." says that the domain takes no mail (RFC 7505).
+            .filter(|(_, host)| !host.is_empty())
+            .collect();
+        hosts.sort();
+        hosts.truncate(MX_MAX);
+        Ok(hosts.into_iter().map(|(_, host)| host).collect())
+    }
+
+    /// Made for each look-up: resolv.conf may have changed, and look-ups are minutes apart.
+    fn resolver(&self) -> Result<TokioResolver, NetError> {
+        let mut builder = match self.servers.is_empty() {
+            true => TokioResolver::builder_tokio()?,
+            false => {
+                let servers = self.servers.iter().map(|server| {
+                    let connections = [ProtocolConfig::Udp, ProtocolConfig::Tcp].map(|protocol| {
+                        let mut connection = ConnectionConfig::new(protocol);
+                        connection.port = server.port();
+                        connection
+                    });
+                    NameServerConfig::new(server.ip(), true, connections.into())
+                });
+                let config = ResolverConfig::from_name_servers(servers.collect());
+                TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).with_options(ResolverOpts::default())
+            }
+        };
+        builder.options_mut().timeout = TRY_LIMIT;
+        builder.build()
+    }
+}
