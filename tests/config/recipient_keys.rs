@@ -299,3 +299,20 @@ fn what_decides_about_recipients_is_in_the_hash() {
     assert_eq!(all.len(), count);
     assert_eq!(box_of("interval: 10s\non_hold: delete\nafter: delete\ndedupe_window: 1d"), auto(""));
 }
+
+#[test]
+fn mail_exchangers_are_asked_of_one_domain_by_given_name_servers() {
+    let text = with("recipient: {auto: {trusted_hosts: mx}, default_box: b@c.example}");
+    let RecipientMode::Auto(rules, _) = collector(&text).recipient else { panic!() };
+    assert_eq!((rules.mx_of.clone().unwrap().as_ascii(), rules.trusted_hosts.len(), rules.mx_hosts.len()), ("xn--80a1acny.xn--p1ai", 0, 0));
+    refused(&text.replace("email: a@почта.рф", "title: a").replace("username: a@почта.рф", "username: a"), "the MX records of which domain?");
+    refused(&with("recipient: {auto: {trusted_hosts: mx, trusted_hops: 1}}"), "`trusted_hops` beside `trusted_hosts` (mx)");
+    let dns = |value: &str| read(&format!("service: {{dns: {value}}}\n{}", with(""))).map(|loaded| loaded.config.service.dns);
+    assert_eq!(
+        dns("[192.0.2.53, '[2001:db8::53]:5353', '::1']").unwrap(),
+        ["192.0.2.53:53", "[2001:db8::53]:5353", "[::1]:53"].map(|at| at.parse().unwrap())
+    );
+    for wrong in ["ns.example.org", "[1.1.1.1, 2.2.2.2, 3.3.3.3, 4.4.4.4]", "'192.0.2.53:99999'"] {
+        assert!(dns(wrong).unwrap_err().to_string().contains("`dns`"), "{wrong}");
+    }
+}
