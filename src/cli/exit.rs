@@ -1,7 +1,6 @@
 //! Exit codes (sysexits(3)).
 
 use crate::collect::PassError;
-use crate::mail::code;
 use crate::source::SourceErrorKind;
 
 /// How a command ended.
@@ -56,16 +55,6 @@ impl Exit {
             PassError::Dns(_) => Exit::Unavailable,
             PassError::Target(_) => Exit::TempFail,
         }
-    }
-}
-
-/// The number of a collector's failure, as `error[MG-203]` has it.
-pub(super) fn code_of(error: &PassError) -> u16 {
-    match error {
-        PassError::Source(error) => error.code(),
-        PassError::Ledger(_) => code::LEDGER,
-        PassError::Dns(_) => code::DNS,
-        PassError::Target(_) => code::TARGET_DOWN,
     }
 }
 

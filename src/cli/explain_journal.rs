@@ -2,8 +2,8 @@
 
 use crate::config::{Collector, RecipientMode};
 use crate::mail::HeaderBlock;
-use crate::resolve::journal::{JournalScanner, Report, google_recipients};
-use crate::resolve::{Journal, JournalKind, Rules, Trust, TrustedBlock};
+use crate::resolve::journal::{Recognised, Report, recognise};
+use crate::resolve::{JournalKind, Rules};
 use bytes::Bytes;
 
 /// What a message is to a collector that opens journal reports.
@@ -20,20 +20,20 @@ pub(super) enum Opened<'a> {
 
 /// True if the collector's messages have to be read whole.
 pub(super) fn reads_bodies(collector: &Collector) -> bool {
-    journal(collector).is_some_and(|(_, journal)| journal.kind == JournalKind::Exchange)
+    let journal = rules(collector).and_then(|rules| rules.journal.as_ref());
+    journal.is_some_and(|journal| journal.kind == JournalKind::Exchange)
 }
 
 /// Opens a message; `whole` holds all of its canonical octets, if they are here.
 pub(super) fn open<'a>(collector: &'a Collector, header: &HeaderBlock, whole: Option<&Bytes>) -> Opened<'a> {
-    let Some((rules, journal)) = journal(collector) else { return Opened::Ordinary };
-    let block = TrustedBlock::find(header, &Trust::from(rules));
-    if journal.kind == JournalKind::Google {
-        return match google_recipients(header, &block, journal) {
-            Some(recipients) => Opened::Report(rules, Box::new(Report { sender: None, recipients, original: 0..0 }), header.clone()),
-            None => Opened::Ordinary,
-        };
-    }
-    let Some(mut scanner) = JournalScanner::new(header, &block, journal) else { return Opened::Ordinary };
+    let Some(rules) = rules(collector) else { return Opened::Ordinary };
+    let mut scanner = match recognise(header, rules) {
+        Recognised::Ordinary => return Opened::Ordinary,
+        Recognised::Named(recipients) => {
+            return Opened::Report(rules, Box::new(Report { sender: None, recipients, original: 0..0 }), header.clone());
+        }
+        Recognised::Report(scanner) => scanner,
+    };
     let Some(whole) = whole else { return Opened::Closed };
     scanner.push(whole.get(header.body_start()..).unwrap_or_default());
     match scanner.finish() {
@@ -46,7 +46,9 @@ pub(super) fn open<'a>(collector: &'a Collector, header: &HeaderBlock, whole: Op
     }
 }
 
-fn journal(collector: &Collector) -> Option<(&Rules, &Journal)> {
-    let RecipientMode::Auto(rules, _) = &collector.recipient else { return None };
-    rules.journal.as_ref().map(|journal| (&**rules, journal))
+fn rules(collector: &Collector) -> Option<&Rules> {
+    match &collector.recipient {
+        RecipientMode::Auto(rules, _) => Some(rules),
+        RecipientMode::ForwardTo(..) => None,
+    }
 }

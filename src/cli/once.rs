@@ -135,7 +135,7 @@ fn summarise(id: &str, session: Option<&Session>) -> Exit {
     let Some(error) = &session.error else {
         return if report.stopped || report.deferred > 0 { Exit::TempFail } else { Exit::Ok };
     };
-    println!("{id}: FAILED: error[MG-{}]: {error}", super::exit::code_of(error));
+    println!("{id}: FAILED: error[MG-{}]: {error}", error.code());
     if !error.hint().is_empty() {
         eprintln!("hint: {id}: {}", error.hint());
     }

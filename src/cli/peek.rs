@@ -1,6 +1,6 @@
 //! Looking into a collector's mailbox: headers only, nothing marked, and without the state directory, so that a daemon may run beside it.
 
-use super::exit::{Exit, code_of};
+use super::exit::Exit;
 use super::runtime;
 use crate::collect::{PassError, mx};
 use crate::config::{Collector, Loaded, Protocol, secret};
@@ -85,7 +85,7 @@ pub(super) fn complete(collector: Arc<Collector>, loaded: &Loaded) -> Result<Arc
     let dns = Dns::new(&loaded.config.service.dns);
     runtime()?.block_on(mx::with_mx_hosts(&collector, &dns)).map_err(|error| {
         let error = PassError::Dns(error);
-        let code = code_of(&error);
+        let code = error.code();
         eprintln!("error[MG-{code}]: {}: {error}\nhint: {}\nmore: mailgather explain MG-{code}", collector.id.as_str(), error.hint());
         Exit::of(&error)
     })

@@ -272,7 +272,7 @@ impl Deliverer<'_> {
         let note = HoldNote { why, reason, sender, recipients, now: self.now };
         match self.held.hold(message, note).await {
             Ok(held) => {
-                maillog::held(message, why.code(), reason);
+                maillog::held(message, why.number(), why.code(), reason);
                 Ok(Box::new(held))
             }
             Err(error) => {

@@ -3,21 +3,20 @@
 use crate::config::{Collector, RecipientMode};
 use crate::mail::{Message, outcome::harmless};
 use crate::observe::maillog;
-use crate::resolve::journal::{JournalScanner, Report, google_recipients};
-use crate::resolve::{JournalKind, Trust, TrustedBlock};
+use crate::resolve::journal::{Recognised, Report, recognise};
 use crate::spool::Spool;
 
 /// The original of a journal report with what the report says, or the message as it is.
 pub async fn open(collector: &Collector, message: Message, spool: &Spool) -> (Message, Option<Result<Report, &'static str>>) {
     let RecipientMode::Auto(rules, _) = &collector.recipient else { return (message, None) };
-    let Some(journal) = &rules.journal else { return (message, None) };
-    let block = TrustedBlock::find(&message.header, &Trust::from(&**rules));
-    if journal.kind == JournalKind::Google {
-        let recipients = google_recipients(&message.header, &block, journal);
-        let report = recipients.map(|recipients| Ok(Report { sender: None, recipients, original: 0..message.content.len() }));
-        return (message, report);
-    }
-    let Some(scanner) = JournalScanner::new(&message.header, &block, journal) else { return (message, None) };
+    let scanner = match recognise(&message.header, rules) {
+        Recognised::Ordinary => return (message, None),
+        Recognised::Named(recipients) => {
+            let report = Report { sender: None, recipients, original: 0..message.content.len() };
+            return (message, Some(Ok(report)));
+        }
+        Recognised::Report(scanner) => *scanner,
+    };
     let read = match spool.report(&message, scanner).await {
         Ok(read) => read,
         Err(_) => Err("the report cannot be read back from the spool"),

@@ -20,7 +20,7 @@ use crate::deliver::local_check::LocalCheck;
 use crate::held::HeldStore;
 use crate::ledger::state::Due;
 use crate::ledger::{Entry, Finished, Ledger, LedgerError, Pending, Place, Progress, State};
-use crate::mail::{Fingerprint, FolderName, MessageKey, Present, RemoteUid};
+use crate::mail::{Fingerprint, FolderName, MessageKey, Present, RemoteUid, code};
 use crate::net::DnsError;
 use crate::observe::{Counters, maillog};
 use crate::source::{Disposed, Fetched, Listed, Listing, Retry, Selected, Session, Source, SourceError, Wanted};
@@ -112,6 +112,16 @@ impl PassError {
         match self {
             PassError::Source(error) => error.retry(),
             PassError::Ledger(_) | PassError::Dns(_) | PassError::Target(_) => Retry::Backoff,
+        }
+    }
+
+    /// The number of its page, as in `error[MG-203]`.
+    pub fn code(&self) -> u16 {
+        match self {
+            PassError::Source(error) => error.code(),
+            PassError::Ledger(_) => code::LEDGER,
+            PassError::Dns(_) => code::DNS,
+            PassError::Target(_) => code::TARGET_DOWN,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::held::HeldStore;
 use crate::ledger::Ledger;
 use crate::net::Dns;
 use crate::observe::Counters;
-use crate::observe::maillog::{self, SessionFigures};
+use crate::observe::maillog::{self, Failure, SessionFigures};
 use crate::source::Source;
 use crate::spool::Spool;
 use std::sync::Arc;
@@ -171,7 +171,8 @@ impl Worker {
 
     fn log_failure(&self, session: &Session, failures: u32, next_try: Option<Duration>) {
         if let Some(error) = &session.error {
-            maillog::session_failed(&self.collector.id, session.number, failures, &error.to_string(), error.hint(), next_try);
+            let failure = Failure { code: error.code(), reason: &error.to_string(), hint: error.hint() };
+            maillog::session_failed(&self.collector.id, session.number, failures, &failure, next_try);
         }
     }
 }

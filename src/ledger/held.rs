@@ -1,7 +1,7 @@
 //! Held mail, as the ledger knows it: what it is, why it is held, and who is to get it. Its octets are in a file (see [`crate::held`]).
 
 use super::State;
-use crate::mail::{MessageKey, TraceId};
+use crate::mail::{MessageKey, TraceId, code};
 use std::fmt;
 use std::str::FromStr;
 
@@ -55,6 +55,18 @@ impl HeldWhy {
             HeldWhy::GaveUp => "gave_up",
             HeldWhy::InDoubt => "in_doubt",
             HeldWhy::Content => "content",
+        }
+    }
+
+    /// The number of its page, as in `MG-401`.
+    pub fn number(self) -> u16 {
+        match self {
+            HeldWhy::Unresolved => code::NO_RECIPIENT,
+            HeldWhy::Loop => code::LOOP,
+            HeldWhy::Refused => code::REFUSED,
+            HeldWhy::GaveUp => code::GIVEN_UP,
+            HeldWhy::InDoubt => code::IN_DOUBT,
+            HeldWhy::Content => code::CONTENT,
         }
     }
 }

@@ -39,6 +39,8 @@ pub const NO_RECIPIENT: u16 = 401;
 pub const TOO_LARGE: u16 = 402;
 /// A loop.
 pub const LOOP: u16 = 411;
+/// Its content is what the configuration holds.
+pub const CONTENT: u16 = 412;
 /// The target refused a recipient or a message.
 pub const REFUSED: u16 = 421;
 /// No answer to the final dot.
@@ -69,6 +71,7 @@ pub const ALL: &[u16] = &[
     NO_RECIPIENT,
     TOO_LARGE,
     LOOP,
+    CONTENT,
     REFUSED,
     IN_DOUBT,
     GIVEN_UP,
@@ -80,6 +83,7 @@ pub fn of_event(event: &str) -> Option<u16> {
     Some(match event {
         "recipient_unresolved" => NO_RECIPIENT,
         "message_loop" => LOOP,
+        "message_content" => CONTENT,
         "message_refused" => REFUSED,
         "message_in_doubt" => IN_DOUBT,
         "message_given_up" => GIVEN_UP,

@@ -4,6 +4,7 @@
 //! journald reads (`<6>`, sd-daemon(3)), as journald adds the time itself.
 
 use crate::config::LogLevel;
+use crate::mail::code;
 use std::fmt::{self, Write};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -82,7 +83,12 @@ where
         }
         let mut fields = Fields::default();
         event.record(&mut fields);
-        writeln!(writer, "{}{}", fields.event, fields.rest)
+        write!(writer, "{}", fields.event)?;
+        // Where something went wrong, the page that explains it.
+        if let Some(code) = code::of_event(&fields.event) {
+            write!(writer, " code=MG-{code}")?;
+        }
+        writeln!(writer, "{}", fields.rest)
     }
 }
 

@@ -51,9 +51,10 @@ pub fn duplicate(message: &Message, recipient: &Recipient, earlier: &str) {
     info!(event = "duplicate_suppressed", collector = %message.key.collector, key = %message.key, id = %message.trace_id(), rcpt = %recipient.address, earlier);
 }
 
-/// It is in the store of held mail.
-pub fn held(message: &Message, why: &str, reason: &str) {
-    warn!(event = "message_held", collector = %message.key.collector, key = %message.key, id = %message.trace_id(), why, reason, next = "mailgather held list");
+/// It is in the store of held mail; `code` is the number of the page that explains why.
+pub fn held(message: &Message, code: u16, why: &str, reason: &str) {
+    let code = format!("MG-{code}");
+    warn!(event = "message_held", code, collector = %message.key.collector, key = %message.key, id = %message.trace_id(), why, reason, next = "mailgather held list");
 }
 
 /// It was to be held and cannot be.
@@ -145,11 +146,23 @@ pub fn session_finished(collector: &CollectorId, session: u64, figures: &Session
 }
 
 /// A session failed.
-pub fn session_failed(collector: &CollectorId, session: u64, failures: u32, reason: &str, hint: &str, next_try: Option<Duration>) {
+pub fn session_failed(collector: &CollectorId, session: u64, failures: u32, failure: &Failure<'_>, next_try: Option<Duration>) {
     let next = next_try.map(|wait| format!("in {} s", wait.as_secs())).unwrap_or_else(|| "none".into());
+    let Failure { code, reason, hint } = failure;
+    let code = format!("MG-{code}");
     if failures < 3 {
-        warn!(event = "session_failed", collector = %collector, session, failures, reason, hint, next_try = %next);
+        warn!(event = "session_failed", code, collector = %collector, session, failures, reason, hint, next_try = %next);
     } else {
-        error!(event = "session_failed", collector = %collector, session, failures, reason, hint, next_try = %next);
+        error!(event = "session_failed", code, collector = %collector, session, failures, reason, hint, next_try = %next);
     }
+}
+
+/// Why a session failed.
+pub struct Failure<'a> {
+    /// The number of the page that explains it.
+    pub code: u16,
+    /// In words, with what the server said.
+    pub reason: &'a str,
+    /// What the operator can do.
+    pub hint: &'a str,
 }

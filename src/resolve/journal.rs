@@ -18,8 +18,8 @@
 use crate::mail::{Address, HeaderBlock};
 use crate::resolve::accept::same;
 use crate::resolve::addresses::addresses;
-use crate::resolve::rules::{Journal, JournalKind};
-use crate::resolve::trusted::TrustedBlock;
+use crate::resolve::rules::{Journal, JournalKind, Rules};
+use crate::resolve::trusted::{Trust, TrustedBlock};
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -244,6 +244,29 @@ impl JournalScanner {
 
     fn fail(&mut self, why: &'static str) {
         self.place = Place::Failed(why);
+    }
+}
+
+/// What a header says about the message, to a collector that opens journal reports.
+#[derive(Debug)]
+pub enum Recognised {
+    /// Ordinary mail.
+    Ordinary,
+    /// The header names the recipients, and the message is the original.
+    Named(Vec<Address>),
+    /// A report: the scanner reads recipients and original from its body.
+    Report(Box<JournalScanner>),
+}
+
+/// Tells reports of the journal that these rules name from ordinary mail.
+pub fn recognise(header: &HeaderBlock, rules: &Rules) -> Recognised {
+    let Some(journal) = &rules.journal else { return Recognised::Ordinary };
+    let block = TrustedBlock::find(header, &Trust::from(rules));
+    match journal.kind {
+        JournalKind::Google => google_recipients(header, &block, journal).map_or(Recognised::Ordinary, Recognised::Named),
+        JournalKind::Exchange => {
+            JournalScanner::new(header, &block, journal).map_or(Recognised::Ordinary, |scanner| Recognised::Report(Box::new(scanner)))
+        }
     }
 }
 

@@ -161,10 +161,13 @@ impl Delivery<'_> {
         let ledger = self.installation.ledger();
         let keys: Vec<_> = recipients.iter().map(|recipient| self.key(recipient)).collect();
         let seen = ledger.seen(&keys, i64::MIN).await.map_err(|error| ledger_failed(&error))?;
-        let has_it = |n: usize| {
-            let wanted = self.mail.recipients.contains(&recipients[n].address.to_smtp());
-            seen.get(n).copied().flatten() == Some(self.message.trace_id()) && !wanted
+        let wanted = |n: usize| self.mail.recipients.contains(&recipients[n].address.to_smtp());
+        // Without a window nobody noted who has it. While the rules still name all whom it is held for, the others are those who had it.
+        let unnoted = self.collector.dedupe_window.is_zero() && {
+            let still_named = (0..recipients.len()).filter(|n| wanted(*n)).count();
+            !self.mail.recipients.is_empty() && still_named == self.mail.recipients.len()
         };
+        let has_it = |n: usize| !wanted(n) && (unnoted || seen.get(n).copied().flatten() == Some(self.message.trace_id()));
         let forget: Vec<_> = (0..keys.len()).filter(|n| !has_it(*n)).map(|n| keys[n]).collect();
         ledger.forget_seen(&forget).await.map_err(|error| ledger_failed(&error))?;
         let (had, wanting): (Vec<_>, Vec<_>) = (0..recipients.len()).partition(|n| has_it(*n));
