@@ -238,6 +238,19 @@ async fn a_server_that_refuses_everybody_is_left_alone() {
     ] {
         assert_eq!(words(&send(&destination, uid, &[&format!("{recipient}@y.example")]).await), [expected], "{uid} {recipient}");
     }
+    // What is said about the sender is about nobody else.
+    for refusal in [
+        "554 5.7.1 <s@x.example>: Sender address rejected: Access denied\r\n",
+        "550 5.1.8 no such domain\r\n",
+        "554 5.7.1 S@X.example is blocked\r\n",
+    ] {
+        let server = Server::new(false).rule(move |seen| if seen.line.contains("<no") { say(refusal) } else { None });
+        let destination = to(&[&server]).await;
+        for uid in 1..=6 {
+            assert_eq!(words(&send(&destination, uid, &[&format!("no{uid}@y.example")]).await), ["Rejected Message"], "{refusal}");
+        }
+        assert_eq!(words(&send(&destination, 9, &["yes@y.example"]).await), ["Delivered"], "{refusal}");
+    }
     // When the time is over the count begins anew: one that is never wanted does not come first for ever.
     tokio::time::sleep(WAIT).await;
     assert_eq!(words(&send(&destination, 9, &["no7@y.example"]).await), ["Rejected Message"]);

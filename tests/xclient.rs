@@ -154,3 +154,18 @@ async fn a_refused_xclient() {
     assert_eq!(send_from(&destination, first()).await, "Delivered");
     assert_eq!(server.connections(), 2);
 }
+
+/// A server that is told the real client judges that one: blocked senders must not stop everybody's mail.
+#[tokio::test]
+async fn refusals_of_a_client_are_not_refusals_of_us() {
+    let server = Server::new(false)
+        .extensions(XCLIENT)
+        .rule(|seen| if seen.step == Step::Rcpt && seen.line.contains("blocked") { say("554 5.7.1 Client host blocked\r\n") } else { None });
+    let destination = with_xclient(&server).await;
+    for n in 1..=6 {
+        let envelope = Envelope { client: client("192.0.2.66", None), ..envelope(&[&format!("blocked{n}@y.example")]) };
+        let outcomes = destination.deliver(&envelope, &message(n, "Subject: t\r\n\r\nhello\r\n")).await;
+        assert_eq!(word(&outcomes[0]), "Rejected Message", "{n}");
+    }
+    assert_eq!((send_from(&destination, client("192.0.2.1", None)).await.as_str(), destination.down()), ("Delivered", None));
+}

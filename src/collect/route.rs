@@ -6,6 +6,7 @@ use crate::ledger::{HeldWhy, Instance};
 use crate::mail::{Address, Client, Envelope, HeaderBlock, Message, Outcome, Recipient, ReversePath, Stage};
 use crate::observe::maillog;
 use crate::policy::Action;
+use crate::proto::smtp::is_bad_sender;
 use crate::resolve::journal::Report;
 use crate::resolve::{self, LoopGuard, Reliability, Resolution, SenderEvidence, SenderFallback, Stamp, Trail, Trust, TrustedBlock};
 use crate::spool::Spool;
@@ -224,11 +225,13 @@ impl Route {
     pub fn sender_instead(&self, outcomes: &[Outcome]) -> Option<ReversePath> {
         let refusal = |outcome: &Outcome| match outcome {
             Outcome::Rejected(diagnosis) if diagnosis.stage == Stage::MailFrom => diagnosis.reply.clone(),
+            // Many servers judge the reverse-path only when they hear the first recipient.
+            Outcome::Rejected(diagnosis) if diagnosis.stage == Stage::RcptTo => diagnosis.reply.clone().filter(is_bad_sender),
             _ => None,
         };
         let reply = outcomes.iter().map(refusal).reduce(|one, other| one.and(other)).flatten()?;
         // RFC 3463 §3.2: the sender's address is malformed (5.1.7) or its domain does not exist (5.1.8).
-        let about_sender = matches!(reply.enhanced, Some((5, 1, 7 | 8))) || (reply.enhanced.is_none() && matches!(reply.code, 501 | 553));
+        let about_sender = is_bad_sender(&reply) || (reply.enhanced.is_none() && matches!(reply.code, 501 | 553));
         let about_policy = matches!(reply.enhanced, Some((5, 7, _))) || matches!(reply.code, 501 | 550 | 553);
         let may_help = about_sender || (self.sender_is_guessed && about_policy);
         (may_help && self.sender != self.fallback).then(|| self.fallback.clone())

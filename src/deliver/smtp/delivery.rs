@@ -4,8 +4,8 @@ use super::connection::{Connection, failed};
 use super::failover::Standing;
 use super::pool::{NoConnection, Pool};
 use super::transaction::{self, Mail, Report};
-use crate::mail::{Blame, Diagnosis, Envelope, Message, Outcome, Stage};
-use crate::proto::smtp::{Extensions, is_policy_refusal};
+use crate::mail::{Blame, Diagnosis, Envelope, Message, Outcome, Reply, ReversePath, Stage};
+use crate::proto::smtp::{Extensions, is_bad_sender, is_policy_refusal};
 use crate::spool::reader::Outgoing;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,6 +26,12 @@ pub(super) async fn run(pool: &Arc<Pool>, envelope: &Envelope, message: &Message
         Some(diagnosis) => Standing::failure(diagnosis, remembered),
     };
     (outcomes, standing)
+}
+
+/// Many servers judge the reverse-path at RCPT; they say so, or name it.
+fn is_about_sender(reply: &Reply, sender: &ReversePath) -> bool {
+    let (text, sender) = (reply.text.to_lowercase(), sender.to_smtp().to_lowercase());
+    is_bad_sender(reply) || text.contains("sender") || (!sender.is_empty() && text.contains(&sender))
 }
 
 /// The target's failure, if that is all there is: then nothing was handed over, and another target may be asked.
@@ -86,7 +92,7 @@ impl Running<'_> {
                 }
                 report = self.transact(&mut connection, &group).await;
             }
-            self.count_refusals(&group, &mut report);
+            self.count_refusals(&group, connection.client.is_some(), &mut report);
             for (index, outcome) in group.into_iter().zip(report.outcomes) {
                 self.outcomes[index] = Some(outcome);
             }
@@ -111,15 +117,17 @@ impl Running<'_> {
         .await
     }
 
-    /// A server that refuses one recipient after the other by policy, and takes nobody, refuses us.
-    fn count_refusals(&mut self, group: &[usize], report: &mut Report) {
+    /// A server that refuses one recipient after the other by policy, and takes nobody, refuses us. Refusals that judge somebody else do not
+    /// count, or a few letters from a blocked sender would stop the mail of all others.
+    fn count_refusals(&mut self, group: &[usize], told_client: bool, report: &mut Report) {
         let mut state = self.pool.state();
         if report.accepted {
             return state.refusals.forget();
         }
         for (&index, outcome) in group.iter().zip(&mut report.outcomes) {
             let Outcome::Rejected(diagnosis) = outcome else { continue };
-            if diagnosis.stage != Stage::RcptTo || !diagnosis.reply.as_ref().is_some_and(is_policy_refusal) {
+            let is_about_us = |reply: &Reply| is_policy_refusal(reply) && !told_client && !is_about_sender(reply, &self.envelope.sender);
+            if diagnosis.stage != Stage::RcptTo || !diagnosis.reply.as_ref().is_some_and(is_about_us) {
                 continue;
             }
             if state.refusals.refused(&self.envelope.recipients[index].address, self.message.trace_id()) {

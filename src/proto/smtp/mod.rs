@@ -9,7 +9,7 @@ pub mod verdict;
 pub use extensions::Extensions;
 pub use reply::{FullReply, ReplyError, ReplyReader};
 pub use stuff::Stuffer;
-pub use verdict::{Verdict, is_policy_refusal, is_unknown_recipient, verdict};
+pub use verdict::{Verdict, is_bad_sender, is_policy_refusal, is_unknown_recipient, verdict};
 
 /// Which of the two is spoken. They differ in the word of the hello and in who answers to the final dot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

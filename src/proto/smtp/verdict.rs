@@ -36,7 +36,7 @@ pub fn verdict(protocol: Protocol, stage: Stage, reply: &Reply) -> Verdict {
         // A full mailbox becomes empty some day, whatever the class of the code says.
         (Stage::RcptTo, _) if is_mailbox_full(reply) => Deferred(Blame::Recipient),
         // Not about who gets it: another recipient, the default box say, would fare no better.
-        (Stage::RcptTo, _) if is_policy_refusal(reply) || is_too_big(reply) => Rejected(Blame::Message),
+        (Stage::RcptTo, _) if is_policy_refusal(reply) || is_too_big(reply) || is_bad_sender(reply) => Rejected(Blame::Message),
         (Stage::RcptTo, _) => Rejected(Blame::Recipient),
         (Stage::Content, class) => final_dot(protocol, class, reply),
         // Connect, greeting, hello, TLS, login: never the message's fault.
@@ -69,11 +69,17 @@ pub fn is_policy_refusal(reply: &Reply) -> bool {
 /// A refusal at RCPT that says that there is no such mailbox, and nothing else (RFC 3463 §3.2, §3.3).
 pub fn is_unknown_recipient(reply: &Reply) -> bool {
     let about_the_mailbox = match reply.enhanced {
+        Some((5, 1, 7 | 8)) => false,
         Some((5, 1, _) | (5, 2, 1)) => true,
         Some(_) => false,
         None => matches!(reply.code, 550 | 551 | 553) && !is_policy_refusal(reply),
     };
     reply.code / 100 == 5 && about_the_mailbox
+}
+
+/// The reverse-path is not wanted (RFC 3463 §3.2), whichever command is answered.
+pub fn is_bad_sender(reply: &Reply) -> bool {
+    matches!(reply.enhanced, Some((_, 1, 7 | 8)))
 }
 
 fn is_mailbox_full(reply: &Reply) -> bool {
@@ -145,6 +151,7 @@ mod tests {
             (Smtp, RcptTo, "452 4.5.3", Deferred(Recipient)),
             (Smtp, RcptTo, "421", Deferred(Target)),
             (Smtp, RcptTo, "550 5.1.1", Rejected(Recipient)),
+            (Smtp, RcptTo, "550 5.1.8", Rejected(Message)),
             (Smtp, RcptTo, "551", Rejected(Recipient)),
             (Smtp, RcptTo, "553 5.1.3", Rejected(Recipient)),
             (Lmtp, RcptTo, "552 5.2.2", Deferred(Recipient)),
