@@ -584,6 +584,30 @@ fn mail_waits_for_a_sink_that_is_down() {
     assert_each_once(&sink, 5);
 }
 
+/// However rarely its box is polled, and however often the operator asks in the meantime: when the target is asked again, the mail comes.
+#[test]
+fn a_target_that_was_down_is_not_waited_for_longer_than_it_is_left_alone() {
+    let server = Dovecot::start();
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("lmtp");
+    (1..=5).for_each(|n| server.put("one", &letter(n)));
+    let delivery = format!("{{lmtp: 'unix:{}'}}", socket.display());
+    let program = Mailgather::new(&config(&delivery, &[imap(&server, "one").after("delete").set("interval", "24h")]));
+    let mut daemon = program.run();
+    for n in 1..=7 {
+        daemon.wait_for("session_failed");
+        daemon.signal(Signal::USR1);
+        eventually("the signal is heard", SOON, || sessions(&daemon, "one") > n);
+    }
+    let line = daemon.wait_for("session_failed");
+    assert!(line.contains("code=MG-431") && (1..=11).any(|s| line.contains(&format!("next_try=\"in {s} s\""))), "{line}");
+    let sink = Sink::lmtp_builder().unix(&socket).start();
+    sink.wait_for(5);
+    eventually("the source is empty", SOON, || server.count("one") == 0);
+    daemon.stop().expect_success();
+    assert_each_once(&sink, 5);
+}
+
 /// The sink took the message and closed without a word (RFC 1047): one duplicate, with the same id.
 #[test]
 fn f5_the_sink_closes_after_the_final_dot() {

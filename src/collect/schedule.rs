@@ -28,6 +28,8 @@ pub enum Ended {
         /// What the failure allows.
         retry: Retry,
     },
+    /// The target takes nothing: no fault of the mailbox, so no delay that grows. It is asked again after this time.
+    TargetDown(Duration),
 }
 
 /// The wait before the next pass; `chance` is in 0..1.
@@ -35,6 +37,7 @@ pub fn wait(interval: Duration, ended: Ended, chance: f64) -> Duration {
     match ended {
         Ended::Fine { more: true } => Duration::ZERO,
         Ended::Fine { more: false } => jittered(interval, chance),
+        Ended::TargetDown(again) => jittered(again.max(Duration::from_secs(1)), chance),
         Ended::Failed { failures, retry } => match retry {
             // A box that is polled each second is not asked each second while it fails.
             Retry::Backoff => jittered(doubled(interval.min(BACKOFF_FIRST).max(Duration::from_secs(1)), failures, BACKOFF_MAX.max(interval)), chance),
@@ -72,6 +75,12 @@ mod tests {
     fn the_interval_has_some_jitter() {
         assert_eq!(wait(FIVE_MINUTES, Ended::Fine { more: false }, 0.0).as_secs(), 300);
         assert_eq!(wait(FIVE_MINUTES, Ended::Fine { more: false }, 1.0).as_secs(), 330);
+    }
+
+    #[test]
+    fn a_target_is_waited_for_as_long_as_it_is_left_alone() {
+        assert_eq!(wait(Duration::from_secs(86_400), Ended::TargetDown(Duration::from_secs(40)), 0.0).as_secs(), 40);
+        assert_eq!(wait(FIVE_MINUTES, Ended::TargetDown(Duration::ZERO), 0.0).as_secs(), 1);
     }
 
     #[test]

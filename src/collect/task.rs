@@ -81,13 +81,17 @@ impl Worker {
                     failures = 0;
                     Ended::Fine { more: session.report.more }
                 }
-                Some(error) => {
-                    failures += 1;
-                    Ended::Failed { failures, retry: error.retry() }
-                }
+                Some(error) => match (error, self.destination.asked_again_in()) {
+                    (PassError::Target(_), Some(again)) => Ended::TargetDown(again),
+                    _ => {
+                        // What an operator asks for is no further failure in a row.
+                        failures = if poked { failures.max(1) } else { failures + 1 };
+                        Ended::Failed { failures, retry: error.retry() }
+                    }
+                },
             };
             wait = schedule::wait(self.collector.interval, ended, fastrand::f64());
-            self.log_failure(&session, failures, Some(wait));
+            self.log_failure(&session, failures.max(1), Some(wait));
         }
     }
 

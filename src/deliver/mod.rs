@@ -7,6 +7,7 @@ pub mod smtp;
 
 use crate::mail::{Envelope, Message, Outcome};
 use async_trait::async_trait;
+use std::time::Duration;
 
 /// A place to deliver to. It is shared by all collectors that name it, and keeps its own connections and limits.
 #[async_trait]
@@ -22,6 +23,11 @@ pub trait Destination: Send + Sync {
 
     /// Why nothing can be delivered now, if the target has been failing and is not to be asked yet: a pass need not begin.
     fn down(&self) -> Option<String> {
+        None
+    }
+
+    /// When a target that failed is asked again, if it is watched for that: a pass need not wait any longer.
+    fn asked_again_in(&self) -> Option<Duration> {
         None
     }
 

@@ -2,9 +2,10 @@
 
 use super::connection::failed;
 use super::pool::Pool;
-use crate::deliver::breaker::Admission;
+use crate::deliver::breaker::{Admission, FIRST_WAIT};
 use crate::mail::{Diagnosis, Stage};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
@@ -138,6 +139,13 @@ impl Drop for Turn<'_> {
             self.pool.tried.send_replace(());
         }
     }
+}
+
+/// When the first server of the list is asked again; one that is not left alone yet was refused a moment ago.
+pub(super) fn asked_again_in(pools: &[Arc<Pool>]) -> Duration {
+    let now = Instant::now();
+    let wait = |pool: &Arc<Pool>| pool.state().breaker.open(now).map_or(FIRST_WAIT, |(until, _)| until.duration_since(now));
+    pools.iter().map(wait).min().unwrap_or(FIRST_WAIT)
 }
 
 /// Why no server of the list is to be asked now, and when the first will be.

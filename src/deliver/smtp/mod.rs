@@ -30,6 +30,7 @@ use crate::proto::smtp::Protocol;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use limits::Limits;
 pub(in crate::deliver) use probe::Probed;
@@ -81,6 +82,10 @@ impl Destination for SmtpDestination {
 
     fn down(&self) -> Option<String> {
         failover::down(&self.pools)
+    }
+
+    fn asked_again_in(&self) -> Option<Duration> {
+        Some(failover::asked_again_in(&self.pools))
     }
 
     async fn rest(&self) {
