@@ -158,6 +158,20 @@ async fn a_target_that_fails_is_left_alone_and_comes_back() {
     assert_eq!((first.log().taken.len(), second.log().taken.len()), (5, 16));
 }
 
+#[tokio::test]
+async fn a_reply_says_which_of_several_servers_gave_it() {
+    let (first, _broken) = switched(Step::Banner, Act::Say("554 no\r\n".into()));
+    let second = Server::new(false).rule(|seen| if seen.line.contains("<no") { say("550 5.1.1 no\r\n") } else { None });
+    let destination = to(&[&first, &second]).await;
+    let name = destination.name();
+    let (_, second_name) = name.split_once(", ").unwrap();
+    for outcome in send(&destination, 1, &["a@y.example", "no@y.example"]).await {
+        assert_eq!(outcome.reply().unwrap().by.as_deref(), Some(second_name), "{outcome:?}");
+    }
+    let alone = to(&[&Server::new(false)]).await;
+    assert_eq!(send(&alone, 1, &["a@y.example"]).await[0].reply().unwrap().by, None);
+}
+
 /// Half open: the others wait for the one that tries, so that a pass goes on where the target is back.
 #[tokio::test]
 async fn one_delivery_tries_and_the_others_wait_for_it() {

@@ -363,19 +363,20 @@ impl Deliverer<'_> {
     }
 
     fn log(&self, message: &Message, recipient: &Recipient, outcome: Option<&Outcome>, fate: &Fate, by: &str) {
-        let to = self.destination.name();
+        let all = self.destination.name();
+        let to = outcome.and_then(Outcome::reply).and_then(|reply| reply.by.as_deref()).unwrap_or(&all);
         match fate {
             Fate::Delivered => {
                 if let Some(Outcome::Delivered(reply)) = outcome {
-                    maillog::delivered(message, recipient, by, &to, reply, message.content.len());
+                    maillog::delivered(message, recipient, by, to, reply, message.content.len());
                 }
             }
-            Fate::Again { reason, .. } | Fate::TargetDown { reason } => maillog::deferred(message, recipient, &to, reason),
-            Fate::DefaultBox { reason } => maillog::refused(message, recipient, &to, reason, "default box"),
-            Fate::Hold { reason, .. } => maillog::refused(message, recipient, &to, reason, "held"),
-            Fate::Leave { reason } => maillog::refused(message, recipient, &to, reason, "set aside: stays on the server, tried again in a day"),
+            Fate::Again { reason, .. } | Fate::TargetDown { reason } => maillog::deferred(message, recipient, to, reason),
+            Fate::DefaultBox { reason } => maillog::refused(message, recipient, to, reason, "default box"),
+            Fate::Hold { reason, .. } => maillog::refused(message, recipient, to, reason, "held"),
+            Fate::Leave { reason } => maillog::refused(message, recipient, to, reason, "set aside: stays on the server, tried again in a day"),
             Fate::Discard { reason } => maillog::discarded(message, Some(recipient), reason),
-            Fate::InDoubt { reason } => maillog::in_doubt(message, recipient, &to, reason),
+            Fate::InDoubt { reason } => maillog::in_doubt(message, recipient, to, reason),
         }
     }
 }

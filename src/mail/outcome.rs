@@ -1,6 +1,7 @@
 //! What became of one recipient of one delivery. Only a positive answer is final; anything unknown means "not delivered".
 
 use std::fmt;
+use std::sync::Arc;
 
 /// The outcome for one recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,26 @@ impl Outcome {
     pub fn is_delivered(&self) -> bool {
         matches!(self, Outcome::Delivered(_))
     }
+
+    /// The target's reply, if it gave one.
+    pub fn reply(&self) -> Option<&Reply> {
+        match self {
+            Outcome::Delivered(reply) => Some(reply),
+            Outcome::Deferred(diagnosis) | Outcome::Rejected(diagnosis) | Outcome::Unknown(diagnosis) => diagnosis.reply.as_ref(),
+        }
+    }
+
+    /// Notes which server of several said it.
+    pub fn said_by(&mut self, server: &Arc<str>) {
+        match self {
+            Outcome::Delivered(reply) => reply.by = Some(Arc::clone(server)),
+            Outcome::Deferred(diagnosis) | Outcome::Rejected(diagnosis) | Outcome::Unknown(diagnosis) => {
+                if let Some(reply) = &mut diagnosis.reply {
+                    reply.by = Some(Arc::clone(server));
+                }
+            }
+        }
+    }
 }
 
 /// A reply of an SMTP or LMTP server, with control characters replaced and cut to a length fit for logs.
@@ -31,6 +52,8 @@ pub struct Reply {
     pub enhanced: Option<(u8, u16, u16)>,
     /// The text, lines joined by a blank.
     pub text: String,
+    /// Which server said it, where a target is several.
+    pub by: Option<Arc<str>>,
 }
 
 impl Reply {
@@ -39,7 +62,7 @@ impl Reply {
 
     /// A reply with its text made harmless: control characters become `?`, what is too long is cut.
     pub fn new(code: u16, enhanced: Option<(u8, u16, u16)>, text: &str) -> Self {
-        Reply { code, enhanced, text: harmless(text, Self::TEXT_OCTETS_MAX) }
+        Reply { code, enhanced, text: harmless(text, Self::TEXT_OCTETS_MAX), by: None }
     }
 }
 

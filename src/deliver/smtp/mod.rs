@@ -66,7 +66,11 @@ impl Destination for SmtpDestination {
         let mut failure = None;
         while let Some(turn) = round.next().await {
             let pool = turn.pool;
-            let (outcomes, standing) = delivery::run(pool, envelope, message).await;
+            let (mut outcomes, standing) = delivery::run(pool, envelope, message).await;
+            if self.pools.len() > 1 {
+                let server: Arc<str> = pool.name().into();
+                outcomes.iter_mut().for_each(|outcome| outcome.said_by(&server));
+            }
             match turn.end(standing) {
                 None => return outcomes,
                 Some(diagnosis) => failure = Some(round.add(pool, diagnosis)),
