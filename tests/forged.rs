@@ -192,3 +192,34 @@ fn a_provider_that_says_nothing_leaves_forged_headers_without_effect() {
     assert_eq!(subjects(&boxes.of("post@example.org").messages()), expected, "{}", done.stderr);
     assert_eq!((boxes.of("ceo@example.org").count(), boxes.of("anna@example.org").count()), (0, 0));
 }
+
+#[test]
+fn a_sender_does_not_relay_through_us_and_a_trusting_postfix() {
+    // A Postfix as it comes from its package, but for what it is the destination of: it swaps `%` and `!`, and looks into quotes.
+    let source = Dovecot::start();
+    let server = Postfix::builder()
+        .extra(
+            "mydestination = example.org\nvirtual_mailbox_domains =\nvirtual_mailbox_maps =\nlocal_recipient_maps =\nlocal_transport = discard\n\
+             default_transport = discard\nrelay_transport = discard\nsmtpd_recipient_restrictions =\n\
+             smtpd_relay_restrictions = permit_mynetworks, reject",
+        )
+        .start();
+    let ways = ["victim%evil.example", "evil.example!victim", "\"victim@evil.example\"", "\"@evil.example:victim\"", "victim/evil.example"];
+    for (at, way) in ways.iter().chain(&["anna"]).enumerate() {
+        let header = format!(
+            "X-Original-To: {way}@example.org\r\nReceived: from x (rdns.evil.example [203.0.113.7])\r\n\tby mx.pop.example with ESMTP id {at}; \
+             Sat, 21 Nov 2026 10:00:00 +0000\r\n"
+        );
+        source.put(
+            "source",
+            format!("{header}From: mallory@evil.example\r\nSubject: {at}\r\nMessage-ID: <{at}@evil.example>\r\n\r\ntext\r\n").as_bytes(),
+        );
+    }
+    let collector = CollectorYaml::imap(&source, "source").auto("{domains: [example.org]}", "post@example.org");
+    let program = Mailgather::new(&config(&format!("{{smtp: '127.0.0.1:{}'}}", server.port()), &[collector]));
+    let done = program.once(&[]).expect_success();
+    let discarded = |to: &str| server.log().lines().filter(|line| line.contains("/discard[") && line.contains(&format!("to=<{to}>"))).count();
+    eventually("Postfix has them all", SOON, || discarded("post@example.org") == ways.len() && discarded("anna@example.org") == 1);
+    assert!(!server.log().contains("victim@evil.example"), "{}\n{}", done.stderr, server.log());
+    assert!(done.stderr.contains("routing characters in the local part"), "{}", done.stderr);
+}

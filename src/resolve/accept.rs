@@ -5,6 +5,10 @@
 //!
 //! The targets of an alias, a rewrite and a map are taken as the operator wrote them: they are not looked up again, so rules cannot go in a
 //! circle. A local part is compared without regard to case, a domain as A-labels.
+//!
+//! A result whose local part is the sender's word must not [route](routes): servers take `victim%evil@ours`, `evil!victim@ours` and
+//! `"victim@evil"@ours` for mail to victim@evil (Postfix does by default: `allow_percent_hack`, `swap_bangpath`,
+//! `resolve_dequoted_address`), and they trust us.
 
 use crate::mail::{Address, Domain, Pattern, Recipient};
 use crate::resolve::rules::{Alias, Exclude, MapTo, Rewrite, Rules};
@@ -40,25 +44,30 @@ fn decide(found: &Address, address: &Address, rules: &Rules, expanded: bool, rem
     if is_excluded(address, rules) || (found != address && is_excluded(found, rules)) {
         return (Vec::new(), Decision::Excluded);
     }
-    let (targets, by) = if let Some(alias) = exact {
-        (alias.to.clone(), Some(named(alias)))
+    let (targets, by, whose) = if let Some(alias) = exact {
+        (alias.to.clone(), Some(named(alias)), Word::Operators)
     } else if let Some((alias, tag)) = without_tag(address, rules) {
-        (alias.to.iter().map(|to| if rules.keep_tag { with_tag(to, tag) } else { to.clone() }).collect(), Some(named(alias)))
+        let whose = if rules.keep_tag { Word::Senders } else { Word::Operators };
+        (alias.to.iter().map(|to| if rules.keep_tag { with_tag(to, tag) } else { to.clone() }).collect(), Some(named(alias)), whose)
     } else if let Some(alias) = rules.aliases.iter().find(|alias| matches(alias, address)) {
-        (alias.to.clone(), Some(named(alias)))
-    } else if let Some((to, name)) = rewritten(address, rules, remarks) {
-        (vec![to], Some(name))
+        (alias.to.clone(), Some(named(alias)), Word::Senders)
+    } else if let Some((to, name, whose)) = rewritten(address, rules, remarks) {
+        (vec![to], Some(name), whose)
     } else if let Some(domain) = rules.map.get(address.domain()) {
-        let (to, name) = match domain {
-            MapTo::Domain(domain) => (address.at(domain.clone()), domain.to_string()),
-            MapTo::Mailbox(mailbox) => (mailbox.clone(), mailbox.to_string()),
+        let (to, name, whose) = match domain {
+            MapTo::Domain(domain) => (address.at(domain.clone()), domain.to_string(), Word::Senders),
+            MapTo::Mailbox(mailbox) => (mailbox.clone(), mailbox.to_string(), Word::Operators),
         };
-        (vec![to], Some(format!("map   {} → {}", address.domain(), shown(&name, SHOWN_MAX))))
+        (vec![to], Some(format!("map   {} → {}", address.domain(), shown(&name, SHOWN_MAX))), whose)
     } else if in_domains(address.domain(), rules) {
-        (vec![address.clone()], None)
+        (vec![address.clone()], None, Word::Senders)
     } else {
         return (Vec::new(), Decision::Foreign);
     };
+    // One of several would do harm enough, and what the others would get is not a message to the address that stands there.
+    if whose == Word::Senders && targets.iter().any(routes) {
+        return (Vec::new(), Decision::Routing);
+    }
     let recipients: Vec<Recipient> = targets
         .into_iter()
         .filter(|target| !is_own(target))
@@ -69,6 +78,21 @@ fn decide(found: &Address, address: &Address, rules: &Rules, expanded: bool, rem
     }
     let to = recipients.iter().map(|recipient| shown(&recipient.address.to_string(), SHOWN_MAX)).collect();
     (recipients, Decision::Taken { by, to })
+}
+
+/// Whose word the local part of a recipient is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Word {
+    /// It stands in the configuration as it is.
+    Operators,
+    /// At least a part of it was taken from the message.
+    Senders,
+}
+
+/// True if a server could take the local part for a way to another address, a file or a program. The characters are those that Exim's default
+/// ACL refuses in local domains (<https://www.exim.org/exim-html-current/doc/html/spec_html/ch-the_default_configuration_file.html>).
+fn routes(address: &Address) -> bool {
+    address.local().starts_with('.') || address.local().contains(['@', '%', '!', '/', '|'])
 }
 
 /// Equality as mail systems see it: the local part without regard to case.
@@ -138,7 +162,7 @@ fn matches(alias: &Alias, address: &Address) -> bool {
 
 /// The first rule that matches the whole address, and what it makes of it. A rule that makes no address of it, or takes a domain from it that
 /// is not accepted, is passed over, and named in the remarks.
-fn rewritten(address: &Address, rules: &Rules, remarks: &mut Vec<String>) -> Option<(Address, String)> {
+fn rewritten(address: &Address, rules: &Rules, remarks: &mut Vec<String>) -> Option<(Address, String, Word)> {
     if rules.rewrite.is_empty() {
         return None;
     }
@@ -147,7 +171,8 @@ fn rewritten(address: &Address, rules: &Rules, remarks: &mut Vec<String>) -> Opt
         let Some(result) = texts.iter().find_map(|text| expand(regex, text, to)) else { continue };
         match result.parse::<Address>() {
             Ok(result) if writes_domain(to) || in_domains(result.domain(), rules) => {
-                return Some((result, format!("rewrite {}", shown(regex.as_str(), RULE_SHOWN_MAX))));
+                let whose = if to.contains('$') { Word::Senders } else { Word::Operators };
+                return Some((result, format!("rewrite {}", shown(regex.as_str(), RULE_SHOWN_MAX)), whose));
             }
             Ok(_) => remarks.push(format!("rewrite {} leads to a domain that is not accepted", shown(regex.as_str(), RULE_SHOWN_MAX))),
             Err(_) => remarks.push(format!("rewrite {} makes no address of it", shown(regex.as_str(), RULE_SHOWN_MAX))),

@@ -95,6 +95,8 @@ pub enum Reason {
     ExcludedOnly,
     /// They name addresses of other domains only.
     ForeignAddressOnly,
+    /// They name addresses only whose local part would route mail elsewhere.
+    RoutingCharacters,
     /// They name more than `max_recipients`, or To and Cc more than may be guessed. Nobody is left out silently: the default box gets the
     /// message.
     TooManyRecipients,
@@ -112,6 +114,7 @@ impl Reason {
             Reason::OwnAddressOnly => "own_address_only",
             Reason::ExcludedOnly => "excluded_only",
             Reason::ForeignAddressOnly => "foreign_address_only",
+            Reason::RoutingCharacters => "routing_characters",
             Reason::TooManyRecipients => "too_many_recipients",
             Reason::ListMail => "list_mail",
         }
@@ -127,6 +130,9 @@ impl fmt::Display for Reason {
             Reason::OwnAddressOnly => "the headers name the collected mailbox only",
             Reason::ExcludedOnly => "the headers name excluded addresses only (see exclude)",
             Reason::ForeignAddressOnly => "the headers name addresses of other domains only (see domains, map, aliases)",
+            Reason::RoutingCharacters => {
+                "the headers name an address with routing characters in the local part (one of @ % ! / |, or a dot in front)"
+            }
             Reason::TooManyRecipients => "more recipients than max_recipients, or than may be guessed",
             Reason::ListMail => "a mailing list's recipients are never guessed (see lists)",
         })

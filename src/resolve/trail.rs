@@ -66,6 +66,8 @@ pub enum Decision {
     Excluded,
     /// Not in an accepted domain.
     Foreign,
+    /// Its local part holds characters by which servers send mail on to other hosts.
+    Routing,
     /// A map or an alias leads back to the collected mailbox.
     LeadsBack,
     /// It makes the message a mailing list's: nobody is guessed.
@@ -110,6 +112,7 @@ impl Decision {
             Decision::Own => "own_address",
             Decision::Excluded => "excluded_address",
             Decision::Foreign => "foreign_address",
+            Decision::Routing => "routing_characters",
             Decision::LeadsBack => "leads_back",
             Decision::ListMail => "list_mail",
             Decision::NotAsked => "not_asked_for",
@@ -127,6 +130,7 @@ impl Decision {
             Decision::Own => "the collected mailbox itself, says nothing: skipped",
             Decision::Excluded => "on the exclude list: skipped",
             Decision::Foreign => "not in an accepted domain: skipped",
+            Decision::Routing => "routing characters in the local part: skipped",
             Decision::LeadsBack => "leads back to the collected mailbox: skipped",
             Decision::ListMail => "a mailing list's or a machine's message: nobody is guessed",
             Decision::NotAsked => "`take` asks for another one: skipped",

@@ -32,12 +32,14 @@ pub(super) struct Seen {
     own: bool,
     excluded: bool,
     foreign: bool,
+    routing: bool,
     untrusted: bool,
 }
 
 impl Seen {
     pub fn reason(&self) -> Reason {
         match self {
+            Seen { routing: true, .. } => Reason::RoutingCharacters,
             Seen { foreign: true, .. } => Reason::ForeignAddressOnly,
             Seen { excluded: true, .. } => Reason::ExcludedOnly,
             Seen { untrusted: true, .. } => Reason::UntrustedEnvelopeHeader,
@@ -208,6 +210,7 @@ impl<'a> Walk<'a> {
             }
             self.seen.own |= matches!(judged.decision, Decision::Own | Decision::LeadsBack);
             self.seen.excluded |= judged.decision == Decision::Excluded;
+            self.seen.routing |= judged.decision == Decision::Routing;
             self.seen.foreign |= judged.decision == Decision::Foreign;
             self.record(place, Some(text), judged.decision, &judged.remark);
         }

@@ -358,3 +358,72 @@ fn s3_no_sender_chooses_a_domain_by_a_rewrite() {
     let (_, trail) = resolve(&header(&format!("X-Original-To: victim=foreign.example@gate.example\n{OUTSIDE}")), &r);
     assert!(trail.steps()[0].note.ends_with("leads to a domain that is not accepted"), "{}", trail.steps()[0].note);
 }
+
+const ROUTING: &str = "default: routing_characters";
+
+#[test]
+fn s3_a_sender_does_not_route_mail_through_us() {
+    let mut r = rules();
+    r.subdomains.insert("sub.example".parse().unwrap());
+    r.map = [
+        ("mapped.example".parse().unwrap(), MapTo::Domain("local.example".parse().unwrap())),
+        ("box.example".parse().unwrap(), MapTo::Mailbox(a("\"all/mail\"@local.example"))),
+    ]
+    .into();
+    r.aliases = vec![
+        alias("x400/a@provider.example", &["anna@local.example"]),
+        alias("report@provider.example", &["\"|program\"@local.example", "a%b@local.example"]),
+        alias("anna@provider.example", &["anna@local.example"]),
+        alias("*@starred.example", &["all@local.example"]),
+        alias("*@bad-star.example", &["a%b@local.example"]),
+    ];
+    r.rewrite = vec![rewrite("(.+)@rewritten\\.example", "$1@local.example"), rewrite(".+@fixed\\.example", "a%b@local.example")];
+    let ways = [
+        "victim%evil.example",
+        "evil.example!victim",
+        "\"victim@evil.example\"",
+        "a/b",
+        "\"|rm\"",
+        "\".forward\"",
+        "\"../x\"",
+        "\"@evil.example:x\"",
+    ];
+    for domain in ["provider.example", "in.sub.example", "mapped.example", "rewritten.example", "bad-star.example"] {
+        for way in ways {
+            assert_eq!(gets(&format!("{way}@{domain}"), &r), ROUTING, "{way}@{domain}");
+        }
+    }
+    table(
+        &r,
+        &[
+            // The operator's own words.
+            ("x400/a@provider.example", "anna@local.example"),
+            ("report@provider.example", "|program@local.example a%b@local.example"),
+            ("victim%evil.example@starred.example", "all@local.example"),
+            ("victim%evil.example@box.example", "all/mail@local.example"),
+            ("victim%evil.example@fixed.example", "a%b@local.example"),
+            // A tag is the sender's.
+            ("anna+a%b@provider.example", ROUTING),
+            ("anna+tag@provider.example", "anna+tag@local.example"),
+            // Unwrapped, it is what it would have been; elsewhere it is foreign before it is anything else.
+            ("prvs=0123456789=a%b@provider.example", ROUTING),
+            ("a%b@foreign.example", FOREIGN),
+            // What people have in their addresses.
+            ("o'brien.x_y+z-1=2@provider.example", "o'brien.x_y+z-1=2@provider.example"),
+            ("{a}$b&c#d~e^f`g*h?@provider.example", "{a}$b&c#d~e^f`g*h?@provider.example"),
+            // Somebody else in the same field still gets it.
+            ("a%b@provider.example, boris@provider.example", "boris@provider.example"),
+        ],
+    );
+    let r = Rules { keep_tag: false, ..r };
+    table(&r, &[("anna+a%b@provider.example", "anna@local.example")]);
+    let text = format!("X-Original-To: a%b@provider.example\n{OUTSIDE}");
+    let (_, trail) = resolve(&header(&text), &r);
+    assert_eq!(trail.steps()[0].decision.code(), "routing_characters");
+    assert!(trail.to_text().contains("routing characters in the local part"), "{}", trail.to_text());
+    // A journal report is as much a sender's word, and so are To and Cc.
+    let named = [a("a%b@provider.example"), a("\"c@d.example\"@provider.example")];
+    assert_eq!(resolve_journal(&named, &header("From: x@y.example\n"), &r).0.reason(), Some(Reason::RoutingCharacters));
+    let r = Rules { guess: Guess::On, ..r };
+    assert_eq!(who(&format!("{OUTSIDE}To: a%b@provider.example\n"), &r), [ROUTING]);
+}
