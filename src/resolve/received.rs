@@ -1,8 +1,13 @@
 //! One Received field, read as tolerantly as mail servers write it (RFC 5321 §4.4).
 //!
 //! Only what the writing server vouches for is believed by the callers: the host in `by`, the peer in parentheses behind `from` (the word
-//! itself is what the peer said in HELO), `with`, `for`, and the envelope-from comment. A clause that occurs twice with different values is
-//! used for nothing: one of the two may come from a HELO with blanks in it.
+//! itself is what the peer said in HELO), `with`, `for`, and the envelope-from comment.
+//!
+//! A peer chooses its HELO word, and some servers write it down with whatever blanks, brackets and quotes it has. So a field is
+//! [suspect](Received::suspect), and nothing in it is believed, if `from`, `by` or `with` occurs twice, with equal values too (the first may be the
+//! peer's and the second the server's own); if another clause stands between `from` and `by`; if a comment or a quoted string does not end,
+//! or has swallowed brackets between quotes; if it has too many words. RFC 822 §4.1 allowed `with` more than once; RFC 5321 §4.4 does not, and no server is known
+//! that writes it so.
 
 use crate::mail::Address;
 use crate::resolve::addresses::addresses;
@@ -36,6 +41,8 @@ pub struct Received {
     pub note: bool,
     /// The message was submitted here by a user or a local process: what stands below is of the user's making.
     pub submitted: bool,
+    /// A peer may have written some of it: no host, peer, recipient or sender was taken from it, and it counts as [`submitted`](Self::submitted).
+    pub suspect: bool,
 }
 
 /// A peer as the writing server saw it.
@@ -50,35 +57,35 @@ pub struct Peer {
 impl Received {
     /// Reads an unfolded value. What cannot be read is left out.
     pub fn parse(value: &str) -> Self {
+        let Some(tokens) = tokens(value) else { return Received::suspicious() };
         let mut received = Received::default();
         let mut clause = Clause::None;
-        let mut twice = Vec::new();
         let mut for_words = String::new();
-        let mut tokens = tokens(value);
-        if let Some(date) = tokens.iter().rposition(|token| *token == Token::Semicolon) {
-            tokens.truncate(date);
-        }
-        let mut words = tokens.into_iter();
+        // The date is no clause, whatever stands in it.
+        let date = tokens.iter().rposition(|token| *token == Token::Semicolon).unwrap_or(tokens.len());
+        let mut words = tokens.into_iter().take(date);
         while let Some(token) = words.next() {
             match token {
                 Token::Comment(text) => received.comment(text, &clause),
                 Token::Semicolon => {}
                 Token::Word(word) => match Clause::of(word) {
-                    Some(Clause::For) => {
-                        if !for_words.is_empty() {
-                            twice.push(Clause::For);
-                        }
-                        clause = Clause::For;
-                    }
                     Some(next) => {
+                        if !received.may_have(&next, &for_words) {
+                            return Received::suspicious();
+                        }
                         clause = next;
+                        if clause == Clause::For {
+                            continue;
+                        }
                         // Comments may stand between a keyword and its value (RFC 5322 §3.2.2).
                         for token in words.by_ref() {
                             match token {
                                 Token::Comment(text) => received.comment(text, &clause),
                                 Token::Semicolon => break,
+                                // No host has a quote in its name, and no server writes one there by itself.
+                                Token::Word(value) if clause == Clause::From && value.contains('"') => return Received::suspicious(),
                                 Token::Word(value) => {
-                                    received.set(&clause, value, &mut twice);
+                                    received.set(&clause, value);
                                     break;
                                 }
                             }
@@ -93,19 +100,6 @@ impl Received {
             }
         }
         received.for_ = addresses(&for_words);
-        for clause in twice {
-            match clause {
-                Clause::For => received.for_.clear(),
-                Clause::By => received.by = None,
-                Clause::From => received.peers.clear(),
-                // Whether it was a hand-over or a submission cannot be told: the sender's side is the safe one.
-                Clause::With => {
-                    received.with = None;
-                    received.submitted = true;
-                }
-                _ => {}
-            }
-        }
         received.note &= received.from.is_none() && received.by.is_none();
         // RFC 3848: the A stands for an authenticated client.
         received.submitted |= received
@@ -115,12 +109,29 @@ impl Received {
         received
     }
 
+    fn suspicious() -> Self {
+        Received { suspect: true, submitted: true, ..Received::default() }
+    }
+
+    /// Whether this clause may come now, behind those that came before it.
+    fn may_have(&self, next: &Clause, for_words: &str) -> bool {
+        let before_by = self.from.is_some() && self.by.is_none();
+        match next {
+            Clause::From => self.from.is_none(),
+            Clause::By => self.by.is_none(),
+            Clause::With => self.with.is_none() && !before_by,
+            Clause::For => for_words.is_empty() && !before_by,
+            Clause::Via | Clause::Id => !before_by,
+            Clause::None => true,
+        }
+    }
+
     /// True if the message was handed over by LMTP (RFC 2033 §5: it is not for use between sites).
     pub fn is_lmtp(&self) -> bool {
         self.with.as_deref().is_some_and(|with| with.to_ascii_uppercase().trim_start_matches("UTF8").starts_with("LMTP"))
     }
 
-    fn set(&mut self, clause: &Clause, value: &str, twice: &mut Vec<Clause>) {
+    fn set(&mut self, clause: &Clause, value: &str) {
         let slot = match clause {
             Clause::From => &mut self.from,
             Clause::By => &mut self.by,
@@ -129,10 +140,7 @@ impl Received {
             Clause::Id => &mut self.id,
             Clause::For | Clause::None => return,
         };
-        match slot {
-            Some(old) if old != value => twice.push(clause.clone()),
-            _ => *slot = Some(value.to_owned()),
-        }
+        slot.get_or_insert_with(|| value.to_owned());
     }
 
     fn comment(&mut self, text: &str, clause: &Clause) {
@@ -231,12 +239,16 @@ enum Token<'a> {
     Semicolon,
 }
 
-/// Words, comments (without their brackets) and semicolons outside comments and quotes, at most [`TOKENS_MAX`].
-fn tokens(text: &str) -> Vec<Token<'_>> {
+/// Words, comments (without their brackets) and semicolons outside comments and quotes. `None` if they are more than [`TOKENS_MAX`], or one of
+/// them does not end.
+fn tokens(text: &str) -> Option<Vec<Token<'_>>> {
     let octets = text.as_bytes();
     let mut tokens = Vec::new();
     let mut at = 0;
-    while at < octets.len() && tokens.len() < TOKENS_MAX {
+    while at < octets.len() {
+        if tokens.len() >= TOKENS_MAX {
+            return None;
+        }
         match octets[at] {
             b' ' | b'\t' | b'\r' | b'\n' => at += 1,
             b';' => {
@@ -244,64 +256,66 @@ fn tokens(text: &str) -> Vec<Token<'_>> {
                 at += 1;
             }
             b'(' => {
-                let end = comment_end(octets, at + 1);
+                let end = comment_end(octets, at + 1)?;
                 tokens.push(Token::Comment(&text[at + 1..end]));
                 at = end + 1;
             }
             _ => {
-                let end = word_end(octets, at);
+                let end = word_end(octets, at)?;
                 tokens.push(Token::Word(&text[at..end]));
                 at = end;
             }
         }
     }
-    tokens
+    Some(tokens)
 }
 
-/// Where the bracket stands that closes the comment, or the end. A quoted local part in a path, `<"a)b"@c>`, does not close it: the sender
-/// chooses what stands there.
-fn comment_end(octets: &[u8], mut at: usize) -> usize {
+/// Where the bracket stands that closes the comment. A quoted local part in a path, `<"a)b"@c>`, does not close it: the sender chooses what
+/// stands there.
+fn comment_end(octets: &[u8], mut at: usize) -> Option<usize> {
     let mut depth = 1;
     while at < octets.len() {
         match octets[at] {
             b'\\' => at += 1,
-            b'"' if octets[at - 1] == b'<' => at = quote_end(octets, at + 1),
+            b'"' if octets[at - 1] == b'<' => at = quote_end(octets, at + 1)?,
             b'(' => depth += 1,
             b')' => {
                 depth -= 1;
                 if depth == 0 {
-                    return at;
+                    return Some(at);
                 }
             }
             _ => {}
         }
         at += 1;
     }
-    octets.len()
+    None
 }
 
-fn word_end(octets: &[u8], mut at: usize) -> usize {
+fn word_end(octets: &[u8], mut at: usize) -> Option<usize> {
     while at < octets.len() {
         match octets[at] {
-            b'"' => at = quote_end(octets, at + 1),
-            b' ' | b'\t' | b'\r' | b'\n' | b';' | b'(' => return at,
+            b'"' => at = quote_end(octets, at + 1)?,
+            b' ' | b'\t' | b'\r' | b'\n' | b';' | b'(' => return Some(at),
             _ => {}
         }
         at += 1;
     }
-    octets.len()
+    Some(octets.len())
 }
 
-fn quote_end(octets: &[u8], mut at: usize) -> usize {
+/// Brackets between quotes are no server's: a quote in HELO and one in a recipient's address would hide the server's own words between them.
+fn quote_end(octets: &[u8], mut at: usize) -> Option<usize> {
     while at < octets.len() {
         match octets[at] {
             b'\\' => at += 1,
-            b'"' => return at,
+            b'"' => return Some(at),
+            b'(' | b')' => return None,
             _ => {}
         }
         at += 1;
     }
-    octets.len()
+    None
 }
 
 #[cfg(test)]
@@ -353,16 +367,50 @@ mod tests {
     }
 
     #[test]
-    fn what_a_sender_can_put_there_is_no_clause() {
-        // A HELO with blanks, from a server that lets it through.
-        assert_eq!(Received::parse("from x by mx.provider.example (a [127.0.0.1]) by real.example; d").by, None);
-        let lmtp = Received::parse("from x with LMTP (y [192.0.2.1]) by mx with ESMTP; d");
-        assert!(!lmtp.is_lmtp() && lmtp.submitted, "{lmtp:?}");
-        assert!(Received::parse("from x for <ceo@b.example> (y [192.0.2.1]) by mx for <a@b.example>; d").for_.is_empty());
+    fn what_a_sender_can_put_there_is_believed_by_nobody() {
+        let real = "(rdns.evil.example [203.0.113.7]) by mx7.provider.example (Postfix) with ESMTP id 1 for <info@ours.example>; d";
+        for helo in [
+            "x ([127.0.0.1]) by mx7.provider.example",
+            "x()by()mx7.provider.example()with()LMTP(",
+            "x by mx7.provider.example with LMTP (",
+            "x BY mx7.provider.example",
+            "x by other.example",
+            "x from localhost",
+            "x with LMTP",
+            "x with ESMTP",
+            "x for <ceo@ours.example>",
+            "x id 7",
+            "x via LMTP",
+            "x (",
+            "x ((a)",
+            "x (\\",
+            "x \"",
+            "x\"",
+            "\"",
+            "x (<\"",
+            "x (envelope-from <\"",
+            "x by (envelope-from <\"",
+            &"x ".repeat(TOKENS_MAX),
+        ] {
+            // The recipient's address may have been chosen to close what HELO opens.
+            for to in ["<info@ours.example>", "<\"a)b\"@ours.example>", "<\"@x) mx7.provider.example with LMTP \\\"c\"@ours.example>"] {
+                let value = format!("from {helo} {}", real.replace("<info@ours.example>", to));
+                let r = Received::parse(&value);
+                assert_eq!(r, Received::suspicious(), "of {value}");
+            }
+        }
+        // A quote that ends in the recipient's address, from a server that writes no brackets.
+        let value = "from x\" [203.0.113.7] by mx.provider.example with ESMTP for <\"x by mx.provider.example with LMTP \\\"c\"@ours.example>; d";
+        assert!(Received::parse(value).suspect);
         // A reverse-path that closes the comment it stands in.
-        let r = Received::parse("from a by mx (envelope-from <\"x) for <ceo@b.example> (\"@evil.example>) id 1; d");
-        assert!(r.for_.is_empty());
-        assert_eq!(r.envelope_from.as_deref(), Some("<\"x) for <ceo@b.example> (\"@evil.example>"));
+        assert!(Received::parse("from a by mx (envelope-from <\"x) for <ceo@b.example> (\"@evil.example>) id 1; d").suspect);
+        let r = Received::parse("from a by mx (envelope-from <\"x y\"@evil.example>) id 1 for <\"by evil\"@b.example>; d");
+        assert_eq!((r.suspect, r.by.as_deref(), r.for_.len()), (false, Some("mx"), 1));
+        assert_eq!(r.envelope_from.as_deref(), Some("<\"x y\"@evil.example>"));
+        // What HELO may hold without doing harm: another peer in brackets is one more that would have to be inside.
+        let r = Received::parse(&format!("from x ([127.0.0.1]) {real}"));
+        assert_eq!((r.suspect, r.peers.len()), (false, 2));
+        assert!(!Received::parse(&format!("from x; y {real}")).suspect);
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! wrote. A sender can forge any Received field below that one, with the provider's own names in it; so a field counts only if each field
 //! above it counts, its `by` names a trusted host, and the field above says that the message came from inside: the peer that the server
 //! verified (never the HELO word) is a trusted host, loopback or private, or it was a hand-over (LMTP, or no `from`). The first field that
-//! took the message from outside is the last of the block. A submission (an authenticated client, a local process) is outside.
+//! took the message from outside is the last of the block. A submission (an authenticated client, a local process) is outside. A field
+//! into which the peer's HELO may have written clauses of its own ([suspect](Received::suspect)) is nobody's.
 //!
 //! Which hosts are trusted:
 //!
@@ -113,8 +114,11 @@ impl TrustedBlock {
                 continue;
             }
             if !hosts.wrote(&hop.received, block.hops.is_empty()) {
-                let by = hop.received.by.as_deref().map_or("no host".to_owned(), shown);
-                block.why = format!("{}; Received {} was written by {by}, which is not among them", block.why, block.hops.len() + pending.len() + 1);
+                let nth = block.hops.len() + pending.len() + 1;
+                block.why = match hop.received.by.as_deref().map_or("no host".to_owned(), shown) {
+                    _ if hop.received.suspect => format!("{}; the sender may have written into Received {nth}", block.why),
+                    by => format!("{}; Received {nth} was written by {by}, which is not among them", block.why),
+                };
                 break;
             }
             let inside = hosts.took_from_inside(&hop.received);

@@ -148,8 +148,7 @@ fn s2_what_a_sender_forged_below_the_block_counts_for_nothing() {
          Received: from unknown (HELO mx.provider.example) (203.0.113.66) by mx.provider.example with SMTP; d\n",
         "Received: from localhost (localhost [127.0.0.1]) by mx.provider.example (amavis); d\n\
          Received: from mx.provider.example (unknown [203.0.113.66]) by mx.provider.example with ESMTP; d\n",
-        // What the sender says in HELO, in an ident answer or as a protocol is no peer and no hand-over.
-        "Received: from localhost with LMTP ([203.0.113.66]) by mx.provider.example with ESMTP; d\n",
+        // What the sender says in HELO or in an ident answer is no peer.
         "Received: from [203.0.113.66] (ident=x [127.0.0.1] helo=[10.0.0.1]) by mx.provider.example with esmtp; d\n",
         "Received: from mx.provider.example (mx.provider.example [203.0.113.66] (may be forged)) by mx.provider.example; d\n",
     ];
@@ -181,6 +180,43 @@ fn s2_what_a_sender_forged_below_the_block_counts_for_nothing() {
             }
         }
     }
+}
+
+/// A server that writes HELO down as it came, and a HELO made of clauses: the whole field is nobody's word, and so is what stands below it.
+#[test]
+fn s2_a_hello_of_clauses_makes_the_field_suspect() {
+    let below = "X-Original-To: boss@provider.example\n\
+                 Received: from a (a.b [198.51.100.1]) by mx.provider.example with ESMTP id 2 for <boss@provider.example>; d\n";
+    for hello in [
+        "x ([127.0.0.1]) by mx.provider.example",
+        "x()by()mx.provider.example()with()LMTP(",
+        "localhost with LMTP",
+        "x by mx.provider.example with LMTP (",
+        "x for <boss@provider.example>",
+        "x (",
+        "x \"",
+    ] {
+        let field = format!(
+            "Received: from {hello} (rdns.evil.example [203.0.113.7])\n\tby mx.provider.example (Postfix) with ESMTP id 1\n\tfor <anna@provider.example>; d\n"
+        );
+        let text = format!("Delivered-To: anna@provider.example\n{field}{below}");
+        assert_eq!(who(&text, &rules()), ["default: untrusted_envelope_header"], "{hello}");
+        let trail = resolve(&header(&text), &rules()).1.to_text();
+        assert!(trail.contains("the sender may have written into Received 1"), "{trail}");
+        // Where the operator counts, the block ends there as it says, but the field still names nobody.
+        let counting = Rules { trusted_hops: Some(1), ..rules() };
+        assert_eq!(who(&text, &counting), ["anna@provider.example"], "{hello}: by Delivered-To");
+        assert_eq!(who(&format!("{field}{below}"), &counting), ["default: untrusted_envelope_header"], "{hello}");
+        let header = header(&text);
+        let block = TrustedBlock::find(&header, &Trust::from(&counting));
+        assert!(block.border().is_some() && client(&block).is_none(), "{hello}: no client for XCLIENT");
+        // Below a hop that took it from inside, it ends the block without being in it.
+        let inside = format!("Received: from mx.provider.example (mx.provider.example [10.0.0.1]) by store.provider.example with LMTP; d\n{text}");
+        assert_eq!(trusted(&inside, &Trust::automatic("imap.provider.example")), 1, "{hello}");
+    }
+    // The same message without the trick.
+    let plain = format!("{OUTSIDE}{below}");
+    assert_eq!(trusted(&plain, &Trust::automatic("imap.provider.example")), 1);
 }
 
 #[test]
