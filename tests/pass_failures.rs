@@ -75,6 +75,8 @@ struct World {
     pop3: bool,
     /// What a message says in place of its usual text: a server may give a used UIDL to a new message.
     texts: Mutex<BTreeMap<u32, String>>,
+    /// A header field more.
+    paths: Mutex<BTreeMap<u32, String>>,
     /// The server says +OK to QUIT and removes nothing.
     forgetful: AtomicBool,
     /// From the first record on, the ledger fails.
@@ -169,7 +171,8 @@ impl Session for FakeSession {
         let key = MessageKey { collector, mailbox: Arc::new(mailbox), folder: FolderName::inbox(), epoch, uid: wanted.uid, generation: 0 };
         let mut intake = self.world.spool.intake(key, None).await;
         let id = self.world.texts.lock().unwrap().get(&n).cloned().unwrap_or_else(|| n.to_string());
-        intake.write(format!("Message-ID: <{id}@x>\r\nSubject: {id}\r\n\r\nbody {id}\r\n").as_bytes()).await.unwrap();
+        let path = self.world.paths.lock().unwrap().get(&n).map(|path| format!("{path}\r\n")).unwrap_or_default();
+        intake.write(format!("{path}Message-ID: <{id}@x>\r\nSubject: {id}\r\n\r\nbody {id}\r\n").as_bytes()).await.unwrap();
         Ok(Some(Fetched::Message(Box::new(intake.finish().await.unwrap()))))
     }
 
@@ -352,6 +355,7 @@ impl Run {
             spool: Spool::new(dir.path(), 1 << 20, 1 << 22).unwrap(),
             pop3,
             texts: Mutex::default(),
+            paths: Mutex::default(),
             forgetful: AtomicBool::new(false),
             ledger_breaks: AtomicBool::new(false),
             poison: Mutex::default(),
@@ -461,6 +465,28 @@ async fn a_server_that_does_not_delete_makes_no_duplicates() {
     run.world.forgetful.store(false, Relaxed);
     assert!(run.pass().await);
     assert!(run.world.mailbox.lock().unwrap().is_empty(), "what is owed is asked for again");
+}
+
+/// What is owed is told by the copy at the source, not by whom today's rules name.
+#[tokio::test]
+async fn other_rules_do_not_deliver_again_what_is_owed() {
+    let mut run = Run::new(true, "new", "delete");
+    run.world.forgetful.store(true, Relaxed);
+    assert!(run.pass().await);
+    let mut collector = Collector::clone(&run.collector);
+    let config::RecipientMode::ForwardTo(to, _) = &mut collector.recipient else { panic!("it forwards") };
+    to.push("c@x.example".parse().unwrap());
+    run.collector = Arc::new(collector);
+    for _ in 0..2 {
+        assert!(run.pass().await);
+        assert_eq!(run.copies(), (2 * MESSAGES as usize, 1));
+    }
+    // Another copy of a letter under an UIDL that was used: its path is another one, and it is delivered.
+    run.world.paths.lock().unwrap().insert(1, "Delivered-To: c@x.example".to_owned());
+    assert!(run.pass().await);
+    assert_eq!(run.world.target.lock().unwrap().get(&("<1@x>".into(), "c@x.example".into())), Some(&1));
+    run.world.forgetful.store(false, Relaxed);
+    assert!(run.pass().await && run.world.mailbox.lock().unwrap().is_empty());
 }
 
 #[tokio::test]

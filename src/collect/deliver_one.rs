@@ -9,8 +9,7 @@ use crate::config::{Collector, OnHold};
 use crate::deliver::Destination;
 use crate::deliver::local_check::{Exists, LocalCheck};
 use crate::held::{HeldStore, HoldNote};
-use crate::ledger::state::LEFT_RETRY;
-use crate::ledger::{Entry, HeldMail, HeldWhy, Ledger, LedgerError, Pending, Seen, SeenKey, State};
+use crate::ledger::{Entry, Former, FormerKey, FormerMessage, HeldMail, HeldWhy, Ledger, LedgerError, OwedCopy, Pending, Seen, SeenKey, State};
 use crate::mail::{Address, Blame, Diagnosis, Fingerprint, Message, Outcome, Recipient, RemoteUid, ReversePath, Stage};
 use crate::observe::{Counters, maillog};
 use crate::policy::{Action, Circumstances};
@@ -40,10 +39,10 @@ pub struct Deliverer<'a> {
     pub dedupe: &'a Arc<Dedupe>,
     /// Exceptions of earlier passes.
     pub exceptions: &'a BTreeMap<RemoteUid, State>,
-    /// The identities of delivered messages whose copy is still owed its disposal.
-    pub identities: &'a HashMap<RemoteUid, Fingerprint>,
+    /// Which messages were delivered and are still owed their disposal.
+    pub owed: &'a HashMap<RemoteUid, OwedCopy>,
     /// Messages of an earlier epoch that no new one has matched yet.
-    pub former: &'a Mutex<HashMap<Fingerprint, u32>>,
+    pub former: &'a Mutex<Former>,
     /// Progress.
     pub counters: &'a Counters,
     /// Goes up when the target is down: the pass takes no more.
@@ -72,6 +71,8 @@ pub struct Done {
 struct Judged {
     state: Option<State>,
     identity: Option<Fingerprint>,
+    copy: Option<Fingerprint>,
+    former: Option<FormerKey>,
     seen: Vec<Seen>,
     held: Option<Box<HeldMail>>,
     in_flight: Option<InFlight>,
@@ -83,14 +84,22 @@ impl Judged {
     }
 }
 
+/// What earlier passes know about a message.
+enum Known {
+    /// There is nothing to deliver: it has this state.
+    Settled(State, Option<FormerKey>),
+    /// It is to be delivered, but for what earlier tries left behind.
+    Wanting(Pending, Option<FormerKey>),
+}
+
 impl Deliverer<'_> {
     /// Takes a message to its recipients. Nothing is recorded here, but for the file of a held message.
     pub async fn deliver(&self, message: Message) -> Done {
         let octets = message.content.len();
         let uid = message.key.uid.clone();
         let done = match self.judge(message).await {
-            Ok(Judged { state, identity, seen, held, in_flight }) => {
-                let entry = state.map(|state| Entry { uid, state, identity, seen, held });
+            Ok(Judged { state, identity, copy, former, seen, held, in_flight }) => {
+                let entry = state.map(|state| Entry { uid, state, identity, copy, former, seen, held });
                 Done { entry, octets, failed: None, in_flight }
             }
             Err(failed) => Done { entry: None, octets, failed: Some(failed), in_flight: None },
@@ -103,21 +112,29 @@ impl Deliverer<'_> {
         if message.repairs != Default::default() {
             maillog::repaired(&message);
         }
+        // Of a journal report it is the report that counts: two may be about one original.
+        let copy = message.copy_hash();
         let (message, report) = self.router.open_journal(message, self.spool).await;
-        let route = match self.router.route(&message, report.as_ref()) {
-            Routed::To(route) => route,
-            Routed::Aside(aside) => return Ok(self.set_aside(&message, aside).await),
+        let routed = self.router.route(&message, report.as_ref());
+        let identity = match &routed {
+            Routed::To(route) => {
+                maillog::resolved(&message, &route.recipients, &route.trail);
+                message.identity(&route.recipients)
+            }
+            Routed::Aside(_) => message.identity(&[]),
         };
-        maillog::resolved(&message, &route.recipients, &route.trail);
-        let identity = message.identity(&route.recipients);
-        if self.was_delivered(&message, &identity) {
-            return Ok(Judged::of(final_state(self.collector.after), identity));
-        }
-        self.take_to_recipients(&message, &route, identity).await
+        let (before, former) = match self.known(&message, &copy, &identity) {
+            Known::Settled(state, former) => return Ok(Judged { copy: Some(copy), former, ..Judged::of(state, identity) }),
+            Known::Wanting(before, former) => (before, former),
+        };
+        let judged = match routed {
+            Routed::To(route) => self.take_to_recipients(&message, &route, identity, before).await?,
+            Routed::Aside(aside) => self.set_aside(&message, aside, identity, before).await,
+        };
+        Ok(Judged { copy: Some(copy), former, ..judged })
     }
 
-    async fn take_to_recipients(&self, message: &Message, route: &Route, identity: Fingerprint) -> Result<Judged, LedgerError> {
-        let before = self.pending_before(message);
+    async fn take_to_recipients(&self, message: &Message, route: &Route, identity: Fingerprint, before: Pending) -> Result<Judged, LedgerError> {
         let copies = Copies::enter(self, message, route).await?;
         let mut tally = Tally::default();
         let mut wanting = Vec::new();
@@ -157,7 +174,7 @@ impl Deliverer<'_> {
             Settled::NotNow(pending) => pending.map(State::Pending),
         };
         let seen = copies.remember(message, &delivered, self.now);
-        Ok(Judged { state, identity: Some(identity), seen, held, in_flight: copies.in_flight })
+        Ok(Judged { state, identity: Some(identity), seen, held, in_flight: copies.in_flight, ..Judged::default() })
     }
 
     /// The default box gets one copy in place of all who were refused.
@@ -198,13 +215,6 @@ impl Deliverer<'_> {
         Circumstances { default_box: default_box.is_some() && !is_default_box, is_default_box, given_up }
     }
 
-    fn pending_before(&self, message: &Message) -> Pending {
-        match self.exceptions.get(&message.key.uid) {
-            Some(State::Pending(pending)) => pending.clone(),
-            _ => Pending::default(),
-        }
-    }
-
     fn state_of_held(&self) -> State {
         match self.collector.on_hold {
             OnHold::Keep => State::Held,
@@ -213,11 +223,7 @@ impl Deliverer<'_> {
     }
 
     /// A message that is for nobody now.
-    async fn set_aside(&self, message: &Message, aside: Aside) -> Judged {
-        let identity = message.identity(&[]);
-        if self.was_delivered(message, &identity) {
-            return Judged::of(final_state(self.collector.after), identity);
-        }
+    async fn set_aside(&self, message: &Message, aside: Aside, identity: Fingerprint, before: Pending) -> Judged {
         let Aside { event, why, reason, action } = aside;
         match action {
             Action::Hold => {
@@ -227,7 +233,6 @@ impl Deliverer<'_> {
                     Ok(held) => Judged { held: Some(held), ..Judged::of(self.state_of_held(), identity) },
                     Err(error) => {
                         tally.cannot_hold(error);
-                        let before = self.pending_before(message);
                         match settle::settle(before, tally, &self.collector.delivery.retry, self.now) {
                             Settled::Again(pending) | Settled::NotNow(Some(pending)) => Judged::of(State::Pending(pending), identity),
                             Settled::Final { .. } | Settled::NotNow(None) => Judged::default(),
@@ -237,12 +242,12 @@ impl Deliverer<'_> {
             }
             Action::Discard => {
                 maillog::discarded(message, None, &reason);
-                Judged::of(final_state(self.collector.after), identity)
+                // For some of its recipients it may be held.
+                Judged::of(if before.held { self.state_of_held() } else { final_state(self.collector.after) }, identity)
             }
             Action::Leave | Action::Defer | Action::DefaultBox => {
                 maillog::set_aside(message, event, &reason, "stays on the server");
-                let next_try = self.now + LEFT_RETRY.as_secs() as i64;
-                Judged { state: Some(State::Left { reason, rules: self.collector.recipient_hash, next_try }), ..Judged::default() }
+                Judged::of(State::left(reason, self.collector.recipient_hash, self.now, before), identity)
             }
         }
     }
@@ -282,21 +287,34 @@ impl Deliverer<'_> {
         }
     }
 
-    /// True if this very message was delivered before: its copy is only owed its disposal, or it is known from an earlier epoch.
-    fn was_delivered(&self, message: &Message, identity: &Fingerprint) -> bool {
-        if self.exceptions.get(&message.key.uid) == Some(&State::Owed) {
-            // A server may give the UIDL of a deleted message to a new one: only the same message may go undelivered.
-            return self.identities.get(&message.key.uid) == Some(identity);
+    /// What earlier passes know: this very message is only owed its disposal, or was tried; or it is one of an earlier epoch.
+    fn known(&self, message: &Message, copy: &Fingerprint, identity: &Fingerprint) -> Known {
+        let uid = &message.key.uid;
+        match self.exceptions.get(uid) {
+            Some(State::Owed) => {
+                // A server may give the UIDL of a deleted message to a new one: only the same message may go undelivered.
+                let owed = self.owed.get(uid).copied().unwrap_or_default();
+                let is_same = owed.copy.map_or(owed.identity.as_ref() == Some(identity), |owed| owed == *copy);
+                return if is_same { Known::Settled(final_state(self.collector.after), None) } else { Known::Wanting(Pending::default(), None) };
+            }
+            Some(state) if state.before().is_some() => return Known::Wanting(state.before().cloned().unwrap_or_default(), None),
+            _ => {}
         }
-        if !message.has_identity() {
-            return false;
-        }
-        let mut former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
-        // Each former message stands for one new one.
-        let Some(left) = former.get_mut(identity).filter(|left| **left > 0) else { return false };
-        *left -= 1;
+        // Equal alarms without an id and a date are different mail.
+        let former = match message.has_identity() {
+            true => self.former.lock().unwrap_or_else(PoisonError::into_inner).take(copy, identity),
+            false => None,
+        };
+        let Some(FormerMessage { state, key }) = former else { return Known::Wanting(Pending::default(), None) };
+        let state = match state {
+            State::Pending(before) => return Known::Wanting(before, key),
+            State::Left { before, .. } => return Known::Wanting(*before, key),
+            State::Owed | State::Flagged => final_state(self.collector.after),
+            // What was collected under `keep` is left alone, and what is held stays so, whatever the collector does with its mail now.
+            State::Kept | State::Held | State::Skipped { .. } => state,
+        };
         maillog::known_by_fingerprint(message);
-        true
+        Known::Settled(state, key)
     }
 
     /// Those who exist here, as far as anybody knows, and the others with what is to be said about them. The default box is never asked for.

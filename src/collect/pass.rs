@@ -19,8 +19,8 @@ use crate::deliver::Destination;
 use crate::deliver::local_check::LocalCheck;
 use crate::held::HeldStore;
 use crate::ledger::state::Due;
-use crate::ledger::{Entry, Finished, Ledger, LedgerError, Pending, Place, Progress, State};
-use crate::mail::{Fingerprint, FolderName, MessageKey, Present, RemoteUid, code};
+use crate::ledger::{Entry, Finished, Former, Ledger, LedgerError, Place, Progress, State};
+use crate::mail::{FolderName, MessageKey, Present, RemoteUid, code};
 use crate::net::DnsError;
 use crate::observe::{Counters, maillog};
 use crate::source::{Disposed, Fetched, Listed, Listing, Retry, Selected, Session, Source, SourceError, Wanted};
@@ -28,7 +28,7 @@ use crate::spool::Spool;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -222,7 +222,7 @@ struct Walk<'a> {
     /// What is not recorded would come again: once the ledger fails, nothing more is handed over.
     ledger_failed: AtomicBool,
     /// Messages of an earlier epoch that no new one has matched yet.
-    former: Mutex<HashMap<Fingerprint, u32>>,
+    former: Mutex<Former>,
     source_ip: Option<IpAddr>,
     now: i64,
 }
@@ -456,7 +456,7 @@ impl<'a> Walk<'a> {
             spool: pass.spool,
             dedupe: pass.dedupe,
             exceptions: &self.progress.exceptions,
-            identities: &self.progress.identities,
+            owed: &self.progress.owed,
             former: &self.former,
             counters: pass.counters,
             target_down: &self.target_down,
@@ -522,10 +522,7 @@ impl<'a> Walk<'a> {
 
     fn unfetched(&self, uid: &RemoteUid, reason: &str) -> Entry {
         maillog::unfetched(&self.key(uid), reason);
-        let before = match self.progress.exceptions.get(uid) {
-            Some(State::Pending(pending)) => pending.clone(),
-            _ => Pending::default(),
-        };
+        let before = self.progress.exceptions.get(uid).and_then(State::before).cloned().unwrap_or_default();
         let delay = self.pass.collector.delivery.retry.after(before.tries);
         Entry::new(uid.clone(), State::Pending(before.failed(self.now, reason.to_owned(), delay)), None)
     }

@@ -14,6 +14,7 @@
 //! | [`State::Flagged`]: \Deleted is set and nobody expunged | an exception | it is gone from the server |
 //! | [`State::Kept`] | its UID and identity, written once | it is gone from the server |
 
+pub mod former;
 pub mod held;
 mod schema;
 pub mod sqlite;
@@ -22,6 +23,7 @@ pub mod state;
 #[cfg(test)]
 pub(crate) mod suite;
 
+pub use former::{Former, FormerKey, FormerMessage};
 pub use held::{AtSource, HeldEnd, HeldId, HeldMail, HeldWhy};
 pub use state::{Pending, State, due};
 
@@ -144,11 +146,19 @@ pub struct Progress {
     pub kept: KnownUids,
     /// How many messages are kept in all.
     pub kept_count: u64,
-    /// The identities of what is still at the source and waits for its disposal, as far as they are known.
-    pub identities: HashMap<RemoteUid, Fingerprint>,
-    /// Messages of earlier epochs of this folder (UIDVALIDITY changed): how many there were of each identity. A new message that matches one
-    /// was collected already.
-    pub former: HashMap<Fingerprint, u32>,
+    /// Which messages wait for their disposal at the source, as far as that is known.
+    pub owed: HashMap<RemoteUid, OwedCopy>,
+    /// Messages of earlier epochs of this folder (UIDVALIDITY changed). A new message that is one of them takes over its state.
+    pub former: Former,
+}
+
+/// Which message is owed its disposal: servers give the UIDL of a deleted message to a new one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwedCopy {
+    /// Its [`crate::mail::Message::identity`].
+    pub identity: Option<Fingerprint>,
+    /// Its [`crate::mail::Message::copy_hash`].
+    pub copy: Option<Fingerprint>,
 }
 
 /// What became of one message.
@@ -160,6 +170,10 @@ pub struct Entry {
     pub state: State,
     /// Its identity ([`crate::mail::Message::identity`]), if it was fetched.
     pub identity: Option<Fingerprint>,
+    /// Which copy it is ([`crate::mail::Message::copy_hash`]), if it was fetched.
+    pub copy: Option<Fingerprint>,
+    /// The message of an earlier epoch that it is: what is recorded there moves here.
+    pub former: Option<FormerKey>,
     /// Deliveries of it to be remembered.
     pub seen: Vec<Seen>,
     /// It is held from now on; its file is durable already. Goes with [`State::Held`], or with [`State::Owed`] if the source's copy is to go.
@@ -169,7 +183,7 @@ pub struct Entry {
 impl Entry {
     /// An entry about a message that was not delivered now.
     pub fn new(uid: RemoteUid, state: State, identity: Option<Fingerprint>) -> Self {
-        Entry { uid, state, identity, seen: Vec::new(), held: None }
+        Entry { uid, state, identity, copy: None, former: None, seen: Vec::new(), held: None }
     }
 }
 

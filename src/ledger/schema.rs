@@ -23,6 +23,8 @@ pub(super) const STEPS: &[&str] = &[
     CREATE TABLE kept (folder INTEGER NOT NULL REFERENCES folder, uid NOT NULL, fingerprint BLOB, PRIMARY KEY (folder, uid)) WITHOUT ROWID;
     ",
     "
+    ALTER TABLE exception ADD COLUMN copy BLOB;
+    ALTER TABLE exception ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
     CREATE TABLE seen (key BLOB PRIMARY KEY, trace_id BLOB NOT NULL, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE INDEX seen_at ON seen (at);
     CREATE TABLE held (
@@ -30,6 +32,7 @@ pub(super) const STEPS: &[&str] = &[
         login TEXT NOT NULL, folder TEXT NOT NULL, epoch INTEGER NOT NULL, uid NOT NULL, generation INTEGER NOT NULL, why TEXT NOT NULL,
         reason TEXT NOT NULL, since INTEGER NOT NULL, octets INTEGER NOT NULL, sender TEXT NOT NULL, recipients TEXT NOT NULL,
         header_from TEXT NOT NULL, subject TEXT NOT NULL);
+    CREATE INDEX held_uid ON held (uid);
     ",
 ];
 

@@ -4,8 +4,8 @@
 //! row would manage some hundred rows a second; a group manages tens of thousands.
 
 use super::{
-    AtSource, Claim, Entry, Finished, HeldEnd, HeldId, HeldMail, History, Instance, Ledger, LedgerError, Pending, Place, Progress, SEEN_MAX, Seen,
-    SeenKey, State, schema, sqlite_held,
+    AtSource, Claim, Entry, Finished, Former, FormerKey, FormerMessage, HeldEnd, HeldId, HeldMail, History, Instance, Ledger, LedgerError, OwedCopy,
+    Pending, Place, Progress, SEEN_MAX, Seen, SeenKey, State, schema, sqlite_held,
 };
 use crate::mail::{Epoch, Fingerprint, FolderName, KnownUids, MailboxId, Present, RemoteUid, TraceId, UidSet};
 use async_trait::async_trait;
@@ -259,10 +259,10 @@ impl Ledger for SqliteLedger {
             claims.check(claim)?;
             let (id, watermark) = folder_row(connection, claim.mailbox, &folder, epoch)?;
             doubt_unfinished_batch(connection, id)?;
-            let (exceptions, identities) = exceptions(connection, id)?;
+            let (exceptions, owed) = exceptions(connection, id)?;
             let (kept, kept_count) = kept(connection, id, watermark, history)?;
             let former = former(connection, claim.mailbox, &folder, id)?;
-            Ok(Progress { place: Place { claim, folder: id }, watermark, exceptions, kept, kept_count, identities, former })
+            Ok(Progress { place: Place { claim, folder: id }, watermark, exceptions, kept, kept_count, owed, former })
         })
         .await
     }
@@ -281,9 +281,14 @@ impl Ledger for SqliteLedger {
         let (place, claims) = (*place, self.claims.clone());
         self.write(move |connection| {
             claims.check(place.claim)?;
+            if let Some(former) = &entry.former {
+                sqlite_held::follow(connection, former, place.folder, &entry.uid)?;
+                let sql = "DELETE FROM exception WHERE folder = ?1 AND uid = ?2";
+                connection.prepare_cached(sql)?.execute(params![former.folder, Uid(&former.uid)])?;
+            }
             match &entry.state {
                 State::Kept => keep(connection, place.folder, &entry.uid, entry.identity.as_ref())?,
-                state => except(connection, place.folder, &entry.uid, state, entry.identity.as_ref())?,
+                state => except(connection, place.folder, &entry.uid, state, [entry.identity, entry.copy])?,
             }
             sqlite_held::remember(connection, &entry.seen)?;
             entry.held.map_or(Ok(()), |held| sqlite_held::hold(connection, &held))
@@ -393,18 +398,30 @@ impl Ledger for SqliteLedger {
     }
 }
 
-/// What earlier epochs of this folder hold as collected.
-fn former(connection: &Connection, mailbox: i64, name: &FolderName, now: i64) -> Result<HashMap<Fingerprint, u32>, Failure> {
+/// What is known of the messages of earlier epochs of this folder.
+fn former(connection: &Connection, mailbox: i64, name: &FolderName, now: i64) -> Result<Former, Failure> {
     let others = "SELECT id FROM folder WHERE mailbox = ?1 AND name = ?2 AND id <> ?3";
-    let sql = format!(
-        "SELECT fingerprint FROM kept WHERE folder IN ({others}) AND fingerprint IS NOT NULL UNION ALL
-         SELECT fingerprint FROM exception WHERE folder IN ({others}) AND fingerprint IS NOT NULL AND state IN ('owed', 'flagged', 'held')"
-    );
+    let mut former = Former::default();
+    let sql = format!("SELECT fingerprint FROM kept WHERE folder IN ({others}) AND fingerprint IS NOT NULL");
     let mut select = connection.prepare_cached(&sql)?;
     let mut rows = select.query(params![mailbox, name.as_str(), now])?;
-    let mut former = HashMap::new();
     while let Some(row) = rows.next()? {
-        *former.entry(Fingerprint(row.get(0)?)).or_default() += 1;
+        former.add_kept(Fingerprint(row.get(0)?));
+    }
+    // What was skipped for its size is judged anew, as it was never fetched.
+    let sql = format!("SELECT {EXCEPTION}, folder FROM exception WHERE folder IN ({others}) AND state <> 'skipped' ORDER BY folder, uid");
+    let mut select = connection.prepare_cached(&sql)?;
+    let mut rows = select.query(params![mailbox, name.as_str(), now])?;
+    while let Some(row) = rows.next()? {
+        let (uid, mut state, OwedCopy { identity, copy }) = exception(row)?;
+        let key = FormerKey { folder: row.get(12)?, uid };
+        // Dropped from the store: nothing is held any more, and it still does not come again.
+        if state == State::Held && sqlite_held::rows_of(connection, key.folder, &key.uid)?.is_empty() {
+            state = State::Kept;
+        }
+        if let Some(hash) = copy.or(identity) {
+            former.add(FormerMessage { state, key: Some(key) }, hash);
+        }
     }
     Ok(former)
 }
@@ -449,23 +466,28 @@ pub(super) fn keep(connection: &Connection, folder: i64, uid: &RemoteUid, finger
     Ok(())
 }
 
-pub(super) fn except(connection: &Connection, folder: i64, uid: &RemoteUid, state: &State, fingerprint: Option<&Fingerprint>) -> Result<(), Failure> {
+/// `hashes` are the message's identity and which copy it is; those that are not known now stay what they were.
+pub(super) fn except(connection: &Connection, folder: i64, uid: &RemoteUid, state: &State, hashes: [Option<Fingerprint>; 2]) -> Result<(), Failure> {
     let none = Pending::default();
-    let (word, pending, number) = match state {
-        State::Pending(pending) => ("pending", pending, i64::from(pending.held)),
-        State::Owed => ("owed", &none, 0),
-        State::Flagged => ("flagged", &none, 0),
-        State::Left { rules, .. } => ("left", &none, rules.cast_signed()),
-        State::Skipped { octets } => ("skipped", &none, octets.cast_signed()),
-        State::Held => ("held", &none, 0),
-        State::Kept => ("kept", &none, 0),
+    let pending = state.before().unwrap_or(&none);
+    let (word, number) = match state {
+        State::Pending(_) => ("pending", 0),
+        State::Owed => ("owed", 0),
+        State::Flagged => ("flagged", 0),
+        State::Left { rules, .. } => ("left", rules.cast_signed()),
+        State::Skipped { octets } => ("skipped", octets.cast_signed()),
+        State::Held => ("held", 0),
+        State::Kept => ("kept", 0),
     };
     let (reason, next_try) = match state {
         State::Left { reason, next_try, .. } => (reason.as_str(), *next_try),
         _ => (pending.reason.as_str(), pending.next_try),
     };
-    let sql = "INSERT OR REPLACE INTO exception (folder, uid, state, tries, first, next_try, in_doubt, done, reason, number, fingerprint)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+    let sql = "INSERT OR REPLACE INTO exception (folder, uid, state, tries, first, next_try, in_doubt, done, reason, number, held, fingerprint, copy)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
+                       coalesce(?12, (SELECT fingerprint FROM exception WHERE folder = ?1 AND uid = ?2)),
+                       coalesce(?13, (SELECT copy FROM exception WHERE folder = ?1 AND uid = ?2)))";
+    let [identity, copy] = &hashes;
     connection.prepare_cached(sql)?.execute(params![
         folder,
         Uid(uid),
@@ -477,48 +499,62 @@ pub(super) fn except(connection: &Connection, folder: i64, uid: &RemoteUid, stat
         pending.done.join("\n"),
         reason,
         number,
-        fingerprint.map(|f| f.0.as_slice()),
+        pending.held,
+        identity.as_ref().map(|f| f.0.as_slice()),
+        copy.as_ref().map(|f| f.0.as_slice()),
     ])?;
     Ok(())
 }
 
-/// Exceptions, and the identities of those that were delivered.
-type Exceptions = (BTreeMap<RemoteUid, State>, HashMap<RemoteUid, Fingerprint>);
+/// Exceptions, and which messages are owed their disposal.
+type Exceptions = (BTreeMap<RemoteUid, State>, HashMap<RemoteUid, OwedCopy>);
 
 fn exceptions(connection: &Connection, folder: i64) -> Result<Exceptions, Failure> {
-    let mut select = connection
-        .prepare("SELECT uid, state, tries, first, next_try, in_doubt, done, reason, number, fingerprint FROM exception WHERE folder = ?1")?;
+    let mut select = connection.prepare(&format!("SELECT {EXCEPTION} FROM exception WHERE folder = ?1"))?;
     let mut rows = select.query([folder])?;
-    let (mut found, mut identities) = (BTreeMap::new(), HashMap::new());
+    let (mut found, mut owed) = (BTreeMap::new(), HashMap::new());
     while let Some(row) = rows.next()? {
-        let word: String = row.get(1)?;
-        let number: i64 = row.get(8)?;
-        let done: String = row.get(6)?;
-        let pending = Pending {
-            tries: row.get(2)?,
-            first: row.get(3)?,
-            next_try: row.get(4)?,
-            in_doubt: row.get(5)?,
-            done: done.lines().map(str::to_owned).collect(),
-            held: number == 1,
-            reason: row.get(7)?,
-        };
-        let state = match word.as_str() {
-            "owed" => State::Owed,
-            "flagged" => State::Flagged,
-            "left" => State::Left { reason: pending.reason, rules: number.cast_unsigned(), next_try: pending.next_try },
-            "skipped" => State::Skipped { octets: number.cast_unsigned() },
-            "held" => State::Held,
-            // Anything else is not final: unknown means not delivered.
-            _ => State::Pending(pending),
-        };
-        let uid = uid_of(row, 0)?;
-        if let (State::Owed | State::Flagged, Some(identity)) = (&state, row.get::<_, Option<[u8; 32]>>(9)?) {
-            identities.insert(uid.clone(), Fingerprint(identity));
+        let (uid, state, hashes) = exception(row)?;
+        if matches!(state, State::Owed | State::Flagged) {
+            owed.insert(uid.clone(), hashes);
         }
         found.insert(uid, state);
     }
-    Ok((found, identities))
+    Ok((found, owed))
+}
+
+/// The columns that [`exception`] reads.
+const EXCEPTION: &str = "uid, state, tries, first, next_try, in_doubt, done, reason, number, held, fingerprint, copy";
+
+fn exception(row: &Row<'_>) -> rusqlite::Result<(RemoteUid, State, OwedCopy)> {
+    let word: String = row.get(1)?;
+    let number: i64 = row.get(8)?;
+    let done: String = row.get(6)?;
+    let pending = Pending {
+        tries: row.get(2)?,
+        first: row.get(3)?,
+        next_try: row.get(4)?,
+        in_doubt: row.get(5)?,
+        done: done.lines().map(str::to_owned).collect(),
+        held: row.get(9)?,
+        reason: row.get(7)?,
+    };
+    let state = match word.as_str() {
+        "owed" => State::Owed,
+        "flagged" => State::Flagged,
+        "left" => State::Left {
+            reason: pending.reason.clone(),
+            rules: number.cast_unsigned(),
+            next_try: pending.next_try,
+            before: Box::new(Pending { reason: String::new(), next_try: 0, ..pending }),
+        },
+        "skipped" => State::Skipped { octets: number.cast_unsigned() },
+        "held" => State::Held,
+        // Anything else is not final: unknown means not delivered.
+        _ => State::Pending(pending),
+    };
+    let hash = |column| row.get::<_, Option<[u8; 32]>>(column).map(|hash| hash.map(Fingerprint));
+    Ok((uid_of(row, 0)?, state, OwedCopy { identity: hash(10)?, copy: hash(11)? }))
 }
 
 fn kept(connection: &Connection, folder: i64, watermark: u32, history: History) -> Result<(KnownUids, u64), Failure> {

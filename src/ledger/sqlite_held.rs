@@ -1,8 +1,8 @@
 //! The SQL of held mail, and of the deliveries by which duplicates are known.
 
 use super::sqlite::{Failure, Uid, except, keep, uid_of};
-use super::{AtSource, HeldEnd, HeldId, HeldMail, HeldWhy, Seen, SeenKey, State};
-use crate::mail::{CollectorId, Epoch, Fingerprint, FolderName, MailboxId, MessageKey, TraceId};
+use super::{AtSource, FormerKey, HeldEnd, HeldId, HeldMail, HeldWhy, Seen, SeenKey, State};
+use crate::mail::{CollectorId, Epoch, Fingerprint, FolderName, MailboxId, MessageKey, RemoteUid, TraceId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
 
@@ -75,6 +75,23 @@ pub(super) fn hold(connection: &Connection, mail: &HeldMail) -> Result<(), Failu
         mail.from,
         mail.subject,
     ])?;
+    Ok(())
+}
+
+/// The rows about the message that has this UID in this folder: more than one where it was held again after a change of UIDVALIDITY.
+pub(super) fn rows_of(connection: &Connection, folder: i64, uid: &RemoteUid) -> Result<Vec<i64>, Failure> {
+    let sql = "SELECT h.id FROM held h JOIN mailbox m ON (m.protocol, m.host, m.login) = (h.protocol, h.host, h.login)
+               JOIN folder f ON (f.mailbox, f.name, f.epoch) = (m.id, h.folder, h.epoch) WHERE f.id = ?1 AND h.uid = ?2";
+    let mut select = connection.prepare_cached(sql)?;
+    Ok(select.query_map(params![folder, Uid(uid)], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+/// What is held of a message of an earlier epoch belongs to the new message that it is.
+pub(super) fn follow(connection: &Connection, former: &FormerKey, folder: i64, uid: &RemoteUid) -> Result<(), Failure> {
+    for id in rows_of(connection, former.folder, &former.uid)? {
+        let sql = "UPDATE held SET epoch = (SELECT epoch FROM folder WHERE id = ?2), uid = ?3 WHERE id = ?1";
+        connection.execute(sql, params![id, folder, Uid(uid)])?;
+    }
     Ok(())
 }
 
@@ -155,7 +172,7 @@ pub(super) fn end(connection: &Connection, id: HeldId, end: &HeldEnd) -> Result<
             let identity = identity.map(Fingerprint);
             match state {
                 State::Kept => keep(connection, folder, &uid, identity.as_ref())?,
-                state => except(connection, folder, &uid, state, identity.as_ref())?,
+                state => except(connection, folder, &uid, state, [identity, None])?,
             }
         }
     }

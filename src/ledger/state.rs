@@ -21,6 +21,8 @@ pub enum State {
         rules: u64,
         /// When it is tried again anyway, in seconds since the epoch.
         next_try: i64,
+        /// What earlier tries left behind: who has it already.
+        before: Box<Pending>,
     },
     /// It is in the store of held mail, or was dropped from there; the copy at the source stays, and is never fetched again.
     Held,
@@ -54,6 +56,23 @@ pub struct Pending {
 pub const WAIT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// What was left on the server is looked at again after this time.
 pub const LEFT_RETRY: Duration = Duration::from_secs(24 * 3600);
+
+impl State {
+    /// What earlier tries left behind, if it is not settled.
+    pub fn before(&self) -> Option<&Pending> {
+        match self {
+            State::Pending(pending) => Some(pending),
+            State::Left { before, .. } => Some(before),
+            _ => None,
+        }
+    }
+
+    /// It stays on the server for now, though some of its recipients may have it.
+    pub fn left(reason: String, rules: u64, now: i64, before: Pending) -> State {
+        let before = Box::new(Pending { reason: String::new(), next_try: 0, ..before });
+        State::Left { reason, rules, next_try: now.saturating_add(LEFT_RETRY.as_secs().cast_signed()), before }
+    }
+}
 
 impl Pending {
     /// After one more failed try at `now`; not again before `delay` is over.
@@ -116,7 +135,7 @@ mod tests {
         assert!(due(&State::Pending(Pending { next_try: NOW, ..Pending::default() }), with(false)));
         // A clock that was ten years ahead when the row was written must not stop the message for ten years.
         assert!(due(&State::Pending(Pending { next_try: NOW + 315_360_000, ..Pending::default() }), with(false)));
-        let left = |rules, next_try| State::Left { reason: String::new(), rules, next_try };
+        let left = |rules, next_try| State::Left { reason: String::new(), rules, next_try, before: Box::default() };
         assert!(!due(&left(7, NOW + 1), with(false)));
         assert!(due(&left(8, NOW + 1), with(false)) && due(&left(7, NOW), with(false)) && due(&left(7, NOW + 1), with(true)));
         assert!(!due(&State::Skipped { octets: 101 }, with(true)) && due(&State::Skipped { octets: 100 }, with(false)));

@@ -76,7 +76,13 @@ pub(crate) async fn states_survive(ledger: &dyn Ledger) {
         State::Pending(pending),
         State::Owed,
         State::Flagged,
-        State::Left { reason: "no recipient".into(), rules: u64::MAX, next_try: 77 },
+        State::Left { reason: "no recipient".into(), rules: u64::MAX, next_try: 77, before: Box::default() },
+        State::Left {
+            reason: "no recipient any more".into(),
+            rules: 7,
+            next_try: 78,
+            before: Box::new(Pending { tries: 2, first: 5, done: vec!["a@b".into()], in_doubt: 1, held: true, ..Pending::default() }),
+        },
         State::Skipped { octets: u64::MAX },
         State::Held,
     ];
@@ -133,9 +139,12 @@ pub(crate) async fn a_new_epoch_knows_the_old_one(ledger: &dyn Ledger) {
     }
     let again = opened(ledger, 1, History::None).await;
     assert!(again.former.is_empty(), "an epoch is not its own former one");
-    assert_eq!(again.identities.into_iter().collect::<Vec<_>>(), [(uid(2), Fingerprint([7; 32]))]);
-    let progress = opened(ledger, 2, History::None).await;
-    assert_eq!((progress.former.get(&Fingerprint([7; 32])), progress.watermark), (Some(&3), 0), "what is pending was not collected");
+    assert_eq!(again.owed.into_iter().collect::<Vec<_>>(), [(uid(2), OwedCopy { identity: Some(Fingerprint([7; 32])), copy: None })]);
+    let mut progress = opened(ledger, 2, History::None).await;
+    assert_eq!(progress.watermark, 0);
+    let (copy, identity) = (Fingerprint([8; 32]), Fingerprint([7; 32]));
+    let states: Vec<State> = std::iter::from_fn(|| progress.former.take(&copy, &identity)).map(|message| message.state).collect();
+    assert_eq!(states, [State::Kept, State::Kept, State::Owed, State::Pending(Pending::default())], "each for one new message");
     ledger.forget_former(&progress.place).await.unwrap();
     assert!(opened(ledger, 2, History::None).await.former.is_empty());
 }
@@ -145,7 +154,7 @@ pub(crate) async fn mailboxes_do_not_mix(ledger: &dyn Ledger) {
     ledger.record(&place, entry(uid(1), State::Kept)).await.unwrap();
     let claim = ledger.claim(&mailbox("other")).await.unwrap();
     let progress = ledger.progress(&claim, &FolderName::inbox(), Epoch(1), History::Full).await.unwrap();
-    assert_eq!((progress.kept_count, progress.former.len()), (0, 0));
+    assert_eq!((progress.kept_count, progress.former.is_empty()), (0, true));
     ledger.record(&place, entry(uid(2), State::Kept)).await.expect("a claim on another mailbox is no matter of ours");
 }
 
@@ -278,7 +287,7 @@ pub(crate) async fn a_released_message_gets_its_final_state(ledger: &dyn Ledger)
         let progress = opened(ledger, 1, History::Full).await;
         assert_eq!((progress.kept.contains(&uid(number)), progress.exceptions.get(&uid(number))), (kept, exception.as_ref()));
         if exception.is_some() {
-            assert_eq!(progress.identities[&uid(number)], Fingerprint([7; 32]), "its disposal knows which message it is");
+            assert_eq!(progress.owed[&uid(number)].identity, Some(Fingerprint([7; 32])), "its disposal knows which message it is");
         }
         // Held again after its release (the operator asked for it once more): a row of its own, another number.
         let again = hold(ledger, &progress.place, held_mail(number, &[]), State::Held).await;
@@ -294,7 +303,37 @@ pub(crate) async fn a_dropped_message_does_not_come_again(ledger: &dyn Ledger) {
     assert!(ledger.held_end(row.id, HeldEnd::Dropped).await.unwrap());
     assert_eq!(opened(ledger, 1, History::None).await.exceptions[&uid(1)], State::Held);
     // Nor after a change of UIDVALIDITY.
-    assert_eq!(opened(ledger, 2, History::None).await.former.get(&Fingerprint([7; 32])), Some(&1));
+    assert_eq!(in_the_next_epoch(ledger, 7).await.state, State::Kept);
+}
+
+/// What epoch 1 knows of the message with this identity.
+async fn in_the_next_epoch(ledger: &dyn Ledger, identity: u8) -> FormerMessage {
+    opened(ledger, 2, History::None).await.former.take(&Fingerprint([0; 32]), &Fingerprint([identity; 32])).unwrap()
+}
+
+/// UIDVALIDITY changed, and the message has another UID: its state, and what is held of it, go with it.
+pub(crate) async fn what_is_held_follows_its_message(ledger: &dyn Ledger) {
+    let place = opened(ledger, 1, History::None).await.place;
+    let row = hold(ledger, &place, held_mail(1, &["a@x.example"]), State::Held).await;
+    let pending = State::Pending(Pending { tries: 1, done: vec!["a@x.example".into()], held: true, ..Pending::default() });
+    let copy = Fingerprint([9; 32]);
+    ledger.record(&place, Entry { copy: Some(copy), ..entry(uid(2), pending.clone()) }).await.unwrap();
+    let mut progress = opened(ledger, 2, History::None).await;
+    let held = progress.former.take(&Fingerprint([0; 32]), &Fingerprint([7; 32])).unwrap();
+    let half = progress.former.take(&copy, &Fingerprint([0; 32])).unwrap();
+    assert_eq!((&held.state, &half.state), (&State::Held, &pending));
+    ledger.record(&progress.place, Entry { former: held.key, ..entry(uid(50), State::Held) }).await.unwrap();
+    let progress = opened(ledger, 2, History::None).await;
+    assert_eq!(progress.exceptions.into_iter().collect::<Vec<_>>(), [(uid(50), State::Held)]);
+    let mut former = progress.former;
+    assert!(former.take(&Fingerprint([0; 32]), &Fingerprint([7; 32])).is_none(), "it stands for one message, in later passes too");
+    assert_eq!(former.take(&copy, &Fingerprint([0; 32])), Some(half));
+    ledger.forget_former(&progress.place).await.unwrap();
+    let mut expected = row.clone();
+    (expected.key.epoch, expected.key.uid) = (Epoch(2), uid(50));
+    assert_eq!(ledger.held().await.unwrap(), [expected]);
+    assert!(ledger.held_end(row.id, HeldEnd::Delivered(State::Owed)).await.unwrap());
+    assert_eq!(opened(ledger, 2, History::None).await.exceptions[&uid(50)], State::Owed);
 }
 
 pub(crate) async fn only_what_is_held_gets_a_state(ledger: &dyn Ledger) {
@@ -339,7 +378,8 @@ macro_rules! ledger_suite {
         ledger_suite!($fresh; the_instance_stays a_stale_claim_writes_nothing an_unfinished_batch_is_in_doubt states_survive disposals_settle
             history_is_read_as_asked pruning_forgets_what_is_gone a_new_epoch_knows_the_old_one mailboxes_do_not_mix
             seen_has_exact_borders seen_is_forgotten held_mail_is_recorded_with_its_state uidls_and_every_reason_are_held
-            a_released_message_gets_its_final_state a_dropped_message_does_not_come_again only_what_is_held_gets_a_state
+            a_released_message_gets_its_final_state a_dropped_message_does_not_come_again what_is_held_follows_its_message
+            only_what_is_held_gets_a_state
             a_part_of_the_recipients_may_be_served);
     };
     ($fresh:expr; $($name:ident)*) => {

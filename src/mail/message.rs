@@ -58,6 +58,22 @@ impl Message {
         Fingerprint(hash.finalize().into())
     }
 
+    /// Which copy of a letter this is, whatever the rules say about it: its fingerprint, and each header field that names a hop or an address. Two
+    /// copies that a provider made for two recipients differ there, and one copy that is fetched twice does not.
+    pub fn copy_hash(&self) -> Fingerprint {
+        let mut hash = Sha256::new_with_prefix(self.fingerprint.0);
+        for field in self.header.fields() {
+            let (name, value) = (self.header.name(field), self.header.value(field).trim_ascii());
+            if name.eq_ignore_ascii_case(b"Received") || value.contains(&b'@') {
+                for part in [name, value] {
+                    hash.update((part.len() as u64).to_be_bytes());
+                    hash.update(part);
+                }
+            }
+        }
+        Fingerprint(hash.finalize().into())
+    }
+
     /// True if it says when or by which name it was written. Without either, equal messages are different mail: alarms, test prints.
     pub fn has_identity(&self) -> bool {
         ["Message-ID", "Date"].into_iter().any(|name| self.header.first(name).is_some_and(|field| !self.header.value(field).trim_ascii().is_empty()))
