@@ -246,10 +246,14 @@ fn hostile_headers_end_and_stay_on_their_lines() {
     }
 }
 
-/// A configuration with this block of YAML as the collector's `recipient:`.
-fn with_proposal(collector: &CollectorYaml, yaml: &str) -> String {
-    let block: String = yaml.lines().map(|line| format!("    {line}\n")).collect();
-    config("{lmtp: '127.0.0.1:1'}", std::slice::from_ref(collector)) + &block
+/// A configuration with this block of YAML, as it is printed, pasted into the collector.
+fn with_proposal(collector: &CollectorYaml, printed: &str) -> String {
+    config("{lmtp: '127.0.0.1:1'}", std::slice::from_ref(collector)) + printed
+}
+
+/// What an operator copies from a terminal: from the comment to the end.
+fn block_of(printed: &str) -> &str {
+    &printed[printed.find("    # by mailgather audit").unwrap_or_else(|| panic!("{printed}"))..]
 }
 
 #[test]
@@ -265,9 +269,10 @@ fn the_proposal_works_as_it_is_printed_and_the_mailbox_stays_as_it_was() {
             let json: Value = serde_json::from_str(&program.run_to_end("audit", &["box", "--json"]).expect_success().stdout).unwrap();
             assert_eq!((json["messages"].as_u64(), json["mode"].as_str()), (Some(24), Some(mode.word())), "{name}: {text}");
             let yaml = json["yaml"].as_str().unwrap();
-            assert!(text.contains(yaml), "{text}");
+            let indented: String = yaml.lines().map(|line| format!("    {line}\n")).collect();
+            assert_eq!(block_of(&text).trim_end(), indented.trim_end());
 
-            let program = Mailgather::new(&with_proposal(&bare, yaml));
+            let program = Mailgather::new(&with_proposal(&bare, block_of(&text)));
             program.check().expect_success();
             let explained = program.run_to_end("explain", &["box", "--last", "99", "--json"]).expect_success().stdout;
             let mut found: Vec<String> = Vec::new();
@@ -317,7 +322,7 @@ fn every_line_of_a_proposal_is_known_to_the_configuration() {
         assert!(yaml.contains(part), "{part}\n{yaml}");
     }
     let collector = CollectorYaml::at("imap", "box@firm.example", 1).id("box");
-    Mailgather::new(&with_proposal(&collector, yaml)).check().expect_success();
+    Mailgather::new(&with_proposal(&collector, block_of(&found.to_text()))).check().expect_success();
 }
 
 #[test]

@@ -32,6 +32,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const DOMAIN_PERCENT_MIN: usize = 3;
 /// ... and of at least so many.
 const DOMAIN_MESSAGES_MIN: usize = 2;
+/// How far the keys of a collector are indented in a file that is laid out as the samples are.
+const INDENT: &str = "    ";
 /// Most domains that are shown and proposed.
 const DOMAINS_MAX: usize = 20;
 
@@ -158,7 +160,12 @@ impl Audit {
         for line in &self.proposal.findings {
             text.push_str(&format!("  - {line}\n"));
         }
-        text.push_str(&format!("\n{}\n", self.proposal.yaml));
+        // As it stands in a collector, so that it can be put in place of `recipient:` as it is.
+        text.push('\n');
+        for line in self.proposal.yaml.lines() {
+            text.push_str(&format!("{INDENT}{line}\n"));
+        }
+        text.push('\n');
         text
     }
 
