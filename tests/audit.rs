@@ -201,6 +201,55 @@ fn domains_that_are_not_accepted_yet_are_proposed() {
 }
 
 #[test]
+fn a_rare_foreign_domain_is_mentioned_and_not_accepted() {
+    let rare = |n: usize| if n < 2 { postfix(n, "x").replace("firm.example", "stray.example") } else { postfix(n, user(n)) };
+    let rare = audit(&headers((0..32).map(rare)), &rules("127.0.0.1", "box@firm.example"));
+    let yaml = &rare.proposal.yaml;
+    assert!(yaml.contains("    domains: [firm.example]\n"), "{yaml}");
+    assert!(yaml.contains("    # not accepted, and rare: add to `domains` what is yours: stray.example (2 of 32 messages)\n"), "{yaml}");
+    assert_eq!(rare.auto_resolved, 30);
+    // One that is accepted already stays, however rare.
+    let known =
+        Rules { domains: ["stray.example".parse().unwrap(), "firm.example".parse().unwrap()].into(), ..rules("127.0.0.1", "box@host.example") };
+    let rare = |n: usize| if n < 2 { postfix(n, "x").replace("firm.example", "stray.example") } else { postfix(n, user(n)) };
+    let yaml = audit(&headers((0..32).map(rare)), &known).proposal.yaml;
+    assert!(yaml.contains("domains: [firm.example, stray.example]") && !yaml.contains("not accepted"), "{yaml}");
+}
+
+#[test]
+fn what_becomes_of_unresolved_mail_is_carried_over_as_it_is() {
+    use mailgather::resolve::{Journal, JournalKind, Unresolved};
+    let base = || rules("127.0.0.1", "box@firm.example");
+    let to: Address = "post@firm.example".parse().unwrap();
+    for (unresolved, default_box, wanted) in [
+        (Unresolved::Hold, None, "  unresolved: hold\n"),
+        (Unresolved::Discard, None, "  unresolved: discard\n"),
+        (Unresolved::Leave, None, "  unresolved: leave   # on the server; or name who gets it: `default_box: ADDRESS`\n"),
+        (Unresolved::DefaultBox, Some(to.clone()), "  default_box: post@firm.example\n"),
+        (Unresolved::Hold, Some(to.clone()), "  default_box: post@firm.example\n  unresolved: hold\n"),
+        (Unresolved::Leave, Some(to.clone()), "  default_box: post@firm.example\n  unresolved: leave\n"),
+    ] {
+        let yaml = of(postfix, 40, &Rules { unresolved, default_box: default_box.clone(), ..base() }).proposal.yaml;
+        let beside: String = yaml
+            .lines()
+            .filter(|line| line.starts_with("  ") && !line.starts_with("   ") && *line != "  auto:")
+            .map(|line| format!("{line}\n"))
+            .collect();
+        assert_eq!(beside, wanted, "{yaml}");
+    }
+    let journal = Some(Journal { kind: JournalKind::Google, from: to });
+    let more = Rules { keep_tag: false, max_recipients: 7, journal, mx_of: Some("firm.example".parse().unwrap()), ..base() };
+    let yaml = of(postfix, 40, &more).proposal.yaml;
+    for line in
+        ["    keep_tag: false\n", "    max_recipients: 7\n", "    trusted_hosts: mx\n", "  journal: google\n  journal_from: post@firm.example\n"]
+    {
+        assert!(yaml.contains(line), "{line}{yaml}");
+    }
+    let collector = CollectorYaml::at("imap", "box@firm.example", 1).id("box").set("email", "box@firm.example");
+    Mailgather::new(&with_proposal(&collector, block_of(&of(postfix, 40, &more).to_text()))).check().expect_success();
+}
+
+#[test]
 fn copies_tell_an_envelope_header_and_a_provider_that_keeps_one() {
     // Each message to three people, a copy each.
     let to_all = "To: anna@firm.example, bob@firm.example, carl@firm.example";

@@ -28,7 +28,10 @@ use crate::resolve::{Guess, Headers, Resolution, Rules, TrustedBlock, Unresolved
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A domain is proposed if it stands in the trusted block of at least this share of the messages, in per cent ...
+/// A domain that is not accepted yet is proposed if it stands in the trusted block of at least this share of the messages, in per cent: what
+/// is rare may be a stranger's, for whom we would relay.
+const PROPOSED_PERCENT_MIN: usize = 10;
+/// A domain is shown if it stands in the trusted block of at least this share of the messages, in per cent ...
 const DOMAIN_PERCENT_MIN: usize = 3;
 /// ... and of at least so many.
 const DOMAIN_MESSAGES_MIN: usize = 2;
@@ -65,7 +68,7 @@ pub fn audit(headers: &[HeaderBlock], rules: &Rules) -> Audit {
     let trust = trust::find(headers, &base);
     trust.advice.apply(&mut base);
     let domains = domains(headers, &base);
-    let proposed: Vec<Domain> = domains.iter().filter(|(_, _, accepted)| !accepted).map(|(domain, ..)| domain.clone()).collect();
+    let proposed: Vec<Domain> = domains.iter().filter(|found| is_proposed(found, headers.len())).map(|(domain, ..)| domain.clone()).collect();
     base.domains.extend(proposed.iter().cloned());
     let candidates = candidates::find(headers, &base);
     let copies = copies::find(headers, &base);
@@ -85,6 +88,11 @@ fn auto_resolved(headers: &[HeaderBlock], rules: &Rules) -> usize {
 /// Part of a whole in per cent, 0 of nothing.
 fn percent(part: usize, whole: usize) -> usize {
     (part * 100 + whole / 2).checked_div(whole).unwrap_or(0)
+}
+
+/// True for a domain that is not accepted yet, and is there too often to be a stranger's.
+fn is_proposed((_, count, accepted): &(Domain, usize, bool), messages: usize) -> bool {
+    !accepted && percent(*count, messages) >= PROPOSED_PERCENT_MIN
 }
 
 /// True if each address of this domain would pass, or be mapped. An alias accepts its own address only.

@@ -1,9 +1,9 @@
 //! The `recipient:` block that is proposed, with the reasons.
 
 use super::candidates::{Candidate, alone};
-use super::{Audit, TrustAdvice, auto_resolved, is_own, percent, shown};
+use super::{Audit, TrustAdvice, auto_resolved, is_proposed, percent, shown};
 use crate::mail::{Address, Domain, HeaderBlock};
-use crate::resolve::{Headers, MapTo, Resolution, Rules, resolve};
+use crate::resolve::{Headers, JournalKind, MapTo, Resolution, Rules, Unresolved, resolve};
 use std::collections::BTreeSet;
 
 /// A list of headers has to be better than the built-in probe by this share of the messages, in per cent.
@@ -215,9 +215,19 @@ impl<'a> Draft<'a> {
             self.rules.domains.iter().filter(|domain| self.is_needed(domain)).map(|domain| quoted(&domain.to_unicode())).collect();
         domains.extend(self.rules.subdomains.iter().map(|domain| quoted(&format!(".{}", domain.to_unicode()))));
         if !domains.is_empty() {
-            let new = self.audit.domains.iter().any(|(_, _, accepted)| !accepted);
+            let new = self.audit.domains.iter().any(|found| is_proposed(found, messages));
             let note = if new { "   # seen in the provider's own fields: are they all yours?" } else { "" };
             line(format!("domains: [{}]{note}", domains.join(", ")));
+        }
+        let rare: Vec<String> = self
+            .audit
+            .domains
+            .iter()
+            .filter(|found| !found.2 && !is_proposed(found, messages))
+            .map(|(domain, count, _)| format!("{} ({count} of {messages} messages)", shown(&domain.to_unicode())))
+            .collect();
+        if !rare.is_empty() {
+            line(format!("# not accepted, and rare: add to `domains` what is yours: {}", rare.join(", ")));
         }
         if !self.rules.map.is_empty() {
             let to = |to: &MapTo| match to {
@@ -242,6 +252,7 @@ impl<'a> Draft<'a> {
             }
             TrustAdvice::Hops(hops) => line(format!("trusted_hops: {hops}   # the topmost Received, whoever wrote it")),
             TrustAdvice::Keep | TrustAdvice::Nothing => match (&self.configured.trusted_hosts[..], self.configured.trusted_hops) {
+                _ if self.configured.mx_of.is_some() => line("trusted_hosts: mx".to_owned()),
                 (_, Some(hops)) => line(format!("trusted_hops: {hops}")),
                 ([], None) => {}
                 (hosts, None) => line(format!("trusted_hosts: [{}]", hosts.iter().map(|host| quoted(host)).collect::<Vec<_>>().join(", "))),
@@ -257,18 +268,44 @@ impl<'a> Draft<'a> {
             _ if self.audit.copies.is_single() => line("guess: union   # one copy stands for all recipients".to_owned()),
             _ => {}
         }
+        if !self.configured.keep_tag {
+            line("keep_tag: false".to_owned());
+        }
+        if self.configured.max_recipients != Rules::default().max_recipients {
+            line(format!("max_recipients: {}", self.configured.max_recipients));
+        }
         let rest = [("rewrite", self.configured.rewrite.len()), ("lists", self.configured.lists.len()), ("exclude", self.configured.exclude.len())];
         let kept: Vec<&str> = rest.iter().filter(|(_, count)| *count > 0).map(|(name, _)| *name).collect();
         if !kept.is_empty() {
             line(format!("# keep what you have under: {}", kept.join(", ")));
         }
-        let (default_box, note) = match &self.configured.default_box {
-            Some(address) => (address.to_string(), ""),
-            None => (self.postmaster(), "   # who gets what nobody else gets: change it"),
-        };
-        lines.push(format!("  default_box: {}{note}", quoted(&default_box)));
+        lines.extend(self.beside_auto());
         lines.push(String::new());
         lines.join("\n")
+    }
+
+    /// What becomes of mail that is for nobody, as it is configured: nothing of that is for a proposal to change.
+    fn beside_auto(&self) -> Vec<String> {
+        let configured = self.configured;
+        let mut lines = Vec::new();
+        lines.extend(configured.default_box.as_ref().map(|address| format!("  default_box: {}", quoted(&address.to_string()))));
+        lines.extend(match (configured.unresolved, &configured.default_box) {
+            (Unresolved::Hold, _) => Some("  unresolved: hold".to_owned()),
+            (Unresolved::Discard, _) => Some("  unresolved: discard".to_owned()),
+            (Unresolved::Leave, Some(_)) => Some("  unresolved: leave".to_owned()),
+            (Unresolved::Leave, None) => Some("  unresolved: leave   # on the server; or name who gets it: `default_box: ADDRESS`".to_owned()),
+            // The default beside a default box.
+            (Unresolved::DefaultBox, _) => None,
+        });
+        if let Some(journal) = &configured.journal {
+            let kind = match journal.kind {
+                JournalKind::Exchange => "exchange",
+                JournalKind::Google => "google",
+            };
+            lines.push(format!("  journal: {kind}"));
+            lines.push(format!("  journal_from: {}", quoted(&journal.from.to_string())));
+        }
+        lines
     }
 
     /// The domain of the collected mailbox is accepted by default. If it is a provider's, its other addresses are no business of ours.
@@ -277,16 +314,6 @@ impl<'a> Draft<'a> {
         let is_mapped = self.rules.map.iter().any(|(from, to)| from == domain || matches!(to, MapTo::Domain(to) if to == domain));
         let is_alias = self.rules.aliases.iter().any(|alias| alias.domain == *domain || alias.to.iter().any(|to| to.domain() == domain));
         !is_own || is_mapped || is_alias || self.audit.domains.iter().any(|(seen, ..)| seen == domain)
-    }
-
-    /// An address of ours that is not the collected mailbox.
-    fn postmaster(&self) -> String {
-        let targets = self.rules.map.values().filter_map(|to| if let MapTo::Domain(domain) = to { Some(domain) } else { None });
-        let seen = self.audit.domains.iter().map(|(domain, ..)| domain);
-        let domain = targets.chain(seen).chain(&self.rules.domains).next();
-        let Some(domain) = domain else { return "postmaster@example.org".to_owned() };
-        let names = ["postmaster", "unresolved"].iter().filter_map(|local| Address::new(local, domain.clone()).ok());
-        names.into_iter().find(|address| !is_own(address, &self.rules)).map_or("postmaster@example.org".to_owned(), |address| address.to_string())
     }
 }
 
