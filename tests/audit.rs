@@ -201,6 +201,47 @@ fn domains_that_are_not_accepted_yet_are_proposed() {
 }
 
 #[test]
+fn what_finds_nobody_is_counted_by_its_reason_and_named() {
+    // 18 of 32 are found; 10 name the mailbox only, 4 tell nothing.
+    let shape = |n: usize| match n {
+        0..18 => postfix(n, user(n)),
+        18..28 => format!("Delivered-To: box@firm.example\r\n{}", without_hint(n, "undisclosed")),
+        _ => without_hint(n, "undisclosed"),
+    };
+    let some = audit(&headers((0..32).map(shape)), &rules("127.0.0.1", "box@firm.example"));
+    assert_eq!((some.auto_resolved, some.proposal.mode), (18, Mode::Auto), "{}", some.to_text());
+    let findings = some.proposal.findings.join("\n");
+    for words in [
+        "nobody is found for 10 of 32 messages (31 %): the headers name the collected mailbox only (message 28, 27, 26)",
+        "nobody is found for 4 of 32 messages (13 %): no header tells the envelope recipient (message 32, 31, 30)",
+        "which finds nobody for 14 of 32 messages",
+    ] {
+        assert!(findings.contains(words), "{words}\n{findings}");
+    }
+    assert!(!findings.contains("is enough"), "{findings}");
+    let json = some.to_json();
+    assert_eq!((json["unfound"][0]["reason"].as_str(), json["unfound"][0]["messages"].as_u64()), (Some("own_address_only"), Some(10)), "{json}");
+    // From 95 % on it is enough; the rest is named all the same.
+    let nearly = |n: usize| if n == 3 { without_hint(n, "undisclosed") } else { postfix(n, user(n)) };
+    let nearly = audit(&headers((0..40).map(nearly)), &rules("127.0.0.1", "box@firm.example"));
+    let findings = nearly.proposal.findings.join("\n");
+    assert!(findings.ends_with("`headers: auto` is enough") && findings.contains("for 1 of 40 messages (3 %)"), "{findings}");
+}
+
+#[test]
+fn what_finds_nobody_has_its_uid() {
+    let server = Dovecot::start();
+    put(&server, postfix, 8);
+    (8..12).for_each(|n| server.put("box@firm.example", without_hint(n, "undisclosed").as_bytes()));
+    let rules = "{domains: [firm.example], check_local: {file: /dev/null}}";
+    let collector = CollectorYaml::imap(&server, "box@firm.example").id("box").set("email", "box@firm.example").auto(rules, "post@firm.example");
+    let program = Mailgather::new(&config("{lmtp: '127.0.0.1:1'}", &[collector]));
+    let text = program.run_to_end("audit", &["box"]).expect_success().stdout;
+    assert!(text.contains("no header tells the envelope recipient (uid 12, 11, 10)"), "{text}");
+    assert!(text.contains("# keep what you have under: check_local"), "{text}");
+}
+
+#[test]
 fn a_rare_foreign_domain_is_mentioned_and_not_accepted() {
     let rare = |n: usize| if n < 2 { postfix(n, "x").replace("firm.example", "stray.example") } else { postfix(n, user(n)) };
     let rare = audit(&headers((0..32).map(rare)), &rules("127.0.0.1", "box@firm.example"));

@@ -3,9 +3,10 @@
 use super::Common;
 use super::exit::Exit;
 use super::peek::{self, LAST_MAX, Look, named, names, print};
-use crate::config::{Collector, RecipientMode};
+use crate::config::{CheckLocal, Collector, RecipientMode, SenderFallback};
 use crate::mail::{Address, HeaderBlock};
-use crate::resolve::{Rules, audit as analysis};
+use crate::resolve::Rules;
+use crate::resolve::audit::{self as analysis, Mailbox};
 use clap::Args;
 use serde_json::json;
 
@@ -33,12 +34,13 @@ fn try_audit(arguments: &Audit, common: &Common) -> Result<Exit, Exit> {
         return Err(Exit::Usage);
     };
     let collector = peek::complete(collector, &loaded)?;
-    let headers: Vec<HeaderBlock> = peek::headers(&collector, Look::Last(usize::from(arguments.last)))?.into_iter().map(|one| one.header).collect();
+    let peeked = peek::headers(&collector, Look::Last(usize::from(arguments.last)))?;
+    let (uids, headers): (Vec<String>, Vec<HeaderBlock>) = peeked.into_iter().map(|one| (one.uid.to_string(), one.header)).unzip();
     if headers.is_empty() {
         eprintln!("error: the mailbox of {} is empty: there is nothing to learn from", arguments.name);
         return Err(Exit::NoInput);
     }
-    let audit = analysis::audit(&headers, &rules(&collector));
+    let audit = analysis::audit_mailbox(&headers, &rules(&collector), &Mailbox { uids: &uids, keys: &keys(&collector) });
     if arguments.json {
         let mut value = audit.to_json();
         value["collector"] = json!(arguments.name);
@@ -47,6 +49,15 @@ fn try_audit(arguments: &Audit, common: &Common) -> Result<Exit, Exit> {
         print(&format!("{}: {}", arguments.name, audit.to_text()));
     }
     Ok(Exit::Ok)
+}
+
+/// What the collector has beside its rules.
+fn keys(collector: &Collector) -> Vec<&'static str> {
+    let sender = match &collector.recipient {
+        RecipientMode::Auto(_, sender) | RecipientMode::ForwardTo(_, sender) => sender,
+    };
+    let keys = [("check_local", collector.check_local != CheckLocal::None), ("sender_fallback", *sender != SenderFallback::Default)];
+    keys.into_iter().filter(|(_, is_there)| *is_there).map(|(key, _)| key).collect()
 }
 
 /// The collector's rules; those that it could start with, if everything is forwarded so far.

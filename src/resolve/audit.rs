@@ -15,11 +15,13 @@ mod candidates;
 mod copies;
 mod proposal;
 mod trust;
+mod unfound;
 
 pub use candidates::Candidate;
 pub use copies::Copies;
 pub use proposal::{Mode, Proposal};
 pub use trust::{TrustAdvice, TrustFound};
+pub use unfound::Unfound;
 
 use crate::mail::{Address, Domain, HeaderBlock};
 use crate::resolve::probe::PROBES;
@@ -61,8 +63,22 @@ pub struct Audit {
     pub proposal: Proposal,
 }
 
+/// What a mailbox's messages are called, and what its collector has that is not for an audit to judge.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mailbox<'a> {
+    /// The UID, or UIDL, of each header.
+    pub uids: &'a [String],
+    /// Keys of the collector's `recipient` that are to be kept as they are, and are not among the rules.
+    pub keys: &'a [&'a str],
+}
+
 /// Looks at headers, oldest first, by the rules as far as there are some.
 pub fn audit(headers: &[HeaderBlock], rules: &Rules) -> Audit {
+    audit_mailbox(headers, rules, &Mailbox::default())
+}
+
+/// The same, with the names of the messages.
+pub fn audit_mailbox(headers: &[HeaderBlock], rules: &Rules, mailbox: &Mailbox<'_>) -> Audit {
     let mut base =
         Rules { headers: Headers::Auto, guess: Guess::Off, journal: None, default_box: None, unresolved: Unresolved::Leave, ..rules.clone() };
     let trust = trust::find(headers, &base);
@@ -76,7 +92,7 @@ pub fn audit(headers: &[HeaderBlock], rules: &Rules) -> Audit {
     let auto = auto_resolved(headers, &base);
     let mut audit =
         Audit { messages: headers.len(), trust, candidates, auto_resolved: auto, domains, copies, list_mail, proposal: Proposal::default() };
-    audit.proposal = proposal::make(&audit, headers, rules, base);
+    audit.proposal = proposal::make(&audit, headers, rules, base, mailbox);
     audit
 }
 
@@ -192,6 +208,7 @@ impl Audit {
             "domains": domains,
             "copies": self.copies.to_json(),
             "list_mail": self.list_mail,
+            "unfound": self.proposal.unfound.iter().map(Unfound::to_json).collect::<Vec<_>>(),
             "findings": self.proposal.findings,
             "mode": self.proposal.mode.word(),
             "yaml": self.proposal.yaml,

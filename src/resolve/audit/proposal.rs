@@ -1,7 +1,8 @@
 //! The `recipient:` block that is proposed, with the reasons.
 
 use super::candidates::{Candidate, alone};
-use super::{Audit, TrustAdvice, auto_resolved, is_proposed, percent, shown};
+use super::unfound::{self, Unfound};
+use super::{Audit, Mailbox, TrustAdvice, auto_resolved, is_proposed, percent, shown};
 use crate::mail::{Address, Domain, HeaderBlock};
 use crate::resolve::{Headers, JournalKind, MapTo, Resolution, Rules, Unresolved, resolve};
 use std::collections::BTreeSet;
@@ -16,6 +17,8 @@ const ADDS_PERCENT_MIN: usize = 1;
 const HELP_PERCENT_MIN: usize = 50;
 /// The share of messages that fields under the trusted block have to tell, in per cent, before they are mentioned.
 const BELOW_PERCENT_MIN: usize = 80;
+/// From this share of found recipients on, in per cent, headers count as enough.
+const ENOUGH_PERCENT_MIN: usize = 95;
 /// Least messages before a single address counts as the only one.
 const ONLY_ONE_MIN: usize = 10;
 
@@ -26,6 +29,8 @@ pub struct Proposal {
     pub mode: Mode,
     /// What was found, in words.
     pub findings: Vec<String>,
+    /// The messages that it finds nobody for, if it is about headers.
+    pub unfound: Vec<Unfound>,
     /// The block, ready to be put into a collector.
     pub yaml: String,
 }
@@ -66,9 +71,9 @@ struct Chosen<'a> {
 }
 
 /// `configured` are the present rules, `base` the same with the advice about trust and domains followed.
-pub(super) fn make(audit: &Audit, headers: &[HeaderBlock], configured: &Rules, base: Rules) -> Proposal {
+pub(super) fn make(audit: &Audit, headers: &[HeaderBlock], configured: &Rules, base: Rules, mailbox: &Mailbox<'_>) -> Proposal {
     let mut findings = audit.trust.findings();
-    let mut draft = Draft { audit, configured, rules: base, below: false };
+    let mut draft = Draft { audit, configured, keys: mailbox.keys, rules: base, below: false };
     let auto = audit.auto_resolved;
     if percent(auto, audit.messages) < HELP_PERCENT_MIN && !draft.rules.envelope_below_received {
         let below = Rules { envelope_below_received: true, ..draft.rules.clone() };
@@ -88,19 +93,23 @@ pub(super) fn make(audit: &Audit, headers: &[HeaderBlock], configured: &Rules, b
         () if guessed >= HELP_PERCENT_MIN => Mode::Guess,
         () => Mode::Nothing,
     };
-    findings.extend(draft.findings(mode, auto, &chosen, guessed));
+    let unfound = draft.unfound(mode, headers, &chosen, mailbox.uids);
+    findings.extend(draft.findings(mode, auto, &chosen));
+    findings.extend(unfound.iter().map(|one| one.finding(audit.messages, !mailbox.uids.is_empty())));
+    findings.push(draft.verdict(mode, &unfound, guessed));
     let yaml = match (mode, recipients.first()) {
         (Mode::Forward, Some(only)) => {
             format!("recipient:\n  # all mail that was looked at went to this one address\n  forward_to: {}\n", quoted(&only.to_string()))
         }
         _ => draft.yaml(mode, auto, &chosen),
     };
-    Proposal { mode, findings, yaml }
+    Proposal { mode, findings, unfound, yaml }
 }
 
 struct Draft<'a> {
     audit: &'a Audit,
     configured: &'a Rules,
+    keys: &'a [&'a str],
     rules: Rules,
     below: bool,
 }
@@ -139,7 +148,7 @@ impl<'a> Draft<'a> {
         headers.iter().flat_map(|header| resolve(header, &self.rules).0.recipients().to_vec()).map(|recipient| recipient.address).collect()
     }
 
-    fn findings(&self, mode: Mode, auto: usize, chosen: &[Chosen<'_>], guessed: usize) -> Vec<String> {
+    fn findings(&self, mode: Mode, auto: usize, chosen: &[Chosen<'_>]) -> Vec<String> {
         let Audit { messages, .. } = *self.audit;
         let mut findings = Vec::new();
         let domains: Vec<String> = self
@@ -179,9 +188,35 @@ impl<'a> Draft<'a> {
                 percent(self.audit.list_mail, messages)
             ));
         }
-        findings.push(match mode {
-            Mode::Auto => "verdict: `headers: auto` is enough".to_owned(),
-            Mode::List => "verdict: this list is better than the built-in probe".to_owned(),
+        findings
+    }
+
+    /// The messages that the proposed headers find nobody for; with other proposals it is not up to headers.
+    fn unfound(&self, mode: Mode, headers: &[HeaderBlock], chosen: &[Chosen<'_>], uids: &[String]) -> Vec<Unfound> {
+        let rules = match mode {
+            Mode::Auto => self.rules.clone(),
+            Mode::List => {
+                let rule = |one: &Chosen<'_>| match alone(&self.rules, &one.candidate.header, one.candidate.prefix.as_deref()).headers {
+                    Headers::List(list) => list,
+                    Headers::Auto => Vec::new(),
+                };
+                Rules { headers: Headers::List(chosen.iter().flat_map(rule).collect()), ..self.rules.clone() }
+            }
+            Mode::Forward | Mode::Guess | Mode::Nothing => return Vec::new(),
+        };
+        unfound::find(headers, &rules, uids)
+    }
+
+    fn verdict(&self, mode: Mode, unfound: &[Unfound], guessed: usize) -> String {
+        let missed: usize = unfound.iter().map(|one| one.count).sum();
+        let messages = self.audit.messages;
+        let enough = percent(messages - missed, messages) >= ENOUGH_PERCENT_MIN;
+        let look = "look at these with `mailgather explain NAME --uid UID` before you rely on it";
+        match mode {
+            Mode::Auto if enough => "verdict: `headers: auto` is enough".to_owned(),
+            Mode::Auto => format!("verdict: no list of headers is better than `headers: auto`, which finds nobody for {missed} of {messages} messages: {look}"),
+            Mode::List if enough => "verdict: this list is better than the built-in probe".to_owned(),
+            Mode::List => format!("verdict: this list is better than the built-in probe, and finds nobody for {missed} of {messages} messages: {look}"),
             Mode::Forward => "verdict: all mail goes to one address: no multidrop box, `forward_to` is simpler and surer".to_owned(),
             Mode::Guess => format!(
                 "verdict: no header tells whose copy a message is; To and Cc name one of your addresses in {guessed} %: guessing loses Bcc and lists, so ask the provider for Delivered-To or X-Original-To first"
@@ -189,8 +224,7 @@ impl<'a> Draft<'a> {
             Mode::Nothing => {
                 "verdict: nothing tells the recipient: ask the provider to write Delivered-To or X-Original-To; until then everything goes to the default box".to_owned()
             }
-        });
-        findings
+        }
     }
 
     fn yaml(&self, mode: Mode, auto: usize, chosen: &[Chosen<'_>]) -> String {
@@ -275,7 +309,7 @@ impl<'a> Draft<'a> {
             line(format!("max_recipients: {}", self.configured.max_recipients));
         }
         let rest = [("rewrite", self.configured.rewrite.len()), ("lists", self.configured.lists.len()), ("exclude", self.configured.exclude.len())];
-        let kept: Vec<&str> = rest.iter().filter(|(_, count)| *count > 0).map(|(name, _)| *name).collect();
+        let kept: Vec<&str> = rest.iter().filter(|(_, count)| *count > 0).map(|(name, _)| *name).chain(self.keys.iter().copied()).collect();
         if !kept.is_empty() {
             line(format!("# keep what you have under: {}", kept.join(", ")));
         }
