@@ -1,7 +1,7 @@
 //! `mailgather check`: everything that is wrong with the configuration, at once.
 
-use super::Common;
 use super::exit::Exit;
+use super::{Common, refused};
 use crate::config;
 use clap::Args;
 use std::path::PathBuf;
@@ -20,13 +20,13 @@ pub(super) fn check(arguments: &Check, common: &Common) -> Exit {
     if let Some(file) = &arguments.file {
         common.config.clone_from(file);
     }
-    let loaded = match common.load() {
-        Ok(loaded) => loaded,
-        Err(exit) => return exit,
+    let (loaded, outside) = match config::load_and_look(&common.config, &common.environment()) {
+        Ok(both) => both,
+        Err(report) => return refused(&report),
     };
-    let problems = config::check_secrets(&loaded.config);
-    problems.iter().for_each(|problem| eprintln!("{problem}\n"));
-    if !problems.is_empty() || (arguments.strict && !loaded.warnings.is_empty()) {
+    outside.errors.iter().chain(&loaded.warnings).chain(&outside.warnings).for_each(|problem| eprintln!("{problem}\n"));
+    let doubtful = !loaded.warnings.is_empty() || !outside.warnings.is_empty();
+    if !outside.errors.is_empty() || (arguments.strict && doubtful) {
         return Exit::Config;
     }
     let enabled = loaded.config.collectors.values().filter(|collector| collector.enabled).count();

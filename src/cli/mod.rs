@@ -96,10 +96,7 @@ impl Common {
                 loaded.warnings.iter().for_each(|warning| eprintln!("{warning}\n"));
                 Ok(loaded)
             }
-            Err(report) => {
-                eprint!("{report}");
-                Err(if report.is_missing_file() { Exit::NoInput } else { Exit::Config })
-            }
+            Err(report) => Err(refused(&report)),
         }
     }
 
@@ -113,6 +110,12 @@ impl Common {
         };
         crate::observe::logging::start(level);
     }
+}
+
+/// Prints what is wrong with a configuration.
+fn refused(report: &crate::config::Report) -> Exit {
+    eprint!("{report}");
+    if report.is_missing_file() { Exit::NoInput } else { Exit::Config }
 }
 
 /// A runtime with all cores, or as many workers as `TOKIO_WORKER_THREADS` says.

@@ -22,6 +22,7 @@ mod values;
 
 use super::error::{Code, Problem, Report, Severity};
 use super::load::Environment;
+use super::outside::Outside;
 use super::text::{Span, Text};
 use super::yaml::{self, Entry, Value};
 use super::{Config, LogLevel};
@@ -34,9 +35,17 @@ const TOP: Keys = Keys {
 };
 const LOG: Keys = Keys { known: &["level"], not_yet: &["format", "redact"] };
 
+/// A configuration that can be used.
+pub(super) struct Built {
+    pub config: Config,
+    pub warnings: Vec<Problem>,
+    /// What it names outside of its file, and where; each once.
+    pub outside: Vec<(Span, Outside)>,
+}
+
 /// Builds the configuration from a text. Warnings come with it, or with the errors.
-pub(super) fn build(text: &Text<'_>, env: &Environment) -> Result<(Config, Vec<Problem>), Report> {
-    let mut ctx = Ctx { text, env, report: Report::default(), seen: HashSet::new() };
+pub(super) fn build(text: &Text<'_>, env: &Environment) -> Result<Built, Report> {
+    let mut ctx = Ctx { text, env, report: Report::default(), seen: HashSet::new(), outside: Vec::new(), named: HashSet::new() };
     let mut problems = Vec::new();
     let root = yaml::parse(text, &mut problems);
     problems.into_iter().for_each(|problem| ctx.add(problem));
@@ -45,7 +54,7 @@ pub(super) fn build(text: &Text<'_>, env: &Environment) -> Result<(Config, Vec<P
     ctx.report.errors.sort_by_key(place);
     ctx.report.warnings.sort_by_key(place);
     match config {
-        Some(config) if ctx.report.errors.is_empty() => Ok((config, ctx.report.warnings)),
+        Some(config) if ctx.report.errors.is_empty() => Ok(Built { config, warnings: ctx.report.warnings, outside: ctx.outside }),
         _ => Err(ctx.report),
     }
 }
@@ -85,6 +94,8 @@ struct Ctx<'a> {
     env: &'a Environment,
     report: Report,
     seen: HashSet<(Code, Span, String)>,
+    outside: Vec<(Span, Outside)>,
+    named: HashSet<Span>,
 }
 
 impl Ctx<'_> {
@@ -101,6 +112,13 @@ impl Ctx<'_> {
         match problem.severity {
             Severity::Error => self.report.errors.push(problem),
             Severity::Warning => self.report.warnings.push(problem),
+        }
+    }
+
+    /// Notes what is to be looked at, once for each place: what stands in `defaults` is met again in each collector.
+    fn names(&mut self, span: Span, outside: Outside) {
+        if self.named.insert(span) {
+            self.outside.push((span, outside));
         }
     }
 

@@ -1,9 +1,9 @@
 //! The door to the configuration: a file to a [`Config`], or to a report of everything that is wrong with it.
 
-use super::build::build;
+use super::build::{Built, build};
 use super::error::{Code, Problem, Report};
 use super::text::Text;
-use super::{CheckLocal, Collector, Config, SecretSource, Target, secret};
+use super::{Config, outside};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
@@ -68,6 +68,34 @@ pub struct Loaded {
 
 /// Reads and checks a file. Blocks on the disk.
 pub fn load(path: &Path, env: &Environment) -> Result<Loaded, Report> {
+    of_file(path, env, parse)
+}
+
+/// The same, and then looks at what the file names: whether secrets, certificates and lists can be read, programs run, and Maildirs made. Runs
+/// no program.
+pub fn load_and_look(path: &Path, env: &Environment) -> Result<(Loaded, Report), Report> {
+    of_file(path, env, parse_and_look)
+}
+
+/// Checks a text: pure. The path is for messages, and relative paths in the text count from its folder.
+pub fn parse(text: &str, path: &Path, env: &Environment) -> Result<Loaded, Report> {
+    let built = build(&Text::new(path, text), env)?;
+    Ok(loaded(built, path, text))
+}
+
+/// Checks a text and looks at what it names.
+pub fn parse_and_look(text: &str, path: &Path, env: &Environment) -> Result<(Loaded, Report), Report> {
+    let lines = Text::new(path, text);
+    let built = build(&lines, env)?;
+    let found = outside::look(&lines, &built.outside);
+    Ok((loaded(built, path, text), found))
+}
+
+fn loaded(built: Built, path: &Path, text: &str) -> Loaded {
+    Loaded { config: built.config, warnings: built.warnings, digest: Sha256::digest(text).into(), files: vec![path.to_owned()] }
+}
+
+fn of_file<T>(path: &Path, env: &Environment, take: fn(&str, &Path, &Environment) -> Result<T, Report>) -> Result<T, Report> {
     let (octets, mode) = read(path).map_err(|problem| Report { errors: vec![problem], warnings: Vec::new() })?;
     let text = match std::str::from_utf8(&octets) {
         Ok(text) => text,
@@ -77,13 +105,7 @@ pub fn load(path: &Path, env: &Environment) -> Result<Loaded, Report> {
             return Err(Report { errors: vec![problem.hint("save the file as UTF-8")], warnings: Vec::new() });
         }
     };
-    parse(text, path, &Environment { file_mode: Some(mode), ..env.clone() })
-}
-
-/// Checks a text: pure. The path is for messages, and relative paths in the text count from its folder.
-pub fn parse(text: &str, path: &Path, env: &Environment) -> Result<Loaded, Report> {
-    let (config, warnings) = build(&Text::new(path, text), env)?;
-    Ok(Loaded { config, warnings, digest: Sha256::digest(text).into(), files: vec![path.to_owned()] })
+    take(text, path, &Environment { file_mode: Some(mode), ..env.clone() })
 }
 
 fn read(path: &Path) -> Result<(Vec<u8>, u32), Problem> {
@@ -103,49 +125,6 @@ fn read(path: &Path) -> Result<(Vec<u8>, u32), Problem> {
         return Err(Problem::error(Code::Unreadable, format!("{name} is larger than {} MiB", FILE_OCTETS_MAX >> 20)));
     }
     Ok((octets, meta.permissions().mode()))
-}
-
-/// Looks whether the secrets and certificates that a configuration names can be read; runs no command. Blocks on the disk.
-pub fn check_secrets(config: &Config) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    for collector in config.collectors.values() {
-        check_collector(collector, &mut problems);
-    }
-    problems
-}
-
-fn check_collector(collector: &Collector, problems: &mut Vec<Problem>) {
-    let mut check = |what: &str, source: &SecretSource| {
-        if let Err(error) = secret::check(source) {
-            problems.push(Problem::error(Code::SecretSource, format!("collector `{}`: {what}: {error}", collector.id)));
-        }
-    };
-    check("password", &collector.server.password);
-    let mut tls = vec![&collector.server.tls];
-    if let Target::Smtp(relay) | Target::Lmtp(relay) = &collector.delivery.target {
-        if let Some(auth) = &relay.auth {
-            check("password of the relay", &auth.password);
-        }
-        tls.push(&relay.tls);
-    }
-    match &collector.check_local {
-        CheckLocal::Lmtp(relay) | CheckLocal::Smtp(relay) => tls.push(&relay.tls),
-        CheckLocal::File(path) => {
-            if let Err(error) = std::fs::File::open(path) {
-                let message = format!("collector `{}`: check_local file {}: {error}", collector.id, path.display());
-                problems.push(Problem::error(Code::Unreadable, message));
-            }
-        }
-        CheckLocal::None | CheckLocal::Command { .. } => {}
-    }
-    // The check may share the target's.
-    tls.dedup();
-    for path in tls.iter().filter_map(|tls| tls.ca_file.as_ref()) {
-        if let Err(error) = std::fs::File::open(path) {
-            let message = format!("collector `{}`: ca_file {}: {error}", collector.id, path.display());
-            problems.push(Problem::error(Code::Unreadable, message));
-        }
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! In reading order: [`model`] is the result, `yaml` the tree with its places, `build` the rules, `error` what is said when one is broken,
-//! and `mask` keeps secrets out of that. [`secret`] reads a password at login, not here.
+//! and `mask` keeps secrets out of that. `outside` looks at the files and programs that it names. [`secret`] reads a password at login, not here.
 
 mod build;
 mod diff;
@@ -14,6 +14,7 @@ mod harmless;
 mod load;
 mod mask;
 pub mod model;
+mod outside;
 pub mod secret;
 mod text;
 mod words;
@@ -21,5 +22,5 @@ mod yaml;
 
 pub use diff::{Diff, diff};
 pub use error::{Code, Place, Problem, Report, Severity};
-pub use load::{Environment, Loaded, STATE_DIR_OF_ROOT, check_secrets, load, parse};
+pub use load::{Environment, Loaded, STATE_DIR_OF_ROOT, load, load_and_look, parse, parse_and_look};
 pub use model::*;

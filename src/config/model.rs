@@ -390,6 +390,17 @@ pub enum Target {
     },
 }
 
+/// The path of a Maildir target, split where its components stop to be the operator's: before the first placeholder, or before the last component
+/// if there is none.
+pub fn maildir_base(path: &str) -> (PathBuf, Vec<&str>) {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let first = parts.iter().position(|part| part.contains("{local}") || part.contains("{domain}"));
+    let (base, below) = parts.split_at(first.unwrap_or(parts.len().saturating_sub(1)));
+    let mut folder = PathBuf::from(if path.starts_with('/') { "/" } else { "." });
+    folder.extend(base);
+    (folder, below.to_vec())
+}
+
 /// An SMTP or LMTP server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Relay {

@@ -115,17 +115,32 @@ pub async fn read(source: &SecretSource) -> Result<Secret, SecretError> {
     }
 }
 
-/// Looks whether a secret could be read; runs no command. Blocks on the disk.
-pub fn check(source: &SecretSource) -> Result<(), SecretError> {
-    match source {
-        SecretSource::Command { .. } => Ok(()),
-        SecretSource::Plain(secret) if secret.expose().is_empty() => Err(SecretError::Empty),
-        SecretSource::Plain(_) => Ok(()),
-        SecretSource::Env(name) => {
-            std::env::var(name).map_err(|_| SecretError::Env(name.clone())).and_then(|value| secret_of(value.into_bytes())).map(|_| ())
-        }
-        SecretSource::File(_) | SecretSource::Credential(_) => read_path(&path_of(source)?, source).and_then(secret_of).map(|_| ()),
-    }
+/// What a secret looks like from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Like one.
+    Fine,
+    /// It starts or ends with white space.
+    Blanks,
+    /// It has more than one line.
+    Lines,
+}
+
+/// Looks whether a secret could be read, and what is odd about it; runs no command. Blocks on the disk.
+pub fn check(source: &SecretSource) -> Result<Look, SecretError> {
+    let secret = match source {
+        SecretSource::Command { .. } => return Ok(Look::Fine),
+        SecretSource::Plain(secret) if secret.expose().is_empty() => return Err(SecretError::Empty),
+        // What it looks like stands before everybody's eyes.
+        SecretSource::Plain(_) => return Ok(Look::Fine),
+        SecretSource::Env(name) => std::env::var(name).map_err(|_| SecretError::Env(name.clone())).and_then(|value| secret_of(value.into_bytes()))?,
+        SecretSource::File(_) | SecretSource::Credential(_) => read_path(&path_of(source)?, source).and_then(secret_of)?,
+    };
+    Ok(match secret.expose() {
+        text if text.contains(['\n', '\r']) => Look::Lines,
+        text if text.trim() != text => Look::Blanks,
+        _ => Look::Fine,
+    })
 }
 
 /// True for a name that stays inside its folder.

@@ -14,6 +14,7 @@
 //! may have dropped its pages, and a second fsync would lie.
 
 use super::Destination;
+use crate::config::maildir_base;
 use crate::mail::{Address, Blame, Diagnosis, Envelope, Message, Outcome, Recipient, Reply, Stage};
 use crate::spool::reader::Outgoing;
 use async_trait::async_trait;
@@ -147,12 +148,8 @@ struct Template {
 
 impl Template {
     fn new(text: &str) -> Self {
-        let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty()).collect();
-        let first = parts.iter().position(|part| part.contains("{local}") || part.contains("{domain}"));
-        let (base, below) = parts.split_at(first.unwrap_or(parts.len().saturating_sub(1)));
-        let mut path = PathBuf::from(if text.starts_with('/') { "/" } else { "." });
-        path.extend(base);
-        Template { text: text.to_owned(), base: path, below: below.iter().map(|part| part.to_string()).collect() }
+        let (base, below) = maildir_base(text);
+        Template { text: text.to_owned(), base, below: below.iter().map(|part| part.to_string()).collect() }
     }
 
     /// The components below the base for this address, or why it cannot have any.

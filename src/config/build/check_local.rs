@@ -7,6 +7,7 @@ use super::server::tls;
 use super::target::endpoints;
 use super::values::{choice, path};
 use crate::config::error::Code;
+use crate::config::outside::Outside;
 use crate::config::yaml::{Entry, Value};
 use crate::config::{CheckLocal, Endpoint, Relay, Target, Tls, TlsMode};
 
@@ -71,10 +72,16 @@ fn elsewhere(ctx: &mut Ctx<'_>, entry: &Entry, target: Option<&Target>) -> Optio
         }
     }
     match one.key.as_str() {
-        "file" => path(ctx, one).map(CheckLocal::File),
+        "file" => {
+            let path = path(ctx, one)?;
+            ctx.names(one.value.span, Outside::File("check_local", path.clone()));
+            Some(CheckLocal::File(path))
+        }
         "command" => {
             let timeout = block.get("timeout").and_then(|entry| command_timeout(ctx, entry)).unwrap_or(COMMAND_TIMEOUT);
-            Some(CheckLocal::Command { argv: argv(ctx, one, "[/usr/local/bin/is-mailbox]")?, timeout })
+            let argv = argv(ctx, one, "[/usr/local/bin/is-mailbox]")?;
+            ctx.names(one.span, Outside::Program("check_local", argv.first().cloned().unwrap_or_default()));
+            Some(CheckLocal::Command { argv, timeout })
         }
         "lmtp" => relay(ctx, &block, one, 24, target).map(CheckLocal::Lmtp),
         _ => relay(ctx, &block, one, 25, target).map(CheckLocal::Smtp),

@@ -5,6 +5,7 @@ use super::values::{duration, path, show_duration, text};
 use super::{Ctx, kind_of};
 use crate::config::SecretSource;
 use crate::config::error::Code;
+use crate::config::outside::Outside;
 use crate::config::text::{Pos, Span};
 use crate::config::yaml::{Entry, Value};
 use crate::mail::Secret;
@@ -92,7 +93,7 @@ fn source(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<SecretSource> {
     if let Some(timeout) = block.get("timeout").filter(|_| one.key != "command") {
         ctx.add(ctx.error(Code::Contradiction, timeout.span, "`timeout` goes with `command` only"));
     }
-    match one.key.as_str() {
+    let source = match one.key.as_str() {
         "file" => path(ctx, one).map(SecretSource::File),
         "env" => {
             let name = text(ctx, one)?;
@@ -115,7 +116,13 @@ fn source(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<SecretSource> {
             let timeout = block.get("timeout").and_then(|entry| command_timeout(ctx, entry)).unwrap_or(COMMAND_TIMEOUT);
             Some(SecretSource::Command { argv: argv(ctx, one, "[pass, show, mail/sales]")?, timeout })
         }
+    };
+    if let Some(source) = &source {
+        // A list of words may go over lines: what is meant is its key.
+        let span = if matches!(source, SecretSource::Command { .. }) { one.span } else { one.value.span };
+        ctx.names(span, Outside::Secret(source.clone()));
     }
+    source
 }
 
 /// More than none, and at most five minutes.

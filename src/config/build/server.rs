@@ -6,6 +6,7 @@ use super::block::{Block, Keys};
 use super::password::password;
 use super::values::{boolean, choice, duration, number, path, text};
 use crate::config::error::Code;
+use crate::config::outside::Outside;
 use crate::config::{AuthMethod, Protocol, SecretSource, Server, Tls, TlsMode};
 use crate::mail::{Address, Secret};
 use std::time::Duration;
@@ -101,6 +102,9 @@ pub(super) fn tls(ctx: &mut Ctx<'_>, block: &Block<'_>, default: TlsMode) -> Tls
     let ca_file = block.get("ca_file").and_then(|entry| path(ctx, entry));
     if let Some(entry) = block.get("ca_file").filter(|_| mode == TlsMode::None && block.get("mode").is_some()) {
         ctx.add(ctx.warning(Code::Doubtful, entry.span, "`ca_file` has no effect with `mode: none`"));
+    }
+    if let (Some(entry), Some(path)) = (block.get("ca_file"), &ca_file) {
+        ctx.names(entry.value.span, Outside::File("ca_file", path.clone()));
     }
     Tls { mode, ca_file }
 }

@@ -7,6 +7,7 @@ use super::password::password;
 use super::server::tls;
 use super::values::{one_or_more, path, text};
 use crate::config::error::Code;
+use crate::config::outside::Outside;
 use crate::config::yaml::Entry;
 use crate::config::{Endpoint, Relay, RelayAuth, Target, TlsMode};
 
@@ -64,6 +65,7 @@ fn maildir(ctx: &mut Ctx<'_>, block: &Block<'_>, entry: &Entry) -> Option<Target
         ctx.add(ctx.error(Code::Value, entry.value.span, "`maildir` takes a whole path"));
         return None;
     }
+    ctx.names(entry.value.span, Outside::Maildir(text.clone()));
     Some(Target::Maildir { path: text, create: false })
 }
 
