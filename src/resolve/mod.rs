@@ -13,6 +13,7 @@ mod accept;
 pub mod addresses;
 pub mod audit;
 pub mod client;
+mod customer;
 pub mod edits;
 pub mod fold;
 pub mod guess;

@@ -13,7 +13,9 @@
 //! - `trusted_hosts`: these, and their sub-domains.
 //! - else automatic, from the host that is collected from: the host itself, its parent domain if it has three labels or more (there is no list
 //!   of public suffixes here; the common shapes `co.uk`, `com.ru` are not taken for a parent), and the sister domains of a few large
-//!   providers; and from the hosts that the MX records of the mailbox's domain name, in the same way.
+//!   providers; and from the hosts that the MX records of the mailbox's domain name, in the same way. Providers name their customers'
+//!   machines under their own domain too: a peer there is not inside if its name [looks like one](super::customer), unless it is the
+//!   collected host or an MX host itself, or the provider is one of those large ones.
 //! - automatic, and the host is an IP address, `localhost` or a name without a dot: the operator's own server, whose mail names it does not
 //!   tell. The topmost Received field was written by the server that holds the mailbox, so it counts, and its `by` is then a trusted
 //!   host for those below, beside the hosts of the MX records.
@@ -26,7 +28,8 @@
 
 use crate::mail::{Domain, HeaderBlock};
 use crate::resolve::Rules;
-use crate::resolve::received::Received;
+use crate::resolve::customer::looks_rented;
+use crate::resolve::received::{Peer, Received};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Most Received fields that are looked at for trust.
@@ -200,6 +203,8 @@ struct Hosts {
 enum Host {
     /// The domain and those under it.
     Under(Domain),
+    /// The same, found automatically: a peer below it may be a customer's.
+    Around(Domain),
     /// Those under it only.
     Below(Domain),
     Literal(IpAddr),
@@ -246,11 +251,14 @@ impl Hosts {
         let parent = parent(&domain);
         let mut names = vec![parent.as_ref().unwrap_or(&domain).to_string()];
         let family = SISTERS.iter().filter(|(name, _)| name.parse::<Domain>().is_ok_and(|name| domain.is_within(&name)));
+        let mut is_family = false;
         for sister in family.flat_map(|(_, sisters)| sisters.iter()) {
+            is_family = true;
             names.push((*sister).to_owned());
             self.names.extend(sister.parse().ok().map(Host::Under));
         }
-        self.names.extend([Some(domain), parent].into_iter().flatten().map(Host::Under));
+        let host = if is_family { Host::Under } else { Host::Around };
+        self.names.extend([Some(domain), parent].into_iter().flatten().map(host));
         names
     }
 
@@ -260,7 +268,7 @@ impl Hosts {
         if self.learns && topmost {
             match literal(by) {
                 Some(ip) => self.names.push(Host::Literal(ip)),
-                None => self.names.extend(by.parse().ok().map(Host::Under)),
+                None => self.names.extend(by.parse().ok().map(Host::Around)),
             }
             return true;
         }
@@ -272,17 +280,32 @@ impl Hosts {
         if received.submitted {
             return false;
         }
-        let inside = |peer: &crate::resolve::received::Peer| is_private(peer.ip) || peer.name.as_deref().is_some_and(|name| self.contains(name));
+        let inside = |peer: &Peer| is_private(peer.ip) || peer.name.as_deref().is_some_and(|name| self.owns(name, peer.ip));
         received.is_lmtp() || received.from.is_none() || (!received.peers.is_empty() && received.peers.iter().all(inside))
     }
 
-    fn contains(&self, host: &str) -> bool {
-        let (ip, domain) = (literal(host), host.parse::<Domain>().ok());
-        self.names.iter().any(|name| match name {
-            Host::Under(parent) => ip.is_none() && domain.as_ref().is_some_and(|domain| domain.is_within(parent)),
-            Host::Below(parent) => ip.is_none() && domain.as_ref().is_some_and(|domain| domain != parent && domain.is_within(parent)),
-            Host::Literal(known) => ip == Some(*known),
+    /// True if the peer with this verified name is one of the provider's own, not of its customers'.
+    fn owns(&self, name: &str, ip: IpAddr) -> bool {
+        let domain = name.parse::<Domain>().ok();
+        self.names.iter().any(|host| match (host, &domain) {
+            (Host::Around(parent), Some(domain)) => domain.is_within(parent) && !looks_rented(domain, parent, ip),
+            _ => host.covers(name),
         })
+    }
+
+    fn contains(&self, host: &str) -> bool {
+        self.names.iter().any(|name| name.covers(host))
+    }
+}
+
+impl Host {
+    fn covers(&self, host: &str) -> bool {
+        let (ip, domain) = (literal(host), host.parse::<Domain>().ok());
+        match self {
+            Host::Under(parent) | Host::Around(parent) => ip.is_none() && domain.is_some_and(|domain| domain.is_within(parent)),
+            Host::Below(parent) => ip.is_none() && domain.is_some_and(|domain| domain != *parent && domain.is_within(parent)),
+            Host::Literal(known) => ip == Some(*known),
+        }
     }
 }
 

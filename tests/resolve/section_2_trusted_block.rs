@@ -244,3 +244,49 @@ fn s2_only_trust_any_believes_what_stands_below() {
     let (_, trail) = resolve(&header(&text), &rule(false));
     assert_eq!(trail.steps()[0].decision.code(), "untrusted_envelope_header");
 }
+
+/// Providers name their customers' machines under their own domain. A customer's machine is outside, whatever it says.
+#[test]
+fn s2_a_customer_of_the_provider_is_outside() {
+    let forged = "X-Original-To: boss@provider.example\nReceived: from a (a.b [198.51.100.1]) by mx1.{parent} with ESMTP id 2; d\n";
+    for (host, parent, peer, hops) in [
+        ("imap.provider.example", "provider.example", "mx1.provider.example", 2),
+        ("imap.provider.example", "provider.example", "mail-out-3.provider.example", 2),
+        ("imap.provider.example", "provider.example", "static.7.113.0.203.clients.provider.example", 1),
+        ("imap.provider.example", "provider.example", "vps-1a2b3c4d.vps.provider.example", 1),
+        ("imap.provider.example", "provider.example", "c-203-0-113-7.hsd1.ma.provider.example", 1),
+        ("imap.provider.example", "provider.example", "pcb007107.dip0.provider.example", 1),
+        // The collected host itself, whatever its name is, but not what lies below it.
+        ("static.provider.example", "provider.example", "static.provider.example", 2),
+        ("provider.example", "provider.example", "dsl-17.provider.example", 1),
+        ("provider.example", "provider.example", "mx.provider.example", 2),
+        // A built-in family.
+        ("imap.yandex.ru", "yandex.net", "iva5-abc.qloud-c.yandex.net", 2),
+        ("imap.yandex.ru", "yandex.net", "mail.cloud.yandex.net", 2),
+        ("imap.gmail.com", "google.com", "mail-sor-f41.google.com", 2),
+    ] {
+        let text = format!(
+            "Received: from vps ({peer} [203.0.113.7]) by mx7.{parent} with ESMTP id 1 for <info@provider.example>; d\n{}",
+            forged.replace("{parent}", parent)
+        );
+        assert_eq!(trusted(&text, &Trust::automatic(host)), hops, "{peer} at {host}");
+        // What the operator wrote is the operator's word.
+        let configured = [parent.to_owned()];
+        assert_eq!(trusted(&text, &Trust { trusted_hosts: &configured, ..Trust::automatic(host) }), 2, "{peer} configured");
+    }
+    // An MX host itself counts, its neighbours under the filter service's domain like those of the provider.
+    let mx = ["cloud.filter.example".to_owned()];
+    for (peer, hops) in [("cloud.filter.example", 2), ("a.cloud.filter.example", 2), ("static.filter.example", 1), ("mx2.filter.example", 2)] {
+        let text = format!("Received: from x ({peer} [203.0.113.7]) by mx.provider.example with ESMTP id 1; d\n{OUTSIDE}");
+        assert_eq!(trusted(&text, &Trust { mx_hosts: &mx, ..Trust::automatic("imap.provider.example") }), hops, "{peer}");
+    }
+    // A name that was learnt from the topmost field.
+    let text = |peer: &str| {
+        format!(
+            "Received: from x ({peer} [203.0.113.7]) by mail.home.example with ESMTP id 1; d\nReceived: from x (x.example [203.0.113.7]) by mail.home.example with ESMTP id 1; d\n"
+        )
+    };
+    for (peer, hops) in [("mail.home.example", 2), ("a.mail.home.example", 2), ("dsl1.mail.home.example", 1), ("x.home.example", 1)] {
+        assert_eq!(trusted(&text(peer), &Trust::automatic("127.0.0.1")), hops, "{peer}");
+    }
+}
