@@ -11,7 +11,7 @@ use mailgather::deliver::local_check::{Exists, LocalCheck};
 use smtp_peer::{Act, Server, Step, say};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use support::{Dovecot, Postfix};
+use support::{CollectorYaml, Dovecot, Mailgather, Postfix, config};
 
 fn check(how: CheckLocal) -> LocalCheck {
     LocalCheck::new(&how, no_password())
@@ -264,5 +264,32 @@ async fn answers_are_remembered() {
             ask(&check, "a@y.example").await;
         }
         assert_eq!(std::fs::read_to_string(&count).unwrap().lines().count(), asked, "{status}");
+    }
+}
+
+/// Everything is let through then, so an operator has to learn of it; once, however many recipients there are.
+#[test]
+fn a_check_that_fails_is_in_the_log() {
+    let from = Dovecot::start();
+    let people = ["anna", "boris", "vera"];
+    for user in people {
+        let letter = format!(
+            "X-Original-To: {user}@example.org\r\nReceived: from a.example (a.example [192.0.2.1]) by 127.0.0.1 with ESMTP; x\r\nMessage-ID: <{user}@a.example>\r\n\r\ntext\r\n"
+        );
+        from.put("u", letter.as_bytes());
+    }
+    let boxes = tempfile::tempdir().unwrap();
+    let delivery = format!("{{maildir: '{}/{{local}}', maildir_create: true}}", boxes.path().display());
+    let rules = "{domains: [example.org], check_local: {command: [sh, -c, 'printf \"no \\\\033[31mdatabase\\\\n\" >&2; exit 3']}}";
+    let program = Mailgather::new(&config(&delivery, &[CollectorYaml::imap(&from, "u").auto(rules, "post@example.org")]));
+    let done = program.once(&[]).expect_success();
+    let said: Vec<&str> = done.stderr.lines().filter(|line| line.contains("check_local_failed")).collect();
+    assert_eq!(said.len(), 1, "{}", done.stderr);
+    for words in [" warn ", "sh ended with 3: no ", "database", "next=\"delivered as if the address existed\""] {
+        assert!(said[0].contains(words), "{words}: {}", said[0]);
+    }
+    assert!(!done.stderr.contains('\u{1b}'), "{}", done.stderr);
+    for user in people {
+        assert!(boxes.path().join(user).join("new").is_dir(), "{user}");
     }
 }

@@ -16,12 +16,20 @@ use super::smtp::{Limits, Probed, SmtpDestination};
 use crate::config::secret::SecretReader;
 use crate::config::{CheckLocal, Delivery, Relay};
 use crate::mail::Address;
+use crate::mail::outcome::harmless;
 use crate::proto::smtp::Protocol;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Time limits of a probe: a pass waits for it, and mail that cannot be checked is delivered all the same.
 const LIMITS: Limits =
     Limits { connect: Duration::from_secs(15), greeting: Duration::from_secs(30), command: Duration::from_secs(30), ..Limits::DEFAULT };
+
+/// How often it is said in the log that nobody could tell.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+/// Longest reason in the log, in characters.
+const COMPLAINT_CHARS_MAX: usize = 200;
 
 /// The answer about an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +46,14 @@ pub enum Exists {
 pub struct LocalCheck {
     how: How,
     answers: Answers,
+    complaints: Mutex<Complaints>,
+}
+
+/// When it was said last that nobody could tell, and how often it was not said since.
+#[derive(Default)]
+struct Complaints {
+    last: Option<Instant>,
+    unsaid: u64,
 }
 
 enum How {
@@ -61,18 +77,37 @@ impl LocalCheck {
             CheckLocal::File(path) => How::File(AddressFile::new(path.clone())),
             CheckLocal::Command { argv, timeout } => How::Command(Command::new(argv.clone(), *timeout)),
         };
-        LocalCheck { how, answers: Answers::default() }
+        LocalCheck { how, answers: Answers::default(), complaints: Mutex::default() }
     }
 
     /// Whether the address exists. Without a check every address does.
     pub async fn exists(&self, address: &Address) -> Exists {
-        match &self.how {
+        let exists = match &self.how {
             How::Nobody => Exists::Yes,
-            // In memory already, and as new as the file.
-            How::File(file) => file.exists(address).await,
+            // In memory already, and as new as the file. That it cannot be read it says itself.
+            How::File(file) => return file.exists(address).await,
             How::Server(server) => self.answers.get(address, async { probed(server.probe(address).await) }).await,
             How::Command(command) => self.answers.get(address, command.exists(address)).await,
+        };
+        if let Exists::Unknown(why) = &exists {
+            self.complain(address, why);
         }
+        exists
+    }
+
+    /// A check that always fails lets everything through, and nobody would know; but spam asks for thousands of addresses.
+    fn complain(&self, address: &Address, why: &str) {
+        let unsaid = {
+            let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+            if complaints.last.is_some_and(|last| last.elapsed() < COMPLAIN_EVERY) {
+                complaints.unsaid += 1;
+                return;
+            }
+            complaints.last = Some(Instant::now());
+            std::mem::take(&mut complaints.unsaid)
+        };
+        let reason: String = harmless(why, 4 * COMPLAINT_CHARS_MAX).chars().take(COMPLAINT_CHARS_MAX).collect();
+        tracing::warn!(event = "check_local_failed", to = %address, reason, unsaid, next = "delivered as if the address existed");
     }
 
     /// Closes connections that nobody uses.
