@@ -461,6 +461,28 @@ fn what_a_file_names_is_looked_at_and_has_its_line() {
 }
 
 #[test]
+fn maildirs_that_are_missing_are_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let (there, none) = (folder.path().display().to_string(), folder.path().join("none").display().to_string());
+    let of = |path: &str, more: &str| with(&format!("delivery: {{maildir: '{path}'{more}}}")).replace("{env: P}", "{env: PATH}");
+    for (path, missing) in [(format!("{there}/{{local}}"), false), (format!("{there}/box"), false), (format!("{none}/{{domain}}/{{local}}"), true)] {
+        let report = looked_at(&of(&path, ""));
+        assert_eq!((report.errors.len(), report.warnings.len()), (0, usize::from(missing)), "{report}");
+        let hint = format!("create it: mkdir -p {none}, owned by the service's user");
+        assert!(!missing || report.to_string().contains(&hint) && report.warnings[0].place.is_some(), "{report}");
+    }
+    // Found addresses need folders that are there; who says so either way is not asked again.
+    let auto = "\nrecipient: {auto: {domains: [x.example]}, default_box: d@x.example}";
+    let warnings = |more: &str, auto: &str| read(&with(&format!("delivery: {{maildir: '/m/{{local}}'{more}}}{auto}"))).unwrap().warnings;
+    let asked = warnings("", auto);
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert!(asked[0].to_string().contains("`maildir_create: true`"), "{}", asked[0]);
+    for (more, auto) in [(", maildir_create: true", auto), (", maildir_create: false", auto), ("", "")] {
+        assert_eq!(warnings(more, auto), [], "{more}{auto}");
+    }
+}
+
+#[test]
 fn odd_secrets_are_warned_of() {
     let folder = tempfile::tempdir().unwrap();
     for (n, (octets, words)) in [

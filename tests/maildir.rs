@@ -91,7 +91,7 @@ async fn a_missing_folder_is_an_unknown_user() {
     let outcomes = deliver(&destination, &envelope(&["who@x.example", "box@x.example"])).await;
     assert_eq!(words(&outcomes), ["Rejected Recipient", "Delivered"]);
     let Outcome::Rejected(diagnosis) = &outcomes[0] else { unreachable!() };
-    assert!(diagnosis.text.contains("no such mailbox"), "{diagnosis}");
+    assert!(diagnosis.text.contains("no such mailbox") && diagnosis.text.ends_with("maildir_create is not true"), "{diagnosis}");
     assert!(!base.path().join("x.example/who").exists());
     assert_eq!(names(&base.path().join("x.example/box/new")).len(), 1);
 
@@ -102,7 +102,14 @@ async fn a_missing_folder_is_an_unknown_user() {
 
     // A base that is not there is not made: its file system may not be mounted.
     let unmounted = MaildirDestination::new(&format!("{}/none/{{local}}", base.path().display()), true, vec![]);
-    assert_eq!(words(&deliver(&unmounted, &envelope(&["a@x.example"])).await), ["Deferred Target"]);
+    let outcomes = deliver(&unmounted, &envelope(&["a@x.example"])).await;
+    assert_eq!(words(&outcomes), ["Deferred Target"]);
+    let Outcome::Deferred(diagnosis) = &outcomes[0] else { unreachable!() };
+    let advice = format!("create it: mkdir -p {}/none, owned by the service's user", base.path().display());
+    assert!(diagnosis.text.ends_with(&advice), "{diagnosis}");
+    let error = mailgather::collect::PassError::Target(diagnosis.text.clone());
+    assert_eq!(error.hint(), advice);
+    assert!(!error.to_string().contains("mkdir") && error.to_string().contains("No such file"), "{error}");
     assert!(!base.path().join("none").exists());
 }
 

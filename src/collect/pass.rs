@@ -17,6 +17,7 @@ use super::stop::Stop;
 use crate::config::{After, Collect, Collector};
 use crate::deliver::Destination;
 use crate::deliver::local_check::LocalCheck;
+use crate::deliver::maildir::CREATE_IT;
 use crate::held::HeldStore;
 use crate::ledger::state::Due;
 use crate::ledger::{Entry, Finished, Former, Ledger, LedgerError, Place, Progress, State};
@@ -102,8 +103,13 @@ pub enum PassError {
     #[error("{0}")]
     Dns(#[from] DnsError),
     /// The destination takes nothing now.
-    #[error("delivery: {0}")]
+    #[error("delivery: {}", without_advice(.0))]
     Target(String),
+}
+
+/// What to do stands in the hint.
+fn without_advice(reason: &str) -> &str {
+    reason.split_once(CREATE_IT).map_or(reason, |(reason, _)| reason.trim_end_matches([' ', ':']))
 }
 
 impl PassError {
@@ -134,6 +140,7 @@ impl PassError {
             PassError::Dns(_) => {
                 "without them a header may be believed or not by chance, so mail waits at its source; or name the hosts in `trusted_hosts`"
             }
+            PassError::Target(reason) if reason.contains(CREATE_IT) => &reason[reason.find(CREATE_IT).unwrap_or(0)..],
             PassError::Target(_) => "mail stays at its source until the destination answers again",
         }
     }

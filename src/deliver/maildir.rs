@@ -37,6 +37,9 @@ const WRITERS: usize = 4;
 /// Octets of one write.
 const WRITE_OCTETS: usize = 128 * 1024;
 
+/// What to do about a base that is missing; the path follows.
+pub const CREATE_IT: &str = "create it: mkdir -p";
+
 /// Maildirs to deliver into.
 pub struct MaildirDestination {
     shared: Arc<Shared>,
@@ -215,15 +218,19 @@ impl Folder {
     fn open(template: &Template, address: &Address, may_create: bool) -> Result<Self, Outcome> {
         let components = template.components(address).map_err(rejected)?;
         let mut shown = template.base.clone();
-        let mut folder = rustix::fs::openat(CWD, &template.base, FOLDER, Mode::empty())
-            .map_err(|error| target(format!("cannot open {}: {error}", shown.display())))?;
+        let mut folder = rustix::fs::openat(CWD, &template.base, FOLDER, Mode::empty()).map_err(|error| match error {
+            Errno::NOENT => target(format!("cannot open {}: {error}: {CREATE_IT} {}, owned by the service's user", shown.display(), shown.display())),
+            error => target(format!("cannot open {}: {error}", shown.display())),
+        })?;
         let mut made = false;
         for component in &components {
             shown.push(component);
             (folder, made) = match subfolder(&folder, component, may_create) {
                 Ok(opened) => opened,
                 // For the resolver this is a user who does not exist, and the default box takes over.
-                Err(Errno::NOENT) => return Err(rejected(format!("no such mailbox: {} does not exist", shown.display()))),
+                Err(Errno::NOENT) => {
+                    return Err(rejected(format!("no such mailbox: {} does not exist, and maildir_create is not true", shown.display())));
+                }
                 Err(error) => return Err(failure(error, &format!("cannot open {}", shown.display()))),
             };
         }

@@ -4,7 +4,7 @@ use super::address::address;
 use super::block::{Block, Keys, open_entry};
 use super::check_local::check_local;
 use super::delivery::{DELIVERY, delivery, is_nowhere};
-use super::doubts::{warn_of_delivery, warn_of_lost_mail};
+use super::doubts::{warn_of_delivery, warn_of_lost_mail, warn_of_missing_maildirs};
 use super::policy::check_default_box;
 use super::recipient::recipient;
 use super::server::{protocol, server};
@@ -187,6 +187,7 @@ fn collector<'n>(ctx: &mut Ctx<'_>, entry: &'n Entry, defaults: &Block<'n>, shar
     }
     warn_of_lost_mail(ctx, &block, &recipient, common.dedupe_window, common.on_hold, limits.held_age);
     warn_of_delivery(ctx, &block, &server, &recipient, &delivery);
+    warn_of_missing_maildirs(ctx, &layers, &recipient, &delivery);
     Some(Collector {
         title: title.unwrap_or_else(|| id.to_string()),
         id,

@@ -34,6 +34,16 @@ pub(super) fn warn_of_lost_mail(
     }
 }
 
+/// Found addresses need Maildirs that are there; who does not say otherwise may not know. `layers` are those of `delivery`.
+pub(super) fn warn_of_missing_maildirs(ctx: &mut Ctx<'_>, layers: &Block<'_>, recipient: &RecipientMode, delivery: &Delivery) {
+    if let (RecipientMode::Auto(..), Target::Maildir { .. }, Some(entry), None) =
+        (recipient, &delivery.target, layers.get("maildir"), layers.get("maildir_create"))
+    {
+        let problem = ctx.warning(Code::Doubtful, entry.span, "the Maildirs of resolved addresses must be there: none is made for them");
+        ctx.add(problem.hint("`maildir_create: true` in `delivery` makes them; `maildir_create: false` says that only who has one gets mail"));
+    }
+}
+
 /// What can be known before the first message.
 pub(super) fn warn_of_delivery(ctx: &mut Ctx<'_>, block: &Block<'_>, server: &Server, recipient: &RecipientMode, delivery: &Delivery) {
     let known: Vec<&Address> = match recipient {
