@@ -237,7 +237,7 @@ fn recipients() {
         assert_eq!(auto(&format!("recipient: {{auto: true, sender_fallback: {text}}}")).1, expected);
     }
     let (rules, _) = auto(
-        "recipient:\n  auto:\n    headers: [X-Original-To, {header: Delivered-To, skip: 1, strip_prefix: v-, take: last, trust: any}, 'received:FOR']\n    aliases: {\"sales+*@почта.рф\": [s@икс.рф, t@икс.рф]}\n    trusted_hosts: [.example.org]\n    map: {old.example: ИКС.рф}",
+        "recipient:\n  auto:\n    headers: [X-Original-To, {header: Delivered-To, skip: 1, strip_prefix: v-, take: last, trust: any}, 'received:FOR']\n    aliases: {\"sales+*@почта.рф\": [s@икс.рф, t@икс.рф]}\n    trusted_hosts: [.example.org, Example.NET, .почта.рф]\n    map: {old.example: ИКС.рф}",
     );
     let mailgather::resolve::Headers::List(list) = &rules.headers else { panic!() };
     assert_eq!((list[0].header.as_str(), list[0].index), ("X-Original-To", None));
@@ -247,7 +247,7 @@ fn recipients() {
     );
     assert_eq!(list[2].header, "Received:for");
     assert_eq!((rules.aliases[0].local.as_str(), rules.aliases[0].to.len()), ("sales+*", 2));
-    assert_eq!(rules.trusted_hosts, ["example.org"]);
+    assert_eq!(rules.trusted_hosts, [".example.org", "example.net", ".xn--80a1acny.xn--p1ai"]);
     assert_eq!(rules.domains.len(), 3);
     let before = collector(&with("recipient: {auto: {domains: [a.example]}}")).recipient_hash;
     let same = collector(&with("interval: 10s\nrecipient: {auto: {domains: [a.example]}}")).recipient_hash;

@@ -306,6 +306,9 @@ fn mail_exchangers_are_asked_of_one_domain_by_given_name_servers() {
     let RecipientMode::Auto(rules, _) = collector(&text).recipient else { panic!() };
     assert_eq!((rules.mx_of.clone().unwrap().as_ascii(), rules.trusted_hosts.len(), rules.mx_hosts.len()), ("xn--80a1acny.xn--p1ai", 0, 0));
     refused(&text.replace("email: a@почта.рф", "title: a").replace("username: a@почта.рф", "username: a"), "the MX records of which domain?");
+    for wrong in ["..example.org", ".", "a@b.example"] {
+        auto_is_refused(&format!("trusted_hosts: ['{wrong}']"), "`trusted_hosts`: ");
+    }
     refused(&with("recipient: {auto: {trusted_hosts: mx, trusted_hops: 1}}"), "`trusted_hops` beside `trusted_hosts` (mx)");
     let dns = |value: &str| read(&format!("service: {{dns: {value}}}\n{}", with(""))).map(|loaded| loaded.config.service.dns);
     assert_eq!(

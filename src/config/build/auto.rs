@@ -365,12 +365,18 @@ fn trusted_hosts(ctx: &mut Ctx<'_>, entry: &Entry, email: Option<&Address>) -> O
         }
         _ => {}
     }
+    Some((host_suffixes(ctx, entry)?, None))
+}
+
+/// Hosts with what is below them; `.example.org` is what is below it only, and keeps its dot.
+pub(super) fn host_suffixes(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<Vec<String>> {
     let mut hosts = Vec::new();
     for item in one_or_more(ctx, entry)? {
         let name = text(ctx, &item)?;
-        hosts.push(domain(ctx, "trusted_hosts", name.trim_start_matches('.'), item.value.span)?.as_ascii().to_owned());
+        let (dot, parent) = name.strip_prefix('.').map_or(("", name), |parent| (".", parent));
+        hosts.push(format!("{dot}{}", domain(ctx, &entry.key, parent, item.value.span)?.as_ascii()));
     }
-    Some((hosts, None))
+    Some(hosts)
 }
 
 fn entries_of<'n>(ctx: &mut Ctx<'_>, entry: &'n Entry, wanted: &str) -> Option<&'n [Entry]> {
