@@ -104,7 +104,7 @@ fn canonical(raw: &[u8]) -> Bytes {
 }
 
 fn journal(kind: JournalKind) -> Journal {
-    Journal { kind, from: JOURNAL.parse().unwrap() }
+    Journal { kind, from: JOURNAL.parse().unwrap(), hosts: Vec::new() }
 }
 
 fn block(header: &HeaderBlock) -> TrustedBlock {
@@ -269,6 +269,100 @@ fn only_the_journals_sender_is_believed() {
     }
     let header = HeaderBlock::parse(canonical(EXCHANGE.as_bytes()));
     assert!(JournalScanner::new(&header, &block(&header), &journal(JournalKind::Google)).is_none(), "another kind of journal");
+}
+
+/// From is the sender's word: what tells a report is the host that it came from.
+#[test]
+fn a_report_from_elsewhere_is_ordinary_mail() {
+    let (_, body) = MICROSOFT_365.split_once("From:").unwrap();
+    let rules = |kind, hosts: &[&str], hops| Rules {
+        journal: Some(Journal { hosts: hosts.iter().map(|host| host.to_string()).collect(), ..journal(kind) }),
+        server_host: "imap.provider.example".into(),
+        domains: ["corp.example".parse().unwrap()].into(),
+        trusted_hops: hops,
+        ..Rules::default()
+    };
+    // The header above From; hosts; the verdict: empty if the report is opened.
+    let evil = "Received: from x (rdns.evil.example [203.0.113.7]) by mx.provider.example with ESMTPS id 1; d\n";
+    let from = |peer: &str| format!("Received: from x ({peer}) by mx.provider.example with ESMTPS id 1; d\n");
+    let name_it = |host: &str| format!("it came from {host}; name it in journal_hosts");
+    let below = "Received: from a (a.example [198.51.100.1]) by elsewhere.example with ESMTP id 2; d\n";
+    let logged_in = "it came from a user who logged in to send, or by a Received field into which a sender may have written".to_owned();
+    let unknown = "it did not come through a trusted host (see trusted_hosts, trusted_hops)".to_owned();
+    let nameless = "it came from 203.0.113.7, which has no verified name that journal_hosts could hold; see trusted_hosts".to_owned();
+    let private = |by: &str| format!("Received: from x (y [10.0.0.5]) by {by} with ESMTP id 1; d\n");
+    for (above, hosts, want) in [
+        (evil.to_owned(), &[][..], name_it("rdns.evil.example")),
+        (evil.to_owned(), &["evil.example"], String::new()),
+        (evil.to_owned(), &[".evil.example"], String::new()),
+        (evil.to_owned(), &[".rdns.evil.example"], name_it("rdns.evil.example")),
+        (from("mail.outbound.protection.outlook.com [203.0.113.7]"), &[], String::new()),
+        (from("mail.outbound.protection.outlook.com.evil.example [203.0.113.7]"), &[], name_it("mail.outbound.protection.outlook.com.evil.example")),
+        (from("ex1.corp.example [203.0.113.7]"), &[], String::new()),
+        (from("ex1.corp.example [203.0.113.7] (may be forged)"), &[], nameless.clone()),
+        (from("dsl-17.corp.example [203.0.113.7]"), &[], name_it("dsl-17.corp.example")),
+        (from("dsl-17.corp.example [203.0.113.7]"), &["corp.example"], String::new()),
+        (from("ex1.corp.example [203.0.113.7]"), &["outlook.com"], name_it("ex1.corp.example")),
+        (from("mx2.provider.example [203.0.113.7]"), &[], name_it("mx2.provider.example")),
+        (from("unknown [203.0.113.7]"), &["203.0.113.7"], nameless.clone()),
+        // HELO is the sender's word too.
+        ("Received: from mail.outlook.com ([203.0.113.7]) by mx.provider.example with ESMTPS id 1; d\n".into(), &[], nameless.clone()),
+        (
+            "Received: from x ([10.0.0.1]) by mx.provider.example (rdns.evil.example [203.0.113.7]) by mx.provider.example with ESMTP; d\n".into(),
+            &[],
+            unknown.clone(),
+        ),
+        // Made inside, and nowhere else.
+        (private("mx.provider.example"), &[], String::new()),
+        (format!("{}{}", private("mx.provider.example"), private("mx2.provider.example")), &[], String::new()),
+        ("Received: from mx.provider.example by store.provider.example with LMTP id 1; d\n".into(), &[], String::new()),
+        ("Received: by store.provider.example id 1; d\n".into(), &[], String::new()),
+        // Handed over inside, and from where, nobody knows.
+        (format!("{}{below}", private("mx.provider.example")), &[], "it came from y; name it in journal_hosts".into()),
+        (
+            format!("Received: from mx.filter.example by store.provider.example with LMTP id 1; d\n{below}"),
+            &[],
+            "it came through store.provider.example, and nothing trusted says from where; see trusted_hosts".into(),
+        ),
+        (format!("{}{evil}", private("mx.provider.example")), &[], name_it("rdns.evil.example")),
+        // What a sender wrote below the border does not help.
+        (format!("{evil}{}", private("mx.provider.example")), &[], name_it("rdns.evil.example")),
+        (format!("{evil}{}", from("mail.outlook.com [203.0.113.9]")), &[], name_it("rdns.evil.example")),
+        // Users of the provider.
+        ("Received: from x (y [10.0.0.5]) by mx.provider.example with ESMTPSA id 1; d\n".into(), &[], logged_in.clone()),
+        ("Received: by web.provider.example (Postfix, from userid 33) id 1; d\n".into(), &[], logged_in.clone()),
+        ("Received: by web.provider.example with HTTP; d\n".into(), &[], logged_in.clone()),
+        // Not the provider's fields.
+        (below.to_owned(), &["a.example"], unknown.clone()),
+        // No server of SMTP had it in hand.
+        (String::new(), &[], String::new()),
+    ] {
+        let header = HeaderBlock::parse(canonical(format!("{above}From:{body}").as_bytes()));
+        let rules = rules(JournalKind::Exchange, hosts, None);
+        let opened = matches!(journal::recognise(&header, &rules), journal::Recognised::Report(_));
+        assert_eq!(opened, want.is_empty(), "{hosts:?}\n{above}");
+        let (_, trail) = resolve(&header, &rules);
+        let line = format!("journal report not opened: {want}");
+        if !opened {
+            assert!(trail.to_text().contains(&line) && trail.to_line().contains(&line), "{line}\n{}{}", trail.to_text(), trail.to_line());
+            assert_eq!(trail.steps()[0].decision.code(), "journal_not_opened");
+        }
+        // What does not claim to be a report is not spoken of, and neither is another's.
+        let ordinary = HeaderBlock::parse(canonical(format!("{above}From: a@b.example\n\nx\n").as_bytes()));
+        assert!(!resolve(&ordinary, &rules).1.to_text().contains("journal report"), "{above}");
+    }
+    // Google: the same, and From or Return-Path as before. Where the operator counts, the last that counts tells.
+    let google = |above: &str, hops| {
+        let header = HeaderBlock::parse(canonical(format!("{above}From: {JOURNAL}\nX-Gm-Original-To: anna@corp.example\n\nx\n").as_bytes()));
+        let rules = rules(JournalKind::Google, &[], hops);
+        let opened = matches!(journal::recognise(&header, &rules), journal::Recognised::Named(_));
+        assert_eq!(opened, !resolve(&header, &rules).1.to_text().contains("journal report not opened"));
+        opened
+    };
+    let of_google = from("mail-sor-f41.google.com [203.0.113.41]");
+    assert!(google(&of_google, None) && google(&format!("{of_google}{evil}"), Some(1)));
+    assert!(!google(evil, None) && !google(&format!("{of_google}{evil}"), Some(2)) && !google(&from("a.outlook.com [203.0.113.41]"), None));
+    assert!(!google(&format!("{}{below}", private("x")), Some(1)) && google(&private("x"), Some(1)));
 }
 
 #[test]

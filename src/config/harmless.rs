@@ -79,6 +79,7 @@ pub const HARMLESS: &[&str] = &[
     "max_hops",
     "journal",
     "journal_from",
+    "journal_hosts",
     "lists",
     "rewrite",
     "regex",

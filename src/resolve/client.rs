@@ -17,17 +17,22 @@ pub fn client(block: &TrustedBlock) -> Option<Client> {
         return None;
     }
     let esmtp = esmtp(received.with.as_deref())?;
-    let exim = is_exim(received);
-    let (ip, name) = match &received.peers[..] {
-        // Exim puts a name that it verified before the brackets; everybody else has the word of HELO there.
-        [peer] if exim => (peer.ip, peer.name.as_deref().or(received.from.as_deref())),
-        [peer] => (peer.ip, peer.name.as_deref()),
-        // `from [192.0.2.1] (helo=x)`: Exim again, where the peer has no name.
-        [] if exim => (bracketed(received.from.as_deref()?)?, None),
-        _ => return None,
-    };
+    let (ip, name) = peer(received)?;
     let helo = received.helo.as_deref().or(received.from.as_deref());
-    Some(Client { ip: public(ip)?, name: name.and_then(domain), helo: helo.and_then(domain), esmtp })
+    Some(Client { ip: public(ip)?, name: name.as_deref().and_then(domain), helo: helo.and_then(domain), esmtp })
+}
+
+/// The one peer that the writing server saw, and the name that it verified.
+pub(super) fn peer(received: &Received) -> Option<(IpAddr, Option<String>)> {
+    let exim = is_exim(received);
+    match &received.peers[..] {
+        // Exim puts a name that it verified before the brackets; everybody else has the word of HELO there.
+        [peer] if exim => Some((peer.ip, peer.name.clone().or_else(|| received.from.clone()))),
+        [peer] => Some((peer.ip, peer.name.clone())),
+        // `from [192.0.2.1] (helo=x)`: Exim again, where the peer has no name.
+        [] if exim => Some((bracketed(received.from.as_deref()?)?, None)),
+        _ => None,
+    }
 }
 
 /// What `with` says (RFC 3848, RFC 6531 §4.3): true for ESMTP, false for SMTP, `None` for what is neither (HTTP, LMTP, local, MAPI).

@@ -5,8 +5,8 @@
 //! (<https://learn.microsoft.com/exchange/security-and-compliance/journaling/journaling>). Google sends the message itself, with the
 //! recipients in X-Gm-Original-To.
 //!
-//! Anybody can write such a report, and so dictate recipients: only those of the configured sender are opened, all others are ordinary
-//! mail. What was opened and is not whole, or not as expected, is an error and never a wrong message: the report then goes where mail
+//! Anybody can write such a report, and so dictate recipients: only those of the configured sender are opened, and only if they [came
+//! in](entry) from a host that sends them; all others are ordinary mail. What was opened and is not whole, or not as expected, is an error and never a wrong message: the report then goes where mail
 //! without recipients goes.
 //!
 //! ```text
@@ -26,6 +26,8 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::ops::Range;
+
+mod entry;
 
 /// Longest boundary, in octets. RFC 2046 §5.1.1 says 70; some programs write more.
 pub const BOUNDARY_OCTETS_MAX: usize = 200;
@@ -93,12 +95,9 @@ enum Encoding {
 }
 
 impl JournalScanner {
-    /// A scanner for a message with this header; `None` if it is no report of Exchange from the journal's sender.
+    /// A scanner for a message with this header; `None` if it is no report of Exchange from the journal's sender and host.
     pub fn new(header: &HeaderBlock, block: &TrustedBlock, journal: &Journal) -> Option<Self> {
-        let from_journal = journal.kind == JournalKind::Exchange
-            && is_from(header, &journal.from)
-            && return_path(header, block).is_none_or(|path| path == Path::Null || path == Path::of(&journal.from));
-        let boundary = from_journal.then(|| boundary(header)).flatten()?;
+        let boundary = exchange_boundary(header, block, journal).filter(|_| entry::entry(block, journal).is_ok())?;
         let start = header.body_start() as u64;
         Some(JournalScanner {
             delimiter: [b"--", boundary.as_bytes()].concat(),
@@ -270,9 +269,27 @@ pub fn recognise(header: &HeaderBlock, rules: &Rules) -> Recognised {
     }
 }
 
-/// The recipients of a message that Google's journal sent: all that X-Gm-Original-To names, if the message comes from the journal's sender.
-/// At most one more than [`RECIPIENTS_MAX`], so that whoever counts sees that they are too many.
+/// Why a message that says that it is a report of this journal is not opened all the same; `None` for all others.
+pub(super) fn not_opened(header: &HeaderBlock, block: &TrustedBlock, journal: &Journal) -> Option<String> {
+    let claims = exchange_boundary(header, block, journal).is_some() || google_named(header, block, journal).is_some();
+    entry::entry(block, journal).err().filter(|_| claims)
+}
+
+/// The boundary of a message that claims to be a report of Exchange.
+fn exchange_boundary(header: &HeaderBlock, block: &TrustedBlock, journal: &Journal) -> Option<String> {
+    let from_journal = journal.kind == JournalKind::Exchange
+        && is_from(header, &journal.from)
+        && return_path(header, block).is_none_or(|path| path == Path::Null || path == Path::of(&journal.from));
+    from_journal.then(|| boundary(header)).flatten()
+}
+
+/// The recipients of a message that Google's journal sent: all that X-Gm-Original-To names, if the message comes from the journal's sender and
+/// host. At most one more than [`RECIPIENTS_MAX`], so that whoever counts sees that they are too many.
 pub fn google_recipients(header: &HeaderBlock, block: &TrustedBlock, journal: &Journal) -> Option<Vec<Address>> {
+    google_named(header, block, journal).filter(|_| entry::entry(block, journal).is_ok())
+}
+
+fn google_named(header: &HeaderBlock, block: &TrustedBlock, journal: &Journal) -> Option<Vec<Address>> {
     let from_journal = || is_from(header, &journal.from) || return_path(header, block) == Some(Path::of(&journal.from));
     if journal.kind != JournalKind::Google || !from_journal() {
         return None;

@@ -8,11 +8,12 @@
 
 use crate::mail::{Address, HeaderBlock, Recipient};
 use crate::resolve::addresses::addresses;
+use crate::resolve::journal::not_opened;
 use crate::resolve::probe::PROBES;
 use crate::resolve::resolution::FORWARD_TO;
 pub use crate::resolve::resolution::{Evidence, Reason, Resolution};
 use crate::resolve::rules::{Guess, Headers, Rules, Unresolved};
-use crate::resolve::trail::{NOT_USED_MAX, SHOWN_MAX, Trail, shown};
+use crate::resolve::trail::{Decision, NOT_USED_MAX, SHOWN_MAX, Trail, shown};
 use crate::resolve::trusted::{Trust, TrustedBlock};
 pub use crate::resolve::walk::RECEIVED_FOR;
 use crate::resolve::walk::{Found, Place, Walk, Wanted, add};
@@ -24,6 +25,9 @@ pub const JOURNAL: &str = "journal";
 pub fn resolve(header: &HeaderBlock, rules: &Rules) -> (Resolution, Trail) {
     let block = TrustedBlock::find(header, &Trust::from(rules));
     let mut walk = Walk::new(header, rules, &block, block.describe());
+    if let Some(why) = rules.journal.as_ref().and_then(|journal| not_opened(header, &block, journal)) {
+        walk.record(&Place { header: JOURNAL, instance: None, note: why }, None, Decision::NotOpened, "");
+    }
     let found = match &rules.headers {
         Headers::List(list) => list.iter().find_map(|rule| walk.configured(rule)),
         Headers::Auto => PROBES.iter().find_map(|probe| walk.probe(probe)).or_else(|| walk.received_for(3, &Wanted::default())),

@@ -158,13 +158,16 @@ pub enum Guess {
     Union,
 }
 
-/// `recipient.journal` and `journal_from`
+/// `recipient.journal`, `journal_from` and `journal_hosts`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Journal {
     /// Whose reports.
     pub kind: JournalKind,
     /// Who sends them. A report from anybody else is ordinary mail: anyone can write one that dictates recipients.
     pub from: Address,
+    /// The hosts that they come from: names with what is below them, `.example.org` only what is below it. Empty: google.com for Google;
+    /// outlook.com and the domain of `from` for Exchange.
+    pub hosts: Vec<String>,
 }
 
 /// The kinds of journals.

@@ -68,6 +68,8 @@ pub enum Decision {
     Foreign,
     /// Its local part holds characters by which servers send mail on to other hosts.
     Routing,
+    /// It says that it is a journal report, and it came in from elsewhere.
+    NotOpened,
     /// A map or an alias leads back to the collected mailbox.
     LeadsBack,
     /// It makes the message a mailing list's: nobody is guessed.
@@ -86,6 +88,9 @@ pub enum Decision {
 impl Step {
     /// `Received:for два@почта.рф hop 2, by mx1 taken, map почта.рф → икс.рф → два@икс.рф`
     fn to_phrase(&self) -> String {
+        if self.decision == Decision::NotOpened {
+            return format!("{} {}", self.decision.words(), self.note);
+        }
         let mut phrase = self.header.clone();
         for part in [self.address.as_deref().unwrap_or_default(), &self.note, self.decision.code()] {
             if !part.is_empty() {
@@ -113,6 +118,7 @@ impl Decision {
             Decision::Excluded => "excluded_address",
             Decision::Foreign => "foreign_address",
             Decision::Routing => "routing_characters",
+            Decision::NotOpened => "journal_not_opened",
             Decision::LeadsBack => "leads_back",
             Decision::ListMail => "list_mail",
             Decision::NotAsked => "not_asked_for",
@@ -131,6 +137,7 @@ impl Decision {
             Decision::Excluded => "on the exclude list: skipped",
             Decision::Foreign => "not in an accepted domain: skipped",
             Decision::Routing => "routing characters in the local part: skipped",
+            Decision::NotOpened => "journal report not opened:",
             Decision::LeadsBack => "leads back to the collected mailbox: skipped",
             Decision::ListMail => "a mailing list's or a machine's message: nobody is guessed",
             Decision::NotAsked => "`take` asks for another one: skipped",

@@ -161,6 +161,11 @@ impl TrustedBlock {
         &self.hops
     }
 
+    /// How many Received fields the header has, trusted or not.
+    pub fn received(&self) -> usize {
+        self.received
+    }
+
     /// The hop that took the message from outside: the last one, unless the block ends for another reason.
     pub fn border(&self) -> Option<&Hop> {
         self.hops.last().filter(|_| self.ends_outside)
@@ -200,7 +205,7 @@ struct Hosts {
     basis: String,
 }
 
-enum Host {
+pub(super) enum Host {
     /// The domain and those under it.
     Under(Domain),
     /// The same, found automatically: a peer below it may be a customer's.
@@ -216,11 +221,7 @@ impl Hosts {
             return Hosts { names: Vec::new(), learns: false, basis: format!("trusted_hops: {hops}") };
         }
         if !trust.trusted_hosts.is_empty() {
-            let names = trust.trusted_hosts.iter().filter_map(|host| match (host.strip_prefix('.'), literal(host)) {
-                (_, Some(ip)) => Some(Host::Literal(ip)),
-                (Some(parent), None) => parent.parse().ok().map(Host::Below),
-                (None, None) => host.parse().ok().map(Host::Under),
-            });
+            let names = trust.trusted_hosts.iter().filter_map(|host| Host::named(host));
             return Hosts { names: names.collect(), learns: false, basis: format!("trusted_hosts: {}", shown(&trust.trusted_hosts.join(", "))) };
         }
         let mut hosts = Hosts { names: Vec::new(), learns: false, basis: String::new() };
@@ -277,11 +278,7 @@ impl Hosts {
     }
 
     fn took_from_inside(&self, received: &Received) -> bool {
-        if received.submitted {
-            return false;
-        }
-        let inside = |peer: &Peer| is_private(peer.ip) || peer.name.as_deref().is_some_and(|name| self.owns(name, peer.ip));
-        received.is_lmtp() || received.from.is_none() || (!received.peers.is_empty() && received.peers.iter().all(inside))
+        took_from(received, |peer| is_private(peer.ip) || peer.name.as_deref().is_some_and(|name| self.owns(name, peer.ip)))
     }
 
     /// True if the peer with this verified name is one of the provider's own, not of its customers'.
@@ -299,7 +296,16 @@ impl Hosts {
 }
 
 impl Host {
-    fn covers(&self, host: &str) -> bool {
+    /// As an operator writes it: with what is below it; `.example.org`: only that.
+    pub(super) fn named(host: &str) -> Option<Self> {
+        match (host.strip_prefix('.'), literal(host)) {
+            (_, Some(ip)) => Some(Host::Literal(ip)),
+            (Some(parent), None) => parent.parse().ok().map(Host::Below),
+            (None, None) => host.parse().ok().map(Host::Under),
+        }
+    }
+
+    pub(super) fn covers(&self, host: &str) -> bool {
         let (ip, domain) = (literal(host), host.parse::<Domain>().ok());
         match self {
             Host::Under(parent) | Host::Around(parent) => ip.is_none() && domain.is_some_and(|domain| domain.is_within(parent)),
@@ -307,6 +313,18 @@ impl Host {
             Host::Literal(known) => ip == Some(*known),
         }
     }
+}
+
+impl Received {
+    /// True if the message was handed over here, or came from a private address: not from another site.
+    pub(super) fn took_from_private(&self) -> bool {
+        took_from(self, |peer| is_private(peer.ip))
+    }
+}
+
+fn took_from(received: &Received, inside: impl Fn(&Peer) -> bool) -> bool {
+    let by_peers = !received.peers.is_empty() && received.peers.iter().all(inside);
+    !received.submitted && (received.is_lmtp() || received.from.is_none() || by_peers)
 }
 
 fn parent(domain: &Domain) -> Option<Domain> {

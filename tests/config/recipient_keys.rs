@@ -33,7 +33,7 @@ fn journal_needs_its_sender() {
     assert_eq!(rules("", "").journal, None);
     assert_eq!(rules("", "  journal: off").journal, None);
     for (word, kind) in [("exchange", JournalKind::Exchange), ("google", JournalKind::Google)] {
-        let expected = Some(Journal { kind, from: address("journal@икс.рф") });
+        let expected = Some(Journal { kind, from: address("journal@икс.рф"), hosts: Vec::new() });
         assert_eq!(rules("", &format!("  journal: {word}\n  journal_from: journal@икс.рф")).journal, expected);
     }
     for (beside, words) in [
@@ -46,7 +46,18 @@ fn journal_needs_its_sender() {
     ] {
         refused(&with(&format!("recipient: {{auto: true, {beside}}}")), words);
     }
-    for key in ["journal: exchange", "journal_from: j@b.example", "unresolved: hold"] {
+    let hosts =
+        |hosts: &str| rules("", &format!("  journal: exchange\n  journal_from: j@b.example\n  journal_hosts: {hosts}")).journal.unwrap().hosts;
+    assert_eq!(hosts("Ex1.b.example"), ["ex1.b.example"]);
+    assert_eq!(hosts("[.b.example, почта.рф]"), [".b.example", "xn--80a1acny.xn--p1ai"]);
+    for (beside, words) in [
+        ("journal_hosts: b.example", "`journal_hosts` without `journal`"),
+        ("journal: google, journal_from: j@b.example, journal_hosts: []", "`journal_hosts` is an empty list"),
+        ("journal: google, journal_from: j@b.example, journal_hosts: a@b.example", "`journal_hosts`: "),
+    ] {
+        refused(&with(&format!("recipient: {{auto: true, {beside}}}")), words);
+    }
+    for key in ["journal: exchange", "journal_from: j@b.example", "journal_hosts: b.example", "unresolved: hold"] {
         refused(&with(&format!("recipient: {{forward_to: b@икс.рф, {key}}}")), "no effect with `forward_to`");
     }
 }

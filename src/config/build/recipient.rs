@@ -2,7 +2,7 @@
 
 use super::Ctx;
 use super::address::{address, addresses};
-use super::auto::rules;
+use super::auto::{host_suffixes, rules};
 use super::block::{Block, Keys, open_entry};
 use super::values::choice;
 use crate::config::error::Code;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// The keys of `recipient:`.
 pub(super) const RECIPIENT: Keys =
-    Keys { known: &["forward_to", "auto", "default_box", "unresolved", "sender_fallback", "journal", "journal_from"], not_yet: &[] };
+    Keys { known: &["forward_to", "auto", "default_box", "unresolved", "sender_fallback", "journal", "journal_from", "journal_hosts"], not_yet: &[] };
 const FIXED: Keys = Keys { known: &["fixed"], not_yet: &[] };
 
 /// Who gets the mail of a collector. `comes_back` if the destination could send mail for `email` back to the server that it came from.
@@ -37,7 +37,7 @@ pub(super) fn recipient(ctx: &mut Ctx<'_>, owner: &Block<'_>, email: Option<&Add
             None
         }
         (Some(forward), None) => {
-            for key in ["default_box", "unresolved", "journal", "journal_from"] {
+            for key in ["default_box", "unresolved", "journal", "journal_from", "journal_hosts"] {
                 if let Some(useless) = block.get(key) {
                     let problem = ctx.error(Code::Contradiction, useless.span, format!("`{key}` has no effect with `forward_to`"));
                     ctx.add(problem.hint("everything goes to `forward_to`: remove it"));
@@ -85,6 +85,11 @@ pub(super) fn journal(ctx: &mut Ctx<'_>, recipient: &Block<'_>) -> Option<Option
     let at = recipient.get("journal");
     let kind = at.map_or(Some(None), |entry| choice(ctx, entry, &kinds, &[]))?;
     let from = recipient.get("journal_from");
+    if let Some(hosts) = recipient.get("journal_hosts").filter(|_| kind.is_none()) {
+        let problem = ctx.error(Code::Contradiction, hosts.span, "`journal_hosts` without `journal`");
+        ctx.add(problem.hint("add `journal: exchange` or `journal: google`, or remove it"));
+        return None;
+    }
     match (kind, from) {
         (None, None) => Some(None),
         (None, Some(from)) => {
@@ -97,7 +102,10 @@ pub(super) fn journal(ctx: &mut Ctx<'_>, recipient: &Block<'_>) -> Option<Option
             ctx.add(problem.hint("the address that the journal sends from: a report from anybody else is ordinary mail, for it says who gets it"));
             None
         }
-        (Some(kind), Some(from)) => Some(Some(Journal { kind, from: address(ctx, from)? })),
+        (Some(kind), Some(from)) => {
+            let hosts = recipient.get("journal_hosts").map_or(Some(Vec::new()), |entry| host_suffixes(ctx, entry));
+            Some(Some(Journal { kind, from: address(ctx, from)?, hosts: hosts? }))
+        }
     }
 }
 
