@@ -57,7 +57,8 @@ impl<'a> Put<'a> {
             let message = taken(program.path(), self.key.clone(), self.raw).await;
             let recipients: Vec<Recipient> = self.recipients.iter().map(|address| Recipient::new(address.parse().unwrap())).collect();
             let sender = if self.sender.is_empty() { ReversePath::Null } else { ReversePath::Address(self.sender.parse().unwrap()) };
-            let note = HoldNote { why: self.why, reason: self.reason, sender: &sender, recipients: &recipients, now: NOW };
+            let note =
+                HoldNote { why: self.why, reason: self.reason, sender: &sender, recipients: &recipients, done: &[], from_journal: false, now: NOW };
             let mail = store.hold(&message, note).await.unwrap();
             let claim = ledger.claim(&self.key.mailbox).await.unwrap();
             let place = ledger.progress(&claim, &self.key.folder, self.key.epoch, History::None).await.unwrap().place;
@@ -65,6 +66,7 @@ impl<'a> Put<'a> {
                 key: mailgather::collect::dedupe::key(&message.fingerprint, &address, &target(program)),
                 trace_id: mail.trace_id,
                 at: NOW,
+                expires: i64::MAX,
             });
             let entry = Entry {
                 held: Some(Box::new(mail.clone())),
@@ -470,7 +472,15 @@ fn a_large_message_is_never_in_memory() {
         }
         let message = intake.finish().await.unwrap();
         let recipients = [Recipient::new("a@example.org".parse().unwrap())];
-        let note = HoldNote { why: HeldWhy::Refused, reason: "552 too large", sender: &ReversePath::Null, recipients: &recipients, now: NOW };
+        let note = HoldNote {
+            why: HeldWhy::Refused,
+            reason: "552 too large",
+            sender: &ReversePath::Null,
+            recipients: &recipients,
+            done: &[],
+            from_journal: false,
+            now: NOW,
+        };
         let mail = store.hold(&message, note).await.unwrap();
         let claim = ledger.claim(&mail.key.mailbox).await.unwrap();
         let place = ledger.progress(&claim, &mail.key.folder, mail.key.epoch, History::None).await.unwrap().place;

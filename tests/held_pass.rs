@@ -104,6 +104,140 @@ fn a_full_store_leaves_mail_at_its_source() {
     assert_eq!((subjects, from.count("source")), (vec!["letter 2".to_owned()], 1), "the small one fits");
 }
 
+/// Held for one and tried again for another: when both have it, the copy at the source goes; and nobody gets it twice on either way.
+#[test]
+fn a_part_that_was_held_is_no_reason_to_stay() {
+    for released in ["release", "redeliver"] {
+        let refusing =
+            |script: sink::Builder| script.on_text("RCPT", "a@example.org", "550 5.1.1 no").on_text("RCPT", "b@example.org", "450 4.2.1 later");
+        let (from, sink) = (Dovecot::start(), refusing(Sink::lmtp_builder()).start());
+        from.put("source", b"Subject: an alarm without a name\r\n\r\nBody\r\n");
+        let collector =
+            CollectorYaml::imap(&from, "source").after("delete").set("recipient", "{forward_to: [a@example.org, b@example.org, c@example.org]}");
+        let program = Mailgather::new(&config(&sink.delivery(), &[collector]));
+        program.once(&[]).expect_success();
+        let (mail, copy) = rows(&program).remove(0);
+        assert_eq!((mail.recipients.as_slice(), copy), (&["a@example.org".to_owned()][..], AtSource::Stays));
+        sink.script(|script| script);
+        let done = held(&program, &[released, "1"]).expect_success();
+        assert_eq!(done.stdout.contains("c@example.org has it already"), released == "redeliver", "{}", done.stdout);
+        program.once(&[]).expect_success();
+        let mut taken: Vec<String> = sink.taken().into_iter().flat_map(|taken| taken.recipients).collect();
+        taken.sort();
+        assert_eq!((taken, from.count("source")), (["a", "b", "c"].map(|name| format!("{name}@example.org")).to_vec(), 0), "{released}");
+    }
+}
+
+/// Without a window nobody noted who has it, but for the row: other rules, a later delivery to the others, a part that was released.
+#[test]
+fn redelivery_never_reaches_who_has_it() {
+    let refusing = |script: sink::Builder| {
+        ["a", "b"].into_iter().fold(script, |script, name| script.on_text("RCPT", &format!("{name}@example.org"), "550 5.1.1 no"))
+    };
+    let (from, sink) = (Dovecot::start(), refusing(Sink::lmtp_builder()).on_text("RCPT", "d@example.org", "450 4.2.1 later").start());
+    from.put("source", b"Subject: an alarm without a name\r\n\r\nBody\r\n");
+    let to = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|name| format!("{name}@example.org")).collect();
+        let collector = CollectorYaml::imap(&from, "source").after("delete").set("recipient", &format!("{{forward_to: [{}]}}", names.join(", ")));
+        config(&sink.delivery(), &[collector])
+    };
+    let program = Mailgather::new(&to(&["a", "b", "c", "d"]));
+    program.once(&[]).expect_success();
+    sink.script(|script| script.on_text("RCPT", "b@example.org", "550 5.1.1 no"));
+    // d gets it from the source, a from the store; b never.
+    program.once(&[]).expect_success();
+    held(&program, &["release", "1"]).expect_code(75);
+    program.configure(&to(&["a", "c", "d", "e"]));
+    let done = held(&program, &["redeliver", "1"]).expect_success();
+    for name in ["a", "c", "d"] {
+        assert!(done.stdout.contains(&format!("{name}@example.org has it already")), "{}", done.stdout);
+    }
+    program.once(&[]).expect_success();
+    let mut taken: Vec<String> = sink.taken().into_iter().flat_map(|taken| taken.recipients).collect();
+    taken.sort();
+    assert_eq!(taken, ["a", "c", "d", "e"].map(|name| format!("{name}@example.org")));
+    assert_eq!((from.count("source"), rows(&program).len()), (0, 0));
+}
+
+/// What came out of a journal report names nobody: its recipients stand in the row, and redelivery goes to them.
+#[test]
+fn an_original_goes_to_whom_its_report_named() {
+    let report = b"Delivered-To: journal@pop.example\r\nReturn-Path: <>\r\n\
+        Received: from out.remote.example (out.remote.example [192.0.2.7])\r\n\tby localhost with ESMTP id 1; Sat, 21 Nov 2026 10:00:00 +0000\r\n\
+        From: journal@corp.example\r\nContent-Type: multipart/mixed; boundary=b\r\nMessage-ID: <1@e>\r\n\r\n\
+        --b\r\nContent-Type: text/plain\r\n\r\nSender: k@remote.example\r\nRecipient: hidden@example.org\r\n\r\n\
+        --b\r\nContent-Type: message/rfc822\r\n\r\nFrom: k@remote.example\r\nTo: other@elsewhere.example\r\nMessage-ID: <o@e>\r\n\r\nhi\r\n\r\n--b--\r\n";
+    let (from, sink) = (Dovecot::start(), Sink::lmtp_builder().on_text("RCPT", "hidden", "554 5.7.1 policy").start());
+    from.put("source", report);
+    let rules = "{auto: {domains: [example.org]}, journal: exchange, journal_from: journal@corp.example, default_box: post@example.org}";
+    let collector = CollectorYaml::imap(&from, "source").set("recipient", rules);
+    let program = Mailgather::new(&config(&sink.delivery(), &[collector]).replace("delivery: {", "delivery: {on_permanent_failure: hold, "));
+    program.once(&[]).expect_success();
+    let mail = rows(&program).remove(0).0;
+    assert_eq!(
+        (mail.recipients.as_slice(), mail.from_journal, mail.sender.as_str()),
+        (&["hidden@example.org".to_owned()][..], true, "k@remote.example")
+    );
+    sink.script(|script| script);
+    held(&program, &["redeliver", "1"]).expect_success();
+    let taken = sink.taken();
+    assert_eq!(
+        (taken.len(), taken[0].recipients.as_slice(), taken[0].from.as_str()),
+        (1, &["hidden@example.org".to_owned()][..], "k@remote.example")
+    );
+    assert!(rows(&program).is_empty());
+}
+
+/// What is held for its content is known to be for somebody; what went in a circle too, and goes there again only if somebody says so.
+#[test]
+fn what_is_set_aside_is_held_for_its_recipients() {
+    let (from, sink) = (Dovecot::start(), Sink::lmtp());
+    from.put("source", &letter(1, "anna@pop.example").iter().copied().chain(*b"\ra bare CR\r\n").collect::<Vec<u8>>());
+    from.put(
+        "source",
+        &["Received: from a by b; Sat, 21 Nov 2026 10:00:00 +0000\r\n".repeat(60).into_bytes(), letter(2, "anna@pop.example")].concat(),
+    );
+    let collector = CollectorYaml::imap(&from, "source").after("delete").set("recipient", "{forward_to: [anna@example.org, boris@example.org]}");
+    let program = Mailgather::new(&config(&sink.delivery(), &[collector]).replace("delivery: {", "delivery: {bare_cr: hold, "));
+    program.once(&[]).expect_success();
+    let rows_now = rows(&program);
+    let of = |why| rows_now.iter().map(|(mail, _)| mail).find(|mail| mail.why == why).unwrap();
+    let (content, circle) = (of(HeldWhy::Content), of(HeldWhy::Loop));
+    for mail in [content, circle] {
+        assert_eq!(mail.recipients, ["anna@example.org", "boris@example.org"]);
+    }
+    assert_eq!(content.sender, "sender1@remote.example");
+    held(&program, &["release", &content.id.to_string()]).expect_success();
+    let (id, taken) = (circle.id.to_string(), sink.taken());
+    assert_eq!((taken.len(), taken.iter().flat_map(|taken| &taken.recipients).count(), sink.count()), (1, 2, 1));
+    for how in ["release", "redeliver"] {
+        let done = held(&program, &[how, &id]).expect_code(75);
+        assert!(format!("{}{}", done.stdout, done.stderr).contains("--to ADDR"), "{}", done.stdout);
+    }
+    assert_eq!(sink.count(), 1);
+    held(&program, &["release", &id, "--to", "anna@example.org", "--to", "boris@example.org"]).expect_success();
+    program.once(&[]).expect_success();
+    assert_eq!((sink.taken().len(), rows(&program).len(), from.count("source")), (2, 0, 0));
+}
+
+/// Each delivery is remembered for as long as its own collector says, whichever collector runs next.
+#[test]
+fn a_collector_without_a_window_forgets_nothing_of_the_others() {
+    let (from, sink) = (Dovecot::start(), Sink::lmtp());
+    from.put("source", &letter(1, "anna@pop.example"));
+    let auto = CollectorYaml::imap(&from, "source").id("auto").after("delete").set("recipient", "{auto: {map: {pop.example: example.org}}}");
+    let forward = CollectorYaml::imap(&from, "box1").id("forward").forward_to("boris@example.org");
+    let program = Mailgather::new(&config(&sink.delivery(), &[auto, forward]));
+    program.once(&["auto"]).expect_success();
+    // What was remembered is from an earlier second than the next run.
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    program.once(&["forward"]).expect_success();
+    from.put("source", &letter(1, "anna@pop.example"));
+    let done = program.once(&["auto"]).expect_success();
+    assert!(done.stderr.contains("duplicate_suppressed"), "{}", done.stderr);
+    assert_eq!((sink.taken().len(), from.count("source")), (1, 0));
+}
+
 /// Two letters, one of them in a spool file on its way; `on_hold: delete`, so that what is lost is lost.
 struct Sweep {
     server: Dovecot,

@@ -301,8 +301,8 @@ impl Ledger for FaultyLedger {
     async fn seen(&self, keys: &[SeenKey], since: i64) -> Result<Vec<Option<TraceId>>, LedgerError> {
         self.apply("seen", self.inner.seen(keys, since)).await
     }
-    async fn prune_seen(&self, before: i64) -> Result<u64, LedgerError> {
-        self.apply("prune_seen", self.inner.prune_seen(before)).await
+    async fn prune_seen(&self, now: i64) -> Result<u64, LedgerError> {
+        self.apply("prune_seen", self.inner.prune_seen(now)).await
     }
     async fn forget_seen(&self, keys: &[SeenKey]) -> Result<(), LedgerError> {
         self.inner.forget_seen(keys).await
@@ -313,8 +313,8 @@ impl Ledger for FaultyLedger {
     async fn held_octets(&self) -> Result<u64, LedgerError> {
         self.apply("held_octets", self.inner.held_octets()).await
     }
-    async fn held_rest(&self, id: HeldId, recipients: &[String], seen: &[Seen]) -> Result<(), LedgerError> {
-        self.inner.held_rest(id, recipients, seen).await
+    async fn held_rest(&self, id: HeldId, recipients: &[String], done: &[String], seen: &[Seen]) -> Result<(), LedgerError> {
+        self.inner.held_rest(id, recipients, done, seen).await
     }
     async fn held_end(&self, id: HeldId, end: HeldEnd) -> Result<bool, LedgerError> {
         self.inner.held_end(id, end).await

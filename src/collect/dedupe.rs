@@ -3,8 +3,8 @@
 //! What was delivered is remembered in the ledger, in the transaction that records the delivery. Two copies that are on their way at the same
 //! time wait for each other: the second is decided about only when the first is recorded.
 
-use crate::ledger::SeenKey;
-use crate::mail::{Address, Fingerprint};
+use crate::ledger::{Seen, SeenKey};
+use crate::mail::{Address, Fingerprint, TraceId};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -29,21 +29,20 @@ pub fn key(fingerprint: &Fingerprint, recipient: &Address, target: &str) -> Seen
     SeenKey(key)
 }
 
+/// A delivery at `at`, to be remembered for `window`.
+pub fn seen(key: SeenKey, trace_id: TraceId, at: i64, window: Duration) -> Seen {
+    Seen { key, trace_id, at, expires: at.saturating_add(i64::try_from(window.as_secs()).unwrap_or(i64::MAX)) }
+}
+
 /// The deliveries that are on their way in this process.
 #[derive(Default)]
 pub struct Dedupe {
     in_flight: Mutex<HashSet<SeenKey>>,
     freed: Notify,
-    longest_window: AtomicI64,
     pruned_at: AtomicI64,
 }
 
 impl Dedupe {
-    /// Notes the window of a collector: what is older than the longest is forgotten.
-    pub fn note_window(&self, window: Duration) {
-        self.longest_window.fetch_max(i64::try_from(window.as_secs()).unwrap_or(i64::MAX), Ordering::Relaxed);
-    }
-
     /// Waits until nobody else delivers any of these, and takes them all at once: nobody who waits holds anything, so nobody waits for ever.
     pub async fn enter(self: &Arc<Self>, keys: Vec<SeenKey>) -> InFlight {
         let mut freed = std::pin::pin!(self.freed.notified());
@@ -58,12 +57,11 @@ impl Dedupe {
         }
     }
 
-    /// True about once an hour: time to forget what was delivered before the moment in it.
-    pub fn is_time_to_prune(&self, now: i64) -> Option<i64> {
+    /// True about once an hour: time to forget what has expired.
+    pub fn is_time_to_prune(&self, now: i64) -> bool {
         let last = self.pruned_at.load(Ordering::Relaxed);
         let is_time = now - last >= PRUNE_EVERY || now < last;
-        let is_mine = is_time && self.pruned_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        is_mine.then(|| now.saturating_sub(self.longest_window.load(Ordering::Relaxed)))
+        is_time && self.pruned_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     fn take(&self, keys: &[SeenKey]) -> bool {
@@ -137,9 +135,6 @@ mod tests {
     #[test]
     fn pruning_comes_once_an_hour() {
         let dedupe = Dedupe::default();
-        dedupe.note_window(Duration::from_secs(100));
-        assert_eq!(dedupe.is_time_to_prune(10_000), Some(9_900));
-        assert_eq!(dedupe.is_time_to_prune(10_001), None);
-        assert_eq!(dedupe.is_time_to_prune(13_600), Some(13_500));
+        assert_eq!([10_000, 10_001, 13_599, 13_600].map(|now| dedupe.is_time_to_prune(now)), [true, false, false, true]);
     }
 }

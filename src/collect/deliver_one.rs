@@ -9,8 +9,8 @@ use crate::config::{Collector, OnHold};
 use crate::deliver::Destination;
 use crate::deliver::local_check::{Exists, LocalCheck};
 use crate::held::{HeldStore, HoldNote};
-use crate::ledger::{Entry, Former, FormerKey, FormerMessage, HeldMail, HeldWhy, Ledger, LedgerError, OwedCopy, Pending, Seen, SeenKey, State};
-use crate::mail::{Address, Blame, Diagnosis, Fingerprint, Message, Outcome, Recipient, RemoteUid, ReversePath, Stage};
+use crate::ledger::{Entry, Former, FormerKey, FormerMessage, HeldMail, Ledger, LedgerError, OwedCopy, Pending, Seen, SeenKey, State};
+use crate::mail::{Address, Blame, Diagnosis, Fingerprint, Message, Outcome, Recipient, RemoteUid, Stage};
 use crate::observe::{Counters, maillog};
 use crate::policy::{Action, Circumstances};
 use crate::spool::Spool;
@@ -18,6 +18,7 @@ use futures_util::future::join_all;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// What all messages of a pass share.
 pub struct Deliverer<'a> {
@@ -74,6 +75,7 @@ struct Judged {
     copy: Option<Fingerprint>,
     former: Option<FormerKey>,
     seen: Vec<Seen>,
+    had: Vec<String>,
     held: Option<Box<HeldMail>>,
     in_flight: Option<InFlight>,
 }
@@ -98,8 +100,8 @@ impl Deliverer<'_> {
         let octets = message.content.len();
         let uid = message.key.uid.clone();
         let done = match self.judge(message).await {
-            Ok(Judged { state, identity, copy, former, seen, held, in_flight }) => {
-                let entry = state.map(|state| Entry { uid, state, identity, copy, former, seen, held });
+            Ok(Judged { state, identity, copy, former, seen, had, held, in_flight }) => {
+                let entry = state.map(|state| Entry { uid, state, identity, copy, former, seen, had, held });
                 Done { entry, octets, failed: None, in_flight }
             }
             Err(failed) => Done { entry: None, octets, failed: Some(failed), in_flight: None },
@@ -121,7 +123,7 @@ impl Deliverer<'_> {
                 maillog::resolved(&message, &route.recipients, &route.trail);
                 message.identity(&route.recipients)
             }
-            Routed::Aside(_) => message.identity(&[]),
+            Routed::Aside(aside) => message.identity(&aside.recipients),
         };
         let (before, former) = match self.known(&message, &copy, &identity) {
             Known::Settled(state, former) => return Ok(Judged { copy: Some(copy), former, ..Judged::of(state, identity) }),
@@ -161,7 +163,9 @@ impl Deliverer<'_> {
             tally.add(recipient, fate);
         }
         self.default_box(message, route, &before, given_up, &copies, &mut tally, &mut delivered).await;
-        let held = self.hold_if_wanted(message, &route.sender, &mut tally).await;
+        let done: Vec<String> = before.done.iter().chain(tally.done()).cloned().collect();
+        let held = self.hold_if_wanted(message, route, &done, &mut tally).await;
+        let had = if before.held { done } else { Vec::new() };
         if let Some(reason) = tally.target_down()
             && let Ok(mut down) = self.target_down.lock()
         {
@@ -174,7 +178,7 @@ impl Deliverer<'_> {
             Settled::NotNow(pending) => pending.map(State::Pending),
         };
         let seen = copies.remember(message, &delivered, self.now);
-        Ok(Judged { state, identity: Some(identity), seen, held, in_flight: copies.in_flight, ..Judged::default() })
+        Ok(Judged { state, identity: Some(identity), seen, had, held, in_flight: copies.in_flight, ..Judged::default() })
     }
 
     /// The default box gets one copy in place of all who were refused.
@@ -224,12 +228,15 @@ impl Deliverer<'_> {
 
     /// A message that is for nobody now.
     async fn set_aside(&self, message: &Message, aside: Aside, identity: Fingerprint, before: Pending) -> Judged {
-        let Aside { event, why, reason, action } = aside;
+        let Aside { event, why, reason, action, recipients, sender, from_journal } = aside;
         match action {
             Action::Hold => {
                 maillog::set_aside(message, event, &reason, "held");
                 let mut tally = Tally::default();
-                match self.hold(message, why, &reason, &ReversePath::Null, &[]).await {
+                let recipients: Vec<Recipient> = recipients.into_iter().filter(|to| !before.done.contains(&to.address.to_smtp())).collect();
+                let note =
+                    HoldNote { why, reason: &reason, sender: &sender, recipients: &recipients, done: &before.done, from_journal, now: self.now };
+                match self.hold(message, note).await {
                     Ok(held) => Judged { held: Some(held), ..Judged::of(self.state_of_held(), identity) },
                     Err(error) => {
                         tally.cannot_hold(error);
@@ -252,9 +259,10 @@ impl Deliverer<'_> {
         }
     }
 
-    async fn hold_if_wanted(&self, message: &Message, sender: &ReversePath, tally: &mut Tally) -> Option<Box<HeldMail>> {
+    async fn hold_if_wanted(&self, message: &Message, route: &Route, done: &[String], tally: &mut Tally) -> Option<Box<HeldMail>> {
         let (recipients, why, reason) = tally.to_hold()?;
-        match self.hold(message, why, reason, sender, recipients).await {
+        let Route { sender, from_journal, .. } = route;
+        match self.hold(message, HoldNote { why, reason, sender, recipients, done, from_journal: *from_journal, now: self.now }).await {
             Ok(held) => {
                 tally.held();
                 Some(held)
@@ -266,15 +274,8 @@ impl Deliverer<'_> {
         }
     }
 
-    async fn hold(
-        &self,
-        message: &Message,
-        why: HeldWhy,
-        reason: &str,
-        sender: &ReversePath,
-        recipients: &[Recipient],
-    ) -> Result<Box<HeldMail>, String> {
-        let note = HoldNote { why, reason, sender, recipients, now: self.now };
+    async fn hold(&self, message: &Message, note: HoldNote<'_>) -> Result<Box<HeldMail>, String> {
+        let HoldNote { why, reason, .. } = note;
         match self.held.hold(message, note).await {
             Ok(held) => {
                 maillog::held(message, why.number(), why.code(), reason);
@@ -414,6 +415,7 @@ fn is_refused_content(outcome: &Outcome) -> bool {
 struct Copies {
     target: String,
     fingerprint: Fingerprint,
+    window: Duration,
     /// What was delivered within the window, by key.
     earlier: HashMap<SeenKey, String>,
     in_flight: Option<InFlight>,
@@ -423,7 +425,8 @@ impl Copies {
     /// Looks them up, once nobody else is delivering one. Nothing is looked up where duplicates are not looked for.
     async fn enter(deliverer: &Deliverer<'_>, message: &Message, route: &Route) -> Result<Self, LedgerError> {
         let window = deliverer.collector.dedupe_window;
-        let mut copies = Copies { target: deliverer.destination.name(), fingerprint: message.fingerprint, earlier: HashMap::new(), in_flight: None };
+        let mut copies =
+            Copies { target: deliverer.destination.name(), fingerprint: message.fingerprint, window, earlier: HashMap::new(), in_flight: None };
         // Equal alarms without an id and a date are different mail.
         if window.is_zero() || !message.has_identity() {
             return Ok(copies);
@@ -453,6 +456,6 @@ impl Copies {
             return Vec::new();
         }
         let trace_id = message.trace_id();
-        delivered.iter().map(|address| Seen { key: self.key(address), trace_id, at }).collect()
+        delivered.iter().map(|address| dedupe::seen(self.key(address), trace_id, at, self.window)).collect()
     }
 }

@@ -177,8 +177,8 @@ impl Pass<'_> {
             Err(error) => return abandon(session, error.into()).await,
         };
         let now = jiff::Timestamp::now().as_second();
-        if let Some(before) = self.dedupe.is_time_to_prune(now)
-            && let Err(error) = self.ledger.prune_seen(before).await
+        if self.dedupe.is_time_to_prune(now)
+            && let Err(error) = self.ledger.prune_seen(now).await
         {
             return abandon(session, error.into()).await;
         }

@@ -35,6 +35,8 @@ pub struct Route {
     pub trail: String,
     /// Its reverse-path.
     pub sender: ReversePath,
+    /// A journal report named its recipients; the message itself does not.
+    pub from_journal: bool,
     /// The reverse-path does not come from the envelope.
     sender_is_guessed: bool,
     /// What to say in its place if the target will not have it.
@@ -54,6 +56,12 @@ pub struct Aside {
     pub reason: String,
     /// Hold, discard or leave.
     pub action: Action,
+    /// Who would have got it; empty if nobody was found.
+    pub recipients: Vec<Recipient>,
+    /// Its reverse-path, as far as it is known.
+    pub sender: ReversePath,
+    /// A journal report named its recipients; the message itself does not.
+    pub from_journal: bool,
 }
 
 /// The router's answer.
@@ -110,7 +118,11 @@ impl Router {
     /// Who gets this message, or why nobody does.
     pub fn route(&self, message: &Message, report: Option<&Result<Report, &'static str>>) -> Routed {
         let (header, delivery) = (&message.header, &self.collector.delivery);
-        let aside = |event, why, reason: String, action| Routed::Aside(Aside { event, why, reason, action });
+        // What was opened begins somewhere behind the report's own header.
+        let from_journal = matches!(report, Some(Ok(report)) if report.original.start > 0);
+        let aside = |event, why, reason: String, action| {
+            Routed::Aside(Aside { event, why, reason, action, recipients: Vec::new(), sender: ReversePath::Null, from_journal })
+        };
         if resolve::is_internal_message(header) {
             return aside("message_left", HeldWhy::Content, "the mail server's own folder data, not a message".into(), Action::Leave);
         }
@@ -129,16 +141,28 @@ impl Router {
             Resolution::Discard(reason) => return aside("recipient_unresolved", HeldWhy::Unresolved, reason.to_string(), Action::Discard),
             found => found.recipients().to_vec(),
         };
+        let (trust, fallback) = trust(&self.collector);
+        let block = TrustedBlock::find(header, &trust);
+        let (sender, evidence) = match report {
+            // The report's own envelope is the journal's; P1's sender is in it.
+            Some(Ok(Report { sender, .. })) => (sender.clone().map_or(ReversePath::Null, ReversePath::Address), SenderEvidence::Header("journal")),
+            _ => resolve::sender(header, &block, fallback, resolve::is_uncertain(&resolution)),
+        };
+        // It is known for whom it is, though it does not go to them now.
+        let aside = |event, why, reason: String| {
+            let (recipients, sender) = (recipients.clone(), sender.clone());
+            Routed::Aside(Aside { event, why, reason, action: Action::Hold, recipients, sender, from_journal })
+        };
         let (mailbox, hops, passes) = (&message.key.mailbox, delivery.max_hops, delivery.max_passes);
         if let Some(found) = self.guard.check(header, mailbox, &message.fingerprint, &recipients, hops, passes) {
-            return aside("message_loop", HeldWhy::Loop, found.to_string(), Action::Hold);
+            return aside("message_loop", HeldWhy::Loop, found.to_string());
         }
         for (count, otherwise, what) in [
             (message.repairs.nul, delivery.nul, "NUL octets, which were removed (nul: hold)"),
             (message.repairs.bare_cr, delivery.bare_cr, "CRs without LF, which became line ends (bare_cr: hold)"),
         ] {
             if count > 0 && otherwise == Otherwise::Hold {
-                return aside("message_content", HeldWhy::Content, format!("it held {count} {what}"), Action::Hold);
+                return aside("message_content", HeldWhy::Content, format!("it held {count} {what}"));
             }
         }
         let by = match &resolution {
@@ -146,13 +170,6 @@ impl Router {
             Resolution::DefaultBox(_, reason) | Resolution::Leave(reason) | Resolution::Hold(reason) | Resolution::Discard(reason) => {
                 format!("default box: {}", reason.code())
             }
-        };
-        let (trust, fallback) = trust(&self.collector);
-        let block = TrustedBlock::find(header, &trust);
-        let (sender, evidence) = match report {
-            // The report's own envelope is the journal's; P1's sender is in it.
-            Some(Ok(Report { sender, .. })) => (sender.clone().map_or(ReversePath::Null, ReversePath::Address), SenderEvidence::Header("journal")),
-            _ => resolve::sender(header, &block, fallback, resolve::is_uncertain(&resolution)),
         };
         let fallback = match fallback {
             SenderFallback::Fixed(address) => ReversePath::Address(address.clone()),
@@ -162,7 +179,7 @@ impl Router {
         let client = if delivery.xclient && report.is_none() { resolve::client(&block) } else { None };
         let sender_is_guessed = is_guess(evidence);
         let trail = trail.to_line();
-        Routed::To(Box::new(Route { recipients, by, trail, sender, sender_is_guessed, fallback, resolution, client }))
+        Routed::To(Box::new(Route { recipients, by, trail, sender, from_journal, sender_is_guessed, fallback, resolution, client }))
     }
 
     /// The route that an operator chose for held mail: these recipients, and no question is asked. The header is edited as today's rules say: what
@@ -171,7 +188,7 @@ impl Router {
         let (resolution, trail) = resolution(&self.collector, &message.header);
         let sender = sender.unwrap_or_else(|| self::sender(&self.collector, &message.header, &resolution));
         let (by, trail) = ("released by the operator".into(), trail.to_line());
-        Route { recipients, by, trail, sender, sender_is_guessed: false, fallback: ReversePath::Null, resolution, client: None }
+        Route { recipients, by, trail, sender, from_journal: false, sender_is_guessed: false, fallback: ReversePath::Null, resolution, client: None }
     }
 
     /// True if the header has lines that can be folded.

@@ -128,6 +128,11 @@ impl Tally {
         }
     }
 
+    /// Recipients that are final, as they stood in RCPT TO.
+    pub fn done(&self) -> &[String] {
+        &self.done
+    }
+
     /// Those whom the default box is to replace.
     pub fn refused(&self) -> &[Recipient] {
         &self.refused

@@ -29,6 +29,8 @@ struct Shared {
     limits: HeldLimits,
     /// One file is written or removed at a time: what is counted is what is there.
     used: Mutex<Used>,
+    /// A message is held or expires, never both at once.
+    order: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The files of the folder and their octets. The ledger cannot count for us: a row comes after its file, and a left-over has none.
@@ -49,6 +51,10 @@ pub struct HoldNote<'a> {
     pub sender: &'a ReversePath,
     /// Who was to get it and did not; empty if nobody was found.
     pub recipients: &'a [Recipient],
+    /// Who has it already, as they stood in RCPT TO.
+    pub done: &'a [String],
+    /// It came in a journal report.
+    pub from_journal: bool,
     /// Seconds since the epoch.
     pub now: i64,
 }
@@ -119,7 +125,7 @@ impl HeldStore {
         for (id, octets) in file::list(dir, true).map_err(failed)? {
             used.count(id, octets);
         }
-        Ok(HeldStore { shared: Arc::new(Shared { dir: dir.into(), limits, used: Mutex::new(used) }), ledger })
+        Ok(HeldStore { shared: Arc::new(Shared { dir: dir.into(), limits, used: Mutex::new(used), order: Arc::default() }), ledger })
     }
 
     /// Puts the message into the store. When this returns, its file is durable and its row, which is returned, is not recorded yet: it belongs into
@@ -127,8 +133,13 @@ impl HeldStore {
     pub async fn hold(&self, message: &Message, note: HoldNote<'_>) -> Result<HeldMail, HoldError> {
         let trace_id = message.trace_id();
         let (shared, content) = (Arc::clone(&self.shared), message.content.clone());
+        let order = Arc::clone(&self.shared.order).lock_owned().await;
         // It runs to its end even if nobody waits for it any more.
-        blocking(&self.shared.dir, move || shared.write(trace_id, &content)).await?;
+        let write = move || {
+            let _order = order;
+            shared.write(trace_id, &content)
+        };
+        blocking(&self.shared.dir, write).await?;
         let shown = |name: &str| {
             let text = message.header.first(name).map(|field| encoded::decoded(&message.header.text(field))).unwrap_or_default();
             harmless(&text, SHOWN_OCTETS_MAX)
@@ -143,6 +154,8 @@ impl HeldStore {
             octets: message.content.len(),
             sender: note.sender.to_smtp(),
             recipients: note.recipients.iter().map(|recipient| recipient.address.to_smtp()).collect(),
+            done: note.done.to_vec(),
+            from_journal: note.from_journal,
             from: shown("From"),
             subject: shown("Subject"),
         })
@@ -202,16 +215,30 @@ impl HeldStore {
             let age = now.saturating_sub(mail.since);
             let is_old = self.shared.limits.max_age.is_some_and(|max_age| u64::try_from(age).is_ok_and(|age| age > max_age.as_secs()));
             if is_old {
-                // Said before it is done: what is dropped must not vanish without a trace, not even by a crash in between.
-                tracing::warn!(event = "held_expired", collector = %mail.key.collector, key = %mail.key, id = %mail.trace_id, held = %mail.id, why = mail.why.code(), reason = mail.reason, from = mail.from, subject = mail.subject, rcpt = mail.recipients.join(" "), octets = mail.octets, age_days = age / 86_400);
-                self.end(mail, HeldEnd::Dropped).await?;
-                swept.expired += 1;
+                swept.expired += u64::from(self.expire(mail, now).await?);
             } else if !there.contains(&mail.trace_id) && self.is_missing(mail).await? {
                 tracing::error!(event = "held_file_missing", collector = %mail.key.collector, key = %mail.key, id = %mail.trace_id, held = %mail.id, from = mail.from, subject = mail.subject, file = %file::path(&self.shared.dir, mail.trace_id).display(), next = "somebody removed the file: put it back from a backup, or `mailgather held drop` the row");
                 swept.missing += 1;
             }
         }
         Ok(swept)
+    }
+
+    /// Drops what is too old. Its file may have been written anew since the row was read: it is held again then, and its record is on its way.
+    async fn expire(&self, mail: &HeldMail, now: i64) -> Result<bool, HoldError> {
+        let _order = self.shared.order.lock().await;
+        let (shared, id) = (Arc::clone(&self.shared), mail.trace_id);
+        if blocking(&self.shared.dir, move || Ok(shared.is_young(id, now))).await? {
+            return Ok(false);
+        }
+        // Said before it is done: what is dropped must not vanish without a trace, not even by a crash in between.
+        let age = now.saturating_sub(mail.since);
+        tracing::warn!(event = "held_expired", collector = %mail.key.collector, key = %mail.key, id = %mail.trace_id, held = %mail.id, why = mail.why.code(), reason = mail.reason, from = mail.from, subject = mail.subject, rcpt = mail.recipients.join(" "), octets = mail.octets, age_days = age / 86_400);
+        let ended = self.ledger.held_end(mail.id, HeldEnd::Expired { since: mail.since }).await?;
+        if ended {
+            self.remove_file(mail).await?;
+        }
+        Ok(ended)
     }
 
     /// True if there is a row and no file: asked again, because the lists are not of one moment.
@@ -271,6 +298,14 @@ impl Shared {
                 Ok(())
             }
         }
+    }
+
+    /// True if the file was written lately: later than any record can come behind it.
+    fn is_young(&self, id: TraceId, now: i64) -> bool {
+        let written = std::fs::symlink_metadata(file::path(&self.dir, id)).and_then(|file| file.modified());
+        let age = written.ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map(|at| now.saturating_sub_unsigned(at.as_secs()));
+        let enough = self.limits.max_age.unwrap_or(LEFT_OVER_AFTER).min(LEFT_OVER_AFTER);
+        age.is_some_and(|age| age <= enough.as_secs().cast_signed())
     }
 
     /// Removes a file that has no row if it is old enough; it may have been written anew since somebody looked.

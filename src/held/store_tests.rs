@@ -72,7 +72,15 @@ async fn taken(uid: u32, raw: &[u8], spool_above: u64) -> Message {
 }
 
 fn note<'a>(recipients: &'a [Recipient]) -> HoldNote<'a> {
-    HoldNote { why: HeldWhy::Refused, reason: "550 no\r\nsuch user", sender: &ReversePath::Null, recipients, now: NOW }
+    HoldNote {
+        why: HeldWhy::Refused,
+        reason: "550 no\r\nsuch user",
+        sender: &ReversePath::Null,
+        recipients,
+        done: &[],
+        from_journal: false,
+        now: NOW,
+    }
 }
 
 async fn octets(message: &Message) -> Vec<u8> {
@@ -257,6 +265,7 @@ async fn what_is_too_old_is_dropped() {
         let message = taken(uid, b"A: 1\r\n\r\n", 1024).await;
         let mail = kit.store.hold(&message, HoldNote { now: NOW - age, ..note(&[]) }).await.unwrap();
         rows.push(kit.record(&mail).await);
+        kit.set_age(&mail, age);
     }
     // Too old, and its file is missing: the row ends all the same.
     std::fs::remove_file(file::path(&kit.store.shared.dir, rows[2].trace_id)).unwrap();
@@ -264,6 +273,13 @@ async fn what_is_too_old_is_dropped() {
     let left: Vec<HeldId> = kit.ledger.held().await.unwrap().iter().map(|mail| mail.id).collect();
     assert_eq!(left, [rows[1].id, rows[3].id]);
     assert_eq!((kit.names().len(), kit.store.octets()), (2, 16));
+    // Held again, and its record is on its way: the file that was written anew stays, and the record makes the row as young as it is.
+    let again = kit.store.hold(&taken(2, b"A: 1\r\n\r\n", 1024).await, HoldNote { now: NOW + 10, ..note(&[]) }).await.unwrap();
+    kit.set_age(&again, -10);
+    assert_eq!((kit.store.sweep(NOW + 20).await.unwrap().expired, kit.names().len()), (0, 2));
+    kit.record(&again).await;
+    kit.set_age(&again, 7 * DAY);
+    assert_eq!((kit.store.sweep(NOW + 20).await.unwrap().expired, kit.names().len()), (0, 2));
     // The copy at the source stays known: it does not come again.
     let claim = kit.ledger.claim(&key(1).mailbox).await.unwrap();
     let progress = kit.ledger.progress(&claim, &FolderName::inbox(), Epoch(1), History::None).await.unwrap();

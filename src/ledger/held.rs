@@ -92,6 +92,10 @@ pub struct HeldMail {
     pub sender: String,
     /// Who was to get it and did not, as they stand in RCPT TO; empty if nobody was found.
     pub recipients: Vec<String>,
+    /// Who has it already, or was decided about otherwise, the same.
+    pub done: Vec<String>,
+    /// It came in a journal report, which named its recipients: it does not name them itself.
+    pub from_journal: bool,
     /// From, harmless and cut, for lists.
     pub from: String,
     /// Subject, the same.
@@ -125,6 +129,11 @@ impl AtSource {
 pub enum HeldEnd {
     /// It was delivered: its copy at the source, if it still is one that is held, gets this state.
     Delivered(State),
-    /// The operator, or the age limit, dropped it: its copy at the source stays known, so that it does not come again.
+    /// The operator dropped it: its copy at the source stays known, so that it does not come again.
     Dropped,
+    /// It became too old: dropped, unless it was held again since then.
+    Expired {
+        /// Since when it was held, as the row said.
+        since: i64,
+    },
 }

@@ -62,8 +62,8 @@ pub trait Ledger: Send + Sync {
     /// that was delivered.
     async fn seen(&self, keys: &[SeenKey], since: i64) -> Result<Vec<Option<TraceId>>, LedgerError>;
 
-    /// Forgets deliveries made before `before`, and the oldest beyond [`SEEN_MAX`]; returns how many.
-    async fn prune_seen(&self, before: i64) -> Result<u64, LedgerError>;
+    /// Forgets deliveries whose time is over at `now`, and the oldest beyond [`SEEN_MAX`]; returns how many.
+    async fn prune_seen(&self, now: i64) -> Result<u64, LedgerError>;
 
     /// Forgets these deliveries, so that they can be made once more.
     async fn forget_seen(&self, keys: &[SeenKey]) -> Result<(), LedgerError>;
@@ -74,8 +74,9 @@ pub trait Ledger: Send + Sync {
     /// Octets of all held mail.
     async fn held_octets(&self) -> Result<u64, LedgerError>;
 
-    /// Notes that only these recipients of a held message are still to get it, and that these deliveries were made.
-    async fn held_rest(&self, id: HeldId, recipients: &[String], seen: &[Seen]) -> Result<(), LedgerError>;
+    /// Notes that only these recipients of a held message are still to get it, that those who are `done` have it now, and that these deliveries
+    /// were made.
+    async fn held_rest(&self, id: HeldId, recipients: &[String], done: &[String], seen: &[Seen]) -> Result<(), LedgerError>;
 
     /// Takes a message out of the store; false if it was not in it. Its file may be removed afterwards.
     async fn held_end(&self, id: HeldId, end: HeldEnd) -> Result<bool, LedgerError>;
@@ -97,6 +98,8 @@ pub struct Seen {
     pub trace_id: TraceId,
     /// When, in seconds since the epoch.
     pub at: i64,
+    /// Until when it is remembered: the window of who noted it, from then on. Another collector of the same target may have a shorter one.
+    pub expires: i64,
 }
 
 /// Who this installation is: for loop markers that outsiders cannot forge.
@@ -176,6 +179,8 @@ pub struct Entry {
     pub former: Option<FormerKey>,
     /// Deliveries of it to be remembered.
     pub seen: Vec<Seen>,
+    /// Who has it by now, where others are held for: the row of the held message is to say so.
+    pub had: Vec<String>,
     /// It is held from now on; its file is durable already. Goes with [`State::Held`], or with [`State::Owed`] if the source's copy is to go.
     pub held: Option<Box<HeldMail>>,
 }
@@ -183,7 +188,7 @@ pub struct Entry {
 impl Entry {
     /// An entry about a message that was not delivered now.
     pub fn new(uid: RemoteUid, state: State, identity: Option<Fingerprint>) -> Self {
-        Entry { uid, state, identity, copy: None, former: None, seen: Vec::new(), held: None }
+        Entry { uid, state, identity, copy: None, former: None, seen: Vec::new(), had: Vec::new(), held: None }
     }
 }
 

@@ -25,12 +25,14 @@ pub(super) const STEPS: &[&str] = &[
     "
     ALTER TABLE exception ADD COLUMN copy BLOB;
     ALTER TABLE exception ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
-    CREATE TABLE seen (key BLOB PRIMARY KEY, trace_id BLOB NOT NULL, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE seen (key BLOB PRIMARY KEY, trace_id BLOB NOT NULL, at INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE INDEX seen_at ON seen (at);
+    CREATE INDEX seen_expires ON seen (expires);
     CREATE TABLE held (
         id INTEGER PRIMARY KEY AUTOINCREMENT, trace_id BLOB NOT NULL UNIQUE, collector TEXT NOT NULL, protocol TEXT NOT NULL, host TEXT NOT NULL,
         login TEXT NOT NULL, folder TEXT NOT NULL, epoch INTEGER NOT NULL, uid NOT NULL, generation INTEGER NOT NULL, why TEXT NOT NULL,
         reason TEXT NOT NULL, since INTEGER NOT NULL, octets INTEGER NOT NULL, sender TEXT NOT NULL, recipients TEXT NOT NULL,
+        done TEXT NOT NULL, from_journal INTEGER NOT NULL,
         header_from TEXT NOT NULL, subject TEXT NOT NULL);
     CREATE INDEX held_uid ON held (uid);
     ",

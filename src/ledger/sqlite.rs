@@ -291,6 +291,7 @@ impl Ledger for SqliteLedger {
                 state => except(connection, place.folder, &entry.uid, state, [entry.identity, entry.copy])?,
             }
             sqlite_held::remember(connection, &entry.seen)?;
+            sqlite_held::note_done(connection, place.folder, &entry.uid, &entry.had)?;
             entry.held.map_or(Ok(()), |held| sqlite_held::hold(connection, &held))
         })
         .await
@@ -367,8 +368,8 @@ impl Ledger for SqliteLedger {
         self.read(move |connection| keys.iter().map(|key| sqlite_held::seen(connection, key, since)).collect()).await
     }
 
-    async fn prune_seen(&self, before: i64) -> Result<u64, LedgerError> {
-        self.write(move |connection| sqlite_held::prune_seen(connection, before, SEEN_MAX)).await
+    async fn prune_seen(&self, now: i64) -> Result<u64, LedgerError> {
+        self.write(move |connection| sqlite_held::prune_seen(connection, now, SEEN_MAX)).await
     }
 
     async fn forget_seen(&self, keys: &[SeenKey]) -> Result<(), LedgerError> {
@@ -384,11 +385,11 @@ impl Ledger for SqliteLedger {
         self.read(sqlite_held::octets).await
     }
 
-    async fn held_rest(&self, id: HeldId, recipients: &[String], seen: &[Seen]) -> Result<(), LedgerError> {
-        let (recipients, seen) = (recipients.to_vec(), seen.to_vec());
+    async fn held_rest(&self, id: HeldId, recipients: &[String], done: &[String], seen: &[Seen]) -> Result<(), LedgerError> {
+        let (recipients, done, seen) = (recipients.to_vec(), done.to_vec(), seen.to_vec());
         self.write(move |connection| {
             sqlite_held::remember(connection, &seen)?;
-            sqlite_held::rest(connection, id, &recipients)
+            sqlite_held::rest(connection, id, &recipients, &done)
         })
         .await
     }
@@ -712,10 +713,23 @@ mod tests {
         crate::ledger::suite::held_mail_is_recorded_with_its_state(&ledger).await;
         let looked = look_at_held(&path).unwrap();
         assert_eq!(looked.iter().map(|(mail, _)| mail.clone()).collect::<Vec<_>>(), ledger.held().await.unwrap());
-        assert_eq!(looked.iter().map(|(_, copy)| *copy).collect::<Vec<_>>(), [AtSource::Stays, AtSource::ToGo]);
+        assert_eq!(looked.iter().map(|(_, copy)| *copy).collect::<Vec<_>>(), [AtSource::ToGo, AtSource::Stays]);
         let ids: Vec<_> = looked.into_iter().map(|(mail, _)| mail.id).collect();
         Connection::open(&path).unwrap().execute_batch("DELETE FROM exception").unwrap();
         assert!(look_at_held(&path).unwrap().iter().all(|(_, copy)| *copy == AtSource::Unknown));
+        for (state, copy) in [
+            ("pending", AtSource::Stays),
+            ("left", AtSource::Stays),
+            ("skipped", AtSource::Stays),
+            ("held", AtSource::Stays),
+            ("flagged", AtSource::ToGo),
+        ] {
+            let sql = "INSERT OR REPLACE INTO exception (folder, uid, state) VALUES (1, 1, ?1)";
+            Connection::open(&path).unwrap().execute(sql, [state]).unwrap();
+            assert_eq!(look_at_held(&path).unwrap()[1].1, copy, "{state}");
+        }
+        Connection::open(&path).unwrap().execute_batch("DELETE FROM exception; INSERT INTO kept VALUES (1, 1, NULL)").unwrap();
+        assert_eq!(look_at_held(&path).unwrap()[1].1, AtSource::Stays, "kept");
         // It does not wait for a writer, nor does a writer wait for it.
         let other = Connection::open(&path).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -735,7 +749,7 @@ mod tests {
             key[8..].copy_from_slice(&n.to_be_bytes());
             SeenKey(key)
         };
-        let seen: Vec<Seen> = (1..=100).map(|n| Seen { key: key(n), trace_id: TraceId([1; 16]), at: 1_000 + n }).collect();
+        let seen: Vec<Seen> = (1..=100).map(|n| Seen { key: key(n), trace_id: TraceId([1; 16]), at: 1_000 + n, expires: 1_000 + n }).collect();
         assert!(sqlite_held::remember(&connection, &seen).is_ok());
         for (before, most, gone, oldest) in
             [(0, 100, 0, 1), (0, 99, 1, 2), (1_005, 99, 3, 5), (1_005, 10, 86, 91), (1_096, 10, 5, 96), (2_000, 10, 5, 101)]

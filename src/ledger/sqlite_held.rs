@@ -7,11 +7,11 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
 
 pub(super) fn remember(connection: &Connection, seen: &[Seen]) -> Result<(), Failure> {
-    for Seen { key, trace_id, at } in seen {
-        // The latest delivery is the one that is known: its id and its time belong together.
-        let sql = "INSERT INTO seen (key, trace_id, at) VALUES (?1, ?2, ?3)
-                   ON CONFLICT (key) DO UPDATE SET trace_id = excluded.trace_id, at = excluded.at WHERE excluded.at >= at";
-        connection.prepare_cached(sql)?.execute(params![key.0, trace_id.0, at])?;
+    for Seen { key, trace_id, at, expires } in seen {
+        // The latest delivery is the one that is known: its id and its time belong together. It is remembered for as long as anybody asked for.
+        let sql = "INSERT INTO seen (key, trace_id, at, expires) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (key) DO UPDATE SET
+                       trace_id = iif(excluded.at >= at, excluded.trace_id, trace_id), at = max(at, excluded.at), expires = max(expires, excluded.expires)";
+        connection.prepare_cached(sql)?.execute(params![key.0, trace_id.0, at, expires])?;
     }
     Ok(())
 }
@@ -21,9 +21,9 @@ pub(super) fn seen(connection: &Connection, key: &SeenKey, since: i64) -> Result
     Ok(select.query_row(params![key.0, since], |row| row.get(0)).optional()?.map(TraceId))
 }
 
-/// Forgets what was delivered before `before`, and the oldest beyond `most`.
-pub(super) fn prune_seen(connection: &Connection, before: i64, most: u64) -> Result<u64, Failure> {
-    let mut gone = connection.execute("DELETE FROM seen WHERE at < ?1", [before])?;
+/// Forgets what has expired by `now`, and the oldest beyond `most`.
+pub(super) fn prune_seen(connection: &Connection, now: i64, most: u64) -> Result<u64, Failure> {
+    let mut gone = connection.execute("DELETE FROM seen WHERE expires < ?1", [now])?;
     let count: i64 = connection.query_row("SELECT count(*) FROM seen", [], |row| row.get(0))?;
     let surplus = count.saturating_sub_unsigned(most);
     if surplus > 0 {
@@ -41,20 +41,17 @@ pub(super) fn forget(connection: &Connection, key: &SeenKey) -> Result<(), Failu
 /// written last, its size included, or the file could not be taken for whole any more.
 pub(super) fn hold(connection: &Connection, mail: &HeldMail) -> Result<(), Failure> {
     let sql = "INSERT INTO held (trace_id, collector, protocol, host, login, folder, epoch, uid, generation, why, reason, since, octets, sender, recipients,
-                                 header_from, subject)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
+                                 done, from_journal, header_from, subject)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
                ON CONFLICT (trace_id) DO UPDATE SET collector = excluded.collector, why = excluded.why, reason = excluded.reason,
-                   octets = excluded.octets, sender = excluded.sender, recipients = excluded.recipients, header_from = excluded.header_from,
-                   subject = excluded.subject";
+                   since = excluded.since, octets = excluded.octets, sender = excluded.sender, recipients = excluded.recipients, done = excluded.done,
+                   from_journal = excluded.from_journal, header_from = excluded.header_from, subject = excluded.subject";
     // Held before for others of its recipients, and not released yet: it is for all of them.
-    let earlier: Option<String> =
-        connection.prepare_cached("SELECT recipients FROM held WHERE trace_id = ?1")?.query_row([mail.trace_id.0], |row| row.get(0)).optional()?;
-    let mut recipients: Vec<&str> = earlier.iter().flat_map(|earlier| earlier.lines()).collect();
-    for recipient in &mail.recipients {
-        if !recipients.contains(&recipient.as_str()) {
-            recipients.push(recipient);
-        }
-    }
+    let mut select = connection.prepare_cached("SELECT recipients, done FROM held WHERE trace_id = ?1")?;
+    let earlier: Option<(String, String)> = select.query_row([mail.trace_id.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let (recipients, done) = earlier.unwrap_or_default();
+    let recipients = united(lines(&recipients), &mail.recipients);
+    let done = without(united(lines(&done), &mail.done), &recipients);
     let key = &mail.key;
     connection.prepare_cached(sql)?.execute(params![
         mail.trace_id.0,
@@ -72,10 +69,44 @@ pub(super) fn hold(connection: &Connection, mail: &HeldMail) -> Result<(), Failu
         mail.octets.cast_signed(),
         mail.sender,
         recipients.join("\n"),
+        done.join("\n"),
+        mail.from_journal,
         mail.from,
         mail.subject,
     ])?;
     Ok(())
+}
+
+/// These have the message by now; the rows about it say so, but for those whom it is held for.
+pub(super) fn note_done(connection: &Connection, folder: i64, uid: &RemoteUid, had: &[String]) -> Result<(), Failure> {
+    if had.is_empty() {
+        return Ok(());
+    }
+    for id in rows_of(connection, folder, uid)? {
+        let both = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?));
+        let (recipients, done) = connection.query_row("SELECT recipients, done FROM held WHERE id = ?1", [id], both)?;
+        let done = without(united(lines(&done), had), &lines(&recipients));
+        connection.execute("UPDATE held SET done = ?2 WHERE id = ?1", params![id, done.join("\n")])?;
+    }
+    Ok(())
+}
+
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::to_owned).collect()
+}
+
+fn united(mut some: Vec<String>, more: &[String]) -> Vec<String> {
+    for one in more {
+        if !some.contains(one) {
+            some.push(one.clone());
+        }
+    }
+    some
+}
+
+fn without(mut some: Vec<String>, these: &[String]) -> Vec<String> {
+    some.retain(|one| !these.contains(one));
+    some
 }
 
 /// The rows about the message that has this UID in this folder: more than one where it was held again after a change of UIDVALIDITY.
@@ -98,7 +129,7 @@ pub(super) fn follow(connection: &Connection, former: &FormerKey, folder: i64, u
 pub(super) fn all(connection: &Connection) -> Result<Vec<HeldMail>, Failure> {
     let mut select = connection.prepare_cached(
         "SELECT id, trace_id, collector, protocol, host, login, folder, epoch, uid, generation, why, reason, since, octets, sender, recipients,
-                header_from, subject FROM held ORDER BY since, id",
+                header_from, subject, done, from_journal FROM held ORDER BY since, id",
     )?;
     let rows = select.query_map([], held_mail)?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -116,7 +147,7 @@ fn held_mail(row: &Row<'_>) -> rusqlite::Result<HeldMail> {
     let why = HeldWhy::ALL.into_iter().find(|known| known.code() == why).ok_or_else(|| unreadable(10, &why))?;
     let collector = CollectorId::new(&collector).ok_or_else(|| unreadable(2, &collector))?;
     let folder: String = row.get(6)?;
-    let recipients: String = row.get(15)?;
+    let (recipients, done): (String, String) = (row.get(15)?, row.get(18)?);
     let key = MessageKey {
         collector,
         mailbox: Arc::new(mailbox),
@@ -134,7 +165,9 @@ fn held_mail(row: &Row<'_>) -> rusqlite::Result<HeldMail> {
         since: row.get(12)?,
         octets: row.get::<_, i64>(13)?.cast_unsigned(),
         sender: row.get(14)?,
-        recipients: recipients.lines().map(str::to_owned).collect(),
+        recipients: lines(&recipients),
+        done: lines(&done),
+        from_journal: row.get(19)?,
         from: row.get(16)?,
         subject: row.get(17)?,
     })
@@ -142,13 +175,15 @@ fn held_mail(row: &Row<'_>) -> rusqlite::Result<HeldMail> {
 
 /// What is known about the source's copy of a held message.
 pub(super) fn at_source(connection: &Connection, mail: &HeldMail) -> Result<AtSource, Failure> {
-    let sql = "SELECT e.state FROM held h JOIN mailbox m ON (m.protocol, m.host, m.login) = (h.protocol, h.host, h.login)
+    let sql = "SELECT coalesce(e.state, iif(k.uid IS NULL, NULL, 'kept')) FROM held h
+               JOIN mailbox m ON (m.protocol, m.host, m.login) = (h.protocol, h.host, h.login)
                JOIN folder f ON (f.mailbox, f.name, f.epoch) = (m.id, h.folder, h.epoch)
-               JOIN exception e ON (e.folder, e.uid) = (f.id, h.uid) WHERE h.id = ?1";
-    let state: Option<String> = connection.prepare_cached(sql)?.query_row([mail.id.0], |row| row.get(0)).optional()?;
-    Ok(match state.as_deref() {
-        Some("held") => AtSource::Stays,
-        Some(_) => AtSource::ToGo,
+               LEFT JOIN exception e ON (e.folder, e.uid) = (f.id, h.uid) LEFT JOIN kept k ON (k.folder, k.uid) = (f.id, h.uid) WHERE h.id = ?1";
+    let state: Option<Option<String>> = connection.prepare_cached(sql)?.query_row([mail.id.0], |row| row.get(0)).optional()?;
+    Ok(match state.flatten().as_deref() {
+        Some("owed" | "flagged") => AtSource::ToGo,
+        // Whatever is not on its way out: held, tried again for others, left, kept.
+        Some(_) => AtSource::Stays,
         None => AtSource::Unknown,
     })
 }
@@ -157,24 +192,48 @@ pub(super) fn octets(connection: &Connection) -> Result<u64, Failure> {
     Ok(connection.query_row("SELECT coalesce(sum(octets), 0) FROM held", [], |row| row.get::<_, i64>(0))?.cast_unsigned())
 }
 
-pub(super) fn rest(connection: &Connection, id: HeldId, recipients: &[String]) -> Result<(), Failure> {
-    connection.execute("UPDATE held SET recipients = ?2 WHERE id = ?1", params![id.0, recipients.join("\n")])?;
+pub(super) fn rest(connection: &Connection, id: HeldId, recipients: &[String], done: &[String]) -> Result<(), Failure> {
+    let both = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?));
+    let Some((earlier, row_id)) = connection.query_row("SELECT done, id FROM held WHERE id = ?1", [id.0], both).optional()? else { return Ok(()) };
+    let all_done = united(lines(&earlier), done);
+    connection.execute("UPDATE held SET recipients = ?2, done = ?3 WHERE id = ?1", params![row_id, recipients.join("\n"), all_done.join("\n")])?;
+    // Its copy at the source may still be waited with for others: whoever has it from here needs no second one from there.
+    if let Some((folder, uid, earlier)) = unsettled_copy(connection, id)? {
+        let all_done = united(lines(&earlier), done).join("\n");
+        connection.execute("UPDATE exception SET done = ?3 WHERE folder = ?1 AND uid = ?2", params![folder, Uid(&uid), all_done])?;
+    }
     Ok(())
 }
 
+/// The copy at the source of a held message, where it is tried again for others of its recipients, and who has it.
+fn unsettled_copy(connection: &Connection, id: HeldId) -> Result<Option<(i64, RemoteUid, String)>, Failure> {
+    let sql = format!("SELECT f.id, e.uid, e.done {COPY} AND e.state IN ('pending', 'left')");
+    Ok(connection.query_row(&sql, [id.0], |row| Ok((row.get(0)?, uid_of(row, 1)?, row.get(2)?))).optional()?)
+}
+
+/// From the row of a held message to its copy at the source.
+const COPY: &str = "FROM held h JOIN mailbox m ON (m.protocol, m.host, m.login) = (h.protocol, h.host, h.login)
+    JOIN folder f ON (f.mailbox, f.name, f.epoch) = (m.id, h.folder, h.epoch) JOIN exception e ON (e.folder, e.uid) = (f.id, h.uid) WHERE h.id = ?1";
+
 pub(super) fn end(connection: &Connection, id: HeldId, end: &HeldEnd) -> Result<bool, Failure> {
     if let HeldEnd::Delivered(state) = end {
-        let sql = "SELECT f.id, e.uid, e.fingerprint FROM held h JOIN mailbox m ON (m.protocol, m.host, m.login) = (h.protocol, h.host, h.login)
-                   JOIN folder f ON (f.mailbox, f.name, f.epoch) = (m.id, h.folder, h.epoch)
-                   JOIN exception e ON (e.folder, e.uid, e.state) = (f.id, h.uid, 'held') WHERE h.id = ?1";
-        let at_source = |row: &Row<'_>| Ok((row.get(0)?, uid_of(row, 1)?, row.get::<_, Option<[u8; 32]>>(2)?));
-        if let Some((folder, uid, identity)) = connection.query_row(sql, [id.0], at_source).optional()? {
+        let at_source = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get(1)?, uid_of(row, 2)?, row.get::<_, Option<[u8; 32]>>(3)?));
+        let found = connection.query_row(&format!("SELECT e.state, f.id, e.uid, e.fingerprint {COPY}"), [id.0], at_source).optional()?;
+        if let Some((word, folder, uid, identity)) = found
+            && rows_of(connection, folder, &uid)?.len() == 1
+        {
             let identity = identity.map(Fingerprint);
-            match state {
-                State::Kept => keep(connection, folder, &uid, identity.as_ref())?,
-                state => except(connection, folder, &uid, state, [identity, None])?,
+            match (word.as_str(), state) {
+                ("held", State::Kept) => keep(connection, folder, &uid, identity.as_ref())?,
+                ("held", state) => except(connection, folder, &uid, state, [identity, None])?,
+                // It is tried again for others: when they have it, nobody is held for any more.
+                ("pending" | "left", _) => {
+                    connection.execute("UPDATE exception SET held = 0 WHERE folder = ?1 AND uid = ?2", params![folder, Uid(&uid)])?;
+                }
+                _ => {}
             }
         }
     }
-    Ok(connection.execute("DELETE FROM held WHERE id = ?1", [id.0])? > 0)
+    let since = if let HeldEnd::Expired { since } = end { Some(*since) } else { None };
+    Ok(connection.execute("DELETE FROM held WHERE id = ?1 AND since = coalesce(?2, since)", params![id.0, since])? > 0)
 }

@@ -105,7 +105,6 @@ impl Installation {
 
     /// Everything that one collector needs to run.
     pub fn worker(&self, collector: &Arc<Collector>) -> Worker {
-        self.dedupe.note_window(collector.dedupe_window);
         Worker {
             collector: Arc::clone(collector),
             source: self.source(collector),

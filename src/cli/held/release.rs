@@ -9,7 +9,7 @@ use crate::collect::plan::final_state;
 use crate::collect::route::{Aside, Dress, Route, Routed, Router};
 use crate::config::{Collector, Loaded};
 use crate::deliver::Destination;
-use crate::ledger::{HeldEnd, HeldMail, HeldWhy, Seen, State};
+use crate::ledger::{HeldEnd, HeldMail, HeldWhy, State};
 use crate::mail::{Address, Message, Outcome, Recipient, ReversePath};
 use crate::observe::maillog;
 use crate::service::Installation;
@@ -72,12 +72,15 @@ async fn one(installation: &Installation, loaded: &Loaded, mail: &HeldMail, coll
     // A journal report that could not be opened when it was held may be one that can be opened by today's rules.
     let (message, report) = match how {
         How::Release(_) => (message, None),
+        // What came out of one does not name its recipients: they stand in the row.
+        How::Redeliver if mail.from_journal => (message, None),
         How::Redeliver => router.open_journal(message, installation.spool()).await,
     };
     let destination = installation.destination(&collector);
     let mut delivery = Delivery { installation, collector: &collector, mail, message: &message, router: &router, destination: &*destination };
     let route = match how {
         How::Release(to) => delivery.as_it_stands(to).map_err(|why| stays(&why))?,
+        How::Redeliver if mail.from_journal && !mail.recipients.is_empty() => delivery.as_it_stands(&[]).map_err(|why| stays(&why))?,
         How::Redeliver => match router.route(&message, report.as_ref()) {
             Routed::To(route) => *route,
             Routed::Aside(Aside { reason, .. }) => {
@@ -89,7 +92,10 @@ async fn one(installation: &Installation, loaded: &Loaded, mail: &HeldMail, coll
         },
     };
     let (wanting, had) = match how {
-        How::Release(_) => (route.recipients.clone(), Vec::new()),
+        How::Release(to) => {
+            let has_it = |recipient: &Recipient| to.is_empty() && delivery.has_it(recipient);
+            route.recipients.iter().cloned().partition(|recipient| !has_it(recipient))
+        }
         How::Redeliver => delivery.forget(&route.recipients).await?,
     };
     had.iter().for_each(|recipient| say(&format!("{}: {} has it already", mail.id, recipient.address)));
@@ -136,6 +142,9 @@ impl Delivery<'_> {
         let meant = || -> Result<Vec<Address>, String> {
             self.mail.recipients.iter().map(|address| address.parse::<Address>().map_err(|error| format!("{address}: {error}"))).collect()
         };
+        if to.is_empty() && self.mail.why == HeldWhy::Loop {
+            return Err("it went in a circle: say `--to ADDR` to deliver it all the same".into());
+        }
         let addresses: Vec<Address> = if to.is_empty() { meant()? } else { to.to_vec() };
         if addresses.is_empty() {
             return Err("nobody was found for it: say `--to ADDR`, or mend the rules and `redeliver`".into());
@@ -162,17 +171,18 @@ impl Delivery<'_> {
         let keys: Vec<_> = recipients.iter().map(|recipient| self.key(recipient)).collect();
         let seen = ledger.seen(&keys, i64::MIN).await.map_err(|error| ledger_failed(&error))?;
         let wanted = |n: usize| self.mail.recipients.contains(&recipients[n].address.to_smtp());
-        // Without a window nobody noted who has it. While the rules still name all whom it is held for, the others are those who had it.
-        let unnoted = self.collector.dedupe_window.is_zero() && {
-            let still_named = (0..recipients.len()).filter(|n| wanted(*n)).count();
-            !self.mail.recipients.is_empty() && still_named == self.mail.recipients.len()
-        };
-        let has_it = |n: usize| !wanted(n) && (unnoted || seen.get(n).copied().flatten() == Some(self.message.trace_id()));
+        let noted = |n: usize| !wanted(n) && seen.get(n).copied().flatten() == Some(self.message.trace_id());
+        let has_it = |n: usize| self.has_it(&recipients[n]) || noted(n);
         let forget: Vec<_> = (0..keys.len()).filter(|n| !has_it(*n)).map(|n| keys[n]).collect();
         ledger.forget_seen(&forget).await.map_err(|error| ledger_failed(&error))?;
         let (had, wanting): (Vec<_>, Vec<_>) = (0..recipients.len()).partition(|n| has_it(*n));
         let of = |which: Vec<usize>| which.into_iter().map(|n| recipients[n].clone()).collect();
         Ok((of(wanting), of(had)))
+    }
+
+    /// The row says that it was delivered, or that an earlier decision was about this recipient.
+    fn has_it(&self, recipient: &Recipient) -> bool {
+        self.mail.done.contains(&recipient.address.to_smtp())
     }
 
     fn key(&self, recipient: &Recipient) -> crate::ledger::SeenKey {
@@ -192,7 +202,8 @@ impl Delivery<'_> {
                 Some(Outcome::Delivered(reply)) => {
                     say(&format!("{id}: delivered to {address}, {to}: {reply}"));
                     maillog::delivered(self.message, recipient, &route.by, &to, reply, self.mail.octets);
-                    seen.push(Seen { key: self.key(recipient), trace_id: self.message.trace_id(), at: jiff::Timestamp::now().as_second() });
+                    let (key, now) = (self.key(recipient), jiff::Timestamp::now().as_second());
+                    seen.push(dedupe::seen(key, self.message.trace_id(), now, self.collector.dedupe_window));
                     continue;
                 }
                 Some(Outcome::Deferred(diagnosis) | Outcome::Rejected(diagnosis)) => {
@@ -210,7 +221,9 @@ impl Delivery<'_> {
             // With nobody left the row is about to end; until then it says for whom it was.
             let left: Vec<String> = rest.iter().map(|recipient| recipient.address.to_smtp()).collect();
             let left = if left.is_empty() { self.mail.recipients.clone() } else { left };
-            self.installation.ledger().held_rest(id, &left, &seen).await.map_err(|error| ledger_failed(&error))?;
+            let done: Vec<String> =
+                wanting.iter().filter(|recipient| !rest.contains(recipient)).map(|recipient| recipient.address.to_smtp()).collect();
+            self.installation.ledger().held_rest(id, &left, &done, &seen).await.map_err(|error| ledger_failed(&error))?;
         }
         Ok(rest)
     }
