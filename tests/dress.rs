@@ -470,10 +470,11 @@ mod s9_edits {
     }
 
     #[test]
-    fn s9_envelope_headers_keep_only_the_instance_used() {
-        let text = "Envelope-To: anna@provider.example, anna@local.example\nX-Original-To: boris@provider.example\nX-Original-To: anna@local.example\n\
-                    X-RCPT-To: vera@provider.example\nTo: all@provider.example\n\n";
-        let kept = "Envelope-To: anna@provider.example, anna@local.example\nX-Original-To: anna@local.example\nTo: all@provider.example\n\n";
+    fn s9_envelope_headers_name_nobody_else() {
+        let text = "Envelope-To: anna@provider.example\nX-Original-To: boris@provider.example\nX-Original-To: anna@local.example\n\
+                    X-RCPT-To: vera@provider.example\nX-Real-To: anna@local.example, Anna@LOCAL.example\nTo: all@provider.example\n\n";
+        let kept = "Envelope-To: anna@provider.example\nX-Original-To: anna@local.example\nX-Real-To: anna@local.example, Anna@LOCAL.example\n\
+                    To: all@provider.example\n\n";
         assert_eq!(dressed(text, &auto(), &HeaderOptions::default()), kept);
         assert_eq!(dressed(text, &with_forward(), &HeaderOptions::default()), text, "single-drop keeps them");
         assert_eq!(dressed(text, &default_box(), &HeaderOptions::default()), text, "the default box sees what there is");
@@ -482,6 +483,38 @@ mod s9_edits {
         assert_eq!(dressed(custom, &by_custom, &HeaderOptions::default()), "X-Customer: anna@local.example\n\n");
         let guessed = "To: boris@local.example\nTo: anna@local.example\n\n";
         assert_eq!(dressed(guessed, &resolved(4, "To", Some(1), &["anna@local.example"]), &HeaderOptions::default()), guessed, "To is never touched");
+    }
+
+    /// Bcc stays hidden: a field that names several is gone for all of them, also where it decided, and where all of them are recipients.
+    #[test]
+    fn s9_several_addresses_in_an_envelope_header() {
+        let both = &["seen@o.example", "hidden@o.example"];
+        let pair = "seen@o.example, hidden@o.example";
+        let rest = "From: k@s.example\nTo: seen@o.example\n\n";
+        for name in ["Envelope-To", "X-Envelope-To", "X-Original-To", "X-Gm-Original-To", "Delivered-To", "x-rcpt-to"] {
+            for resolution in [resolved(2, name, Some(0), both), resolved(0, "journal", None, both), resolved(4, "To/Cc", None, both)] {
+                for value in [pair.to_owned(), pair.replace(", ", ",\n "), format!("{pair} {}", "x".repeat(70_000)), "x@y.example ".repeat(30_000)] {
+                    assert_eq!(dressed(&format!("{name}: {value}\n{rest}"), &resolution, &HeaderOptions::default()), rest, "{name}");
+                }
+            }
+        }
+        // The operator's word.
+        let kept = HeaderOptions { delivered_to: DeliveredToOption::Keep, ..HeaderOptions::default() };
+        let text = format!("Delivered-To: {pair}\n{rest}");
+        assert_eq!(dressed(&text, &resolved(2, "Delivered-To", Some(0), both), &kept), text);
+        // A configured header that is no envelope header otherwise.
+        assert_eq!(dressed(&format!("X-Mine: {pair}\n{rest}"), &resolved(1, "X-Mine", Some(0), both), &HeaderOptions::default()), rest);
+        // Several fields, and one transaction for each recipient: each keeps its own. `seen` was found in the first, `hidden` in To (guess: union).
+        let text = format!("X-Original-To: seen@o.example\nX-Original-To: hidden@o.example\n{rest}");
+        let all = resolved(2, "X-Original-To", Some(0), both);
+        let header = header(&text);
+        for (recipient, want) in [("seen@o.example", "X-Original-To: seen@o.example\n"), ("hidden@o.example", "X-Original-To: hidden@o.example\n")] {
+            let list = edits(&header, &all, &to(&[recipient]), "gate.example", &HeaderOptions::default());
+            assert_eq!(apply(header.octets(), &list), format!("{want}{rest}"));
+        }
+        // What was looked up without its prefix is nobody else.
+        let text = "Delivered-To: box-anna@o.example\nX-Mine: box-anna@o.example\n\n";
+        assert_eq!(dressed(text, &resolved(1, "X-Mine", Some(1), &["anna@o.example"]), &HeaderOptions::default()), text);
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //!   fields on top do not run into its body;
 //! - Return-Path is removed (the last server writes its own, or the stamp does for a Maildir), and so are the droppings of mbox files and mail
 //!   programs (Status, X-UID, …), which would steer the reader's program;
-//! - in `auto` mode Bcc and Resent-Bcc are removed, and envelope headers other than the one used that name other people: both would tell
-//!   each recipient about the others;
+//! - in `auto` mode Bcc and Resent-Bcc are removed, and so is each envelope header that names more than one address, the one that decided too,
+//!   or somebody else than the recipients of this transaction: they would tell each recipient about the others, whom Bcc hid;
 //! - an Authentication-Results that bears our host's name is renamed to X-Orig-Authentication-Results: only the local server may speak under
 //!   that name (RFC 8601 §5), and it has not seen the message yet; so is an ARC-Authentication-Results (RFC 8617 §4.1.1);
 //! - a Delivered-To that equals a recipient of this delivery is renamed to X-Orig-Delivered-To: Postfix's local(8) and qmail would bounce the
@@ -15,7 +15,7 @@
 //! To, From, Cc and all others stay as they are, octet for octet.
 
 use crate::mail::header::Edit;
-use crate::mail::{Domain, Field, HeaderBlock, Recipient};
+use crate::mail::{Address, Domain, Field, HeaderBlock, Recipient};
 use crate::resolve::accept::same;
 use crate::resolve::addresses::addresses;
 use crate::resolve::options::{BccOption, DeliveredToOption, HeaderOptions, ReceiptOption, SpamOption};
@@ -116,7 +116,10 @@ enum Fate {
 }
 
 struct FieldRules<'a> {
+    /// Those of this transaction.
     recipients: &'a [Recipient],
+    /// Those of the message.
+    all: &'a [Recipient],
     hostname: &'a str,
     options: &'a HeaderOptions,
     remove_bcc: bool,
@@ -141,7 +144,7 @@ impl<'a> FieldRules<'a> {
             BccOption::Remove => true,
         };
         let resolved = auto && matches!(resolution, Resolution::Recipients(..));
-        FieldRules { recipients, hostname, options, remove_bcc, resolved, used, asked }
+        FieldRules { recipients, all: resolution.recipients(), hostname, options, remove_bcc, resolved, used, asked }
     }
 
     fn fate(&self, header: &HeaderBlock, index: usize, field: &Field) -> Fate {
@@ -155,8 +158,10 @@ impl<'a> FieldRules<'a> {
             return when(self.remove_bcc, Fate::Remove);
         }
         if is("Delivered-To") {
+            // One address is a step on this copy's own way, and what guards against loops; several are an envelope.
             return match self.options.delivered_to {
                 DeliveredToOption::Keep => Fate::Keep,
+                _ if self.resolved && Named::of(header, field).is_several() => Fate::Remove,
                 DeliveredToOption::RenameAll => Fate::Rename,
                 DeliveredToOption::Rename => when(names_one_of(header, field, self.recipients), Fate::Rename),
             };
@@ -175,7 +180,18 @@ impl<'a> FieldRules<'a> {
             };
         }
         let envelope = || PROBES.iter().any(|probe| is(probe.header)) || (is(self.asked) && !any(VISIBLE));
-        when(self.resolved && self.used != Some(index) && envelope() && names_others(header, field, self.recipients), Fate::Remove)
+        when(self.resolved && envelope() && self.tells_of_others(index, &Named::of(header, field)), Fate::Remove)
+    }
+
+    fn tells_of_others(&self, index: usize, named: &Named) -> bool {
+        if self.used == Some(index) {
+            // Its address may be another than the one that was looked up (a prefix, a pattern), so only a recipient of another transaction is
+            // somebody else.
+            let elsewhere = self.all.iter().filter(|recipient| !self.recipients.contains(recipient));
+            return named.is_several()
+                || (named.others(self.recipients) && elsewhere.into_iter().any(|other| !named.others(std::slice::from_ref(other))));
+        }
+        named.is_several() || named.others(self.recipients)
     }
 }
 
@@ -231,10 +247,38 @@ fn names_one_of(header: &HeaderBlock, field: &Field, recipients: &[Recipient]) -
     addresses(&header.text(field)).iter().any(|address| recipients.iter().any(|recipient| same(address, &recipient.address)))
 }
 
-fn names_others(header: &HeaderBlock, field: &Field, recipients: &[Recipient]) -> bool {
-    let is_recipient = |address| {
-        let original = |recipient: &Recipient| recipient.original.as_ref().is_some_and(|original| same(address, original));
-        recipients.iter().any(|recipient| same(address, &recipient.address) || original(recipient))
-    };
-    !addresses(&header.text(field)).iter().all(is_recipient)
+/// Who stands in an envelope header.
+enum Named {
+    Addresses(Vec<Address>),
+    /// The field is too long to be looked at: whoever reads it may have more patience.
+    Unknown,
+}
+
+impl Named {
+    fn of(header: &HeaderBlock, field: &Field) -> Self {
+        if header.value(field).is_empty() && !field.value.is_empty() {
+            return Named::Unknown;
+        }
+        Named::Addresses(addresses(&header.text(field)))
+    }
+
+    /// True if more than one address is named.
+    fn is_several(&self) -> bool {
+        match self {
+            Named::Addresses(found) => found.iter().skip(1).any(|address| !same(address, &found[0])),
+            Named::Unknown => true,
+        }
+    }
+
+    /// True if somebody is named who is none of these.
+    fn others(&self, recipients: &[Recipient]) -> bool {
+        let is_recipient = |address: &Address| {
+            let original = |recipient: &Recipient| recipient.original.as_ref().is_some_and(|original| same(address, original));
+            recipients.iter().any(|recipient| same(address, &recipient.address) || original(recipient))
+        };
+        match self {
+            Named::Addresses(found) => !found.iter().all(is_recipient),
+            Named::Unknown => true,
+        }
+    }
 }
