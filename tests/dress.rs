@@ -548,6 +548,17 @@ mod s9_edits {
     }
 
     #[test]
+    fn s9_our_own_fields_are_ours_alone() {
+        let text = "X-Mailgather-Id: 00\nx-mailgather-RESOLVED: forged\n folded\nX-Mailgather-Unresolved : x\nX-Mailgather-: y\n\
+                    X-Mailgather-Loop: 1 aa bb cc\nX-Orig-Mailgather-Id: 1\nX-Mailgatherer: z\nX-MailGather-Whatever: w\n\n";
+        let want = "X-Orig-Mailgather-Id: 00\nX-Orig-mailgather-RESOLVED: forged\n folded\nX-Orig-Mailgather-Unresolved: x\nX-Orig-Mailgather-: y\n\
+                    X-Mailgather-Loop: 1 aa bb cc\nX-Orig-Mailgather-Id: 1\nX-Mailgatherer: z\nX-Orig-MailGather-Whatever: w\n\n";
+        for resolution in [auto(), with_forward(), default_box(), journal()] {
+            assert_eq!(dressed(text, &resolution, &HeaderOptions::default()), want);
+        }
+    }
+
+    #[test]
     fn s9_verdicts_of_other_filters() {
         let verdicts = [
             "X-Spam-Flag",

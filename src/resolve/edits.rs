@@ -10,6 +10,7 @@
 //!   that name (RFC 8601 §5), and it has not seen the message yet; so is an ARC-Authentication-Results (RFC 8617 §4.1.1);
 //! - a Delivered-To that equals a recipient of this delivery is renamed to X-Orig-Delivered-To: Postfix's local(8) and qmail would bounce the
 //!   message as a loop. Our own loop test has been passed by then;
+//! - X-Mailgather-… becomes X-Orig-Mailgather-…, whoever wrote it: local filters act upon our fields. The loop marker stays, it is signed;
 //! - what [`HeaderOptions`] ask for beyond that: verdicts of spam and virus filters, requests for receipts.
 //!
 //! To, From, Cc and all others stay as they are, octet for octet.
@@ -18,6 +19,7 @@ use crate::mail::header::Edit;
 use crate::mail::{Address, Domain, Field, HeaderBlock, Recipient};
 use crate::resolve::accept::same;
 use crate::resolve::addresses::addresses;
+use crate::resolve::loops::MARKER_HEADER;
 use crate::resolve::options::{BccOption, DeliveredToOption, HeaderOptions, ReceiptOption, SpamOption};
 use crate::resolve::probe::PROBES;
 use crate::resolve::resolver::Resolution;
@@ -84,6 +86,9 @@ const FORWARD_TO: &str = "forward_to";
 
 /// What is put before the name of a renamed field.
 const RENAMED: &[u8] = b"X-Orig-";
+
+/// Beginning of the names of our own fields, in lower case.
+const OURS: &[u8] = b"x-mailgather-";
 
 /// The edits for one delivery to these recipients (those of the transaction, not all of the message): ascending, not overlapping.
 /// `hostname` is this host's: the authserv-id of the server that we deliver to.
@@ -154,6 +159,9 @@ impl<'a> FieldRules<'a> {
         if is("Return-Path") || any(DROPPINGS) {
             return Fate::Remove;
         }
+        if is_ours(header.name(field)) && !is(MARKER_HEADER) {
+            return Fate::Rename;
+        }
         if any(&["Bcc", "Resent-Bcc"]) {
             return when(self.remove_bcc, Fate::Remove);
         }
@@ -199,8 +207,15 @@ fn is_verdict(name: &[u8]) -> bool {
     VERDICTS.iter().any(|verdict| name.get(..verdict.len()).is_some_and(|start| start.eq_ignore_ascii_case(verdict.as_bytes())))
 }
 
+fn is_ours(name: &[u8]) -> bool {
+    name.get(..OURS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OURS))
+}
+
 fn renamed(header: &HeaderBlock, field: &Field) -> Vec<u8> {
-    [RENAMED, header.name(field), b":", &header.octets()[field.value.clone()], b"\r\n"].concat()
+    let name = header.name(field);
+    // X-Orig-Mailgather-Id, not X-Orig-X-Mailgather-Id.
+    let name = if is_ours(name) { &name[b"X-".len()..] } else { name };
+    [RENAMED, name, b":", &header.octets()[field.value.clone()], b"\r\n"].concat()
 }
 
 /// True if the field speaks under this host's name. So does one that is too long to be looked at: its reader may have more patience.
