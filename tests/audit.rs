@@ -278,7 +278,7 @@ fn what_becomes_of_unresolved_mail_is_carried_over_as_it_is() {
             .collect();
         assert_eq!(beside, wanted, "{yaml}");
     }
-    let journal = Some(Journal { kind: JournalKind::Google, from: to });
+    let journal = Some(Journal { kind: JournalKind::Google, from: to, hosts: Vec::new() });
     let more = Rules { keep_tag: false, max_recipients: 7, journal, mx_of: Some("firm.example".parse().unwrap()), ..base() };
     let yaml = of(postfix, 40, &more).proposal.yaml;
     for line in

@@ -118,7 +118,14 @@ fn summarise(id: &str, session: Option<&Session>) -> Exit {
     };
     let report = &session.report;
     let mut line = format!("{id}: {} delivered", report.delivered);
+    // A wrong set-up must not look like success.
+    match (report.unresolved, report.refused) {
+        (0, 0) => {}
+        (nobody, refused) => line.push_str(&format!(" ({} to the default box: {nobody} nobody was found, {refused} refused)", nobody + refused)),
+    }
     for (count, words) in [
+        (report.duplicates, "known duplicates"),
+        (report.discarded, "thrown away by the configuration"),
         (report.deferred, "to be tried again"),
         (report.left, "left on the server"),
         (report.held, "held (mailgather held list)"),

@@ -65,6 +65,24 @@ pub struct Done {
     pub failed: Option<LedgerError>,
     /// Keeps other copies waiting; to be dropped when the entry is recorded.
     pub in_flight: Option<InFlight>,
+    /// How it became what it is, for the summary.
+    pub by: By,
+}
+
+/// By which way a message became final.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum By {
+    /// To somebody who was found, and taken.
+    #[default]
+    Delivery,
+    /// To the default box: nobody was found.
+    Unresolved,
+    /// To the default box: somebody was refused.
+    Refused,
+    /// Everybody has it already.
+    Duplicate,
+    /// Thrown away: the configuration says so.
+    Discard,
 }
 
 /// What the ledger is to say, on its way to an entry.
@@ -78,6 +96,7 @@ struct Judged {
     had: Vec<String>,
     held: Option<Box<HeldMail>>,
     in_flight: Option<InFlight>,
+    by: By,
 }
 
 impl Judged {
@@ -100,11 +119,11 @@ impl Deliverer<'_> {
         let octets = message.content.len();
         let uid = message.key.uid.clone();
         let done = match self.judge(message).await {
-            Ok(Judged { state, identity, copy, former, seen, had, held, in_flight }) => {
+            Ok(Judged { state, identity, copy, former, seen, had, held, in_flight, by }) => {
                 let entry = state.map(|state| Entry { uid, state, identity, copy, former, seen, had, held });
-                Done { entry, octets, failed: None, in_flight }
+                Done { entry, octets, failed: None, in_flight, by }
             }
-            Err(failed) => Done { entry: None, octets, failed: Some(failed), in_flight: None },
+            Err(failed) => Done { entry: None, octets, failed: Some(failed), in_flight: None, by: By::default() },
         };
         self.counters.taken(octets);
         done
@@ -126,7 +145,7 @@ impl Deliverer<'_> {
             Routed::Aside(aside) => message.identity(&aside.recipients),
         };
         let (before, former) = match self.known(&message, &copy, &identity) {
-            Known::Settled(state, former) => return Ok(Judged { copy: Some(copy), former, ..Judged::of(state, identity) }),
+            Known::Settled(state, former) => return Ok(Judged { copy: Some(copy), former, by: By::Duplicate, ..Judged::of(state, identity) }),
             Known::Wanting(before, former) => (before, former),
         };
         let judged = match routed {
@@ -149,7 +168,7 @@ impl Deliverer<'_> {
                 None => wanting.push(recipient.clone()),
             }
         }
-        let mut delivered: Vec<Address> = Vec::new();
+        let (mut delivered, mut discarded): (Vec<Address>, bool) = (Vec::new(), false);
         let (known, unknown) = self.check_local(wanting).await;
         let outcomes = self.attempt(message, route, &known, before.in_doubt > 0).await;
         let given_up = settle::is_given_up(&before, &self.collector.delivery.retry, self.now);
@@ -160,9 +179,19 @@ impl Deliverer<'_> {
             if fate == Fate::Delivered {
                 delivered.push(recipient.address.clone());
             }
+            discarded |= matches!(fate, Fate::Discard { .. });
             tally.add(recipient, fate);
         }
         self.default_box(message, route, &before, given_up, &copies, &mut tally, &mut delivered).await;
+        let instead = self.router.default_box().filter(|to| !route.recipients.iter().any(|recipient| recipient.address == **to));
+        let by = match delivered.is_empty() {
+            true if discarded => By::Discard,
+            true if before.done.is_empty() => By::Duplicate,
+            true => By::Delivery,
+            false if route.is_default_box() => By::Unresolved,
+            false if instead.is_some_and(|to| delivered.contains(to)) => By::Refused,
+            false => By::Delivery,
+        };
         let done: Vec<String> = before.done.iter().chain(tally.done()).cloned().collect();
         let held = self.hold_if_wanted(message, route, &done, &mut tally).await;
         let had = if before.held { done } else { Vec::new() };
@@ -178,7 +207,7 @@ impl Deliverer<'_> {
             Settled::NotNow(pending) => pending.map(State::Pending),
         };
         let seen = copies.remember(message, &delivered, self.now);
-        Ok(Judged { state, identity: Some(identity), seen, had, held, in_flight: copies.in_flight, ..Judged::default() })
+        Ok(Judged { state, identity: Some(identity), seen, had, held, in_flight: copies.in_flight, by, ..Judged::default() })
     }
 
     /// The default box gets one copy in place of all who were refused.
@@ -250,7 +279,8 @@ impl Deliverer<'_> {
             Action::Discard => {
                 maillog::discarded(message, None, &reason);
                 // For some of its recipients it may be held.
-                Judged::of(if before.held { self.state_of_held() } else { final_state(self.collector.after) }, identity)
+                let state = if before.held { self.state_of_held() } else { final_state(self.collector.after) };
+                Judged { by: By::Discard, ..Judged::of(state, identity) }
             }
             Action::Leave | Action::Defer | Action::DefaultBox => {
                 maillog::set_aside(message, event, &reason, "stays on the server");

@@ -10,7 +10,7 @@
 //! disposal stays owed.
 
 use super::dedupe::Dedupe;
-use super::deliver_one::{Deliverer, Done};
+use super::deliver_one::{By, Deliverer, Done};
 use super::plan::{self, BATCH_MESSAGES_MAX, Plan, Step, Watermark};
 use super::route::Router;
 use super::stop::Stop;
@@ -72,8 +72,16 @@ pub struct Pass<'a> {
 /// What a pass did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PassReport {
-    /// Messages all of whose recipients are final.
+    /// Messages that were delivered, to all of their recipients.
     pub delivered: u64,
+    /// Of these, to the default box: nobody was found.
+    pub unresolved: u64,
+    /// Of these, to the default box too: somebody was refused.
+    pub refused: u64,
+    /// Messages that everybody has already.
+    pub duplicates: u64,
+    /// Messages that were thrown away, as the configuration says.
+    pub discarded: u64,
     /// Messages to be tried again.
     pub deferred: u64,
     /// Messages that stay on the server: no recipient, too large.
@@ -403,8 +411,8 @@ impl<'a> Walk<'a> {
             failed = fetched.failed;
             self.outstanding |= fetched.outstanding;
             report.octets += fetched.octets;
-            for entry in fetched.recorded {
-                count(report, &entry);
+            for (entry, by) in fetched.recorded {
+                count(report, &entry, by);
                 self.watermark.settled(&entry.uid);
                 if entry.state == State::Owed {
                     disposable.push(entry.uid);
@@ -431,7 +439,7 @@ impl<'a> Walk<'a> {
             if let Err(error) = ledger.record(place, entry.clone()).await {
                 return Err(failed.unwrap_or_else(|| error.into()));
             }
-            count(report, &entry);
+            count(report, &entry, By::default());
             self.watermark.settled(&entry.uid);
         }
         if let Some(error @ PassError::Ledger(_)) = failed {
@@ -495,7 +503,7 @@ impl<'a> Walk<'a> {
     async fn take(&self, deliverer: &Deliverer<'_>, fetched: Fetched) -> (RemoteUid, Done) {
         let without = |uid: RemoteUid, entry: Entry| {
             let entry = (!self.is_owed(&uid)).then_some(entry);
-            (uid, Done { entry, octets: 0, failed: None, in_flight: None })
+            (uid, Done { entry, octets: 0, failed: None, in_flight: None, by: By::default() })
         };
         match fetched {
             Fetched::Message(message) => (message.key.uid.clone(), deliverer.deliver(*message).await),
@@ -576,14 +584,14 @@ fn arriving<'s>(
 /// Records what became of a message. What is not recorded did not happen, as far as the source is concerned.
 async fn record(ledger: &dyn Ledger, place: Place, ledger_failed: &AtomicBool, (uid, done): (RemoteUid, Done)) -> Handled {
     // Other copies of the letter wait until this one is recorded.
-    let Done { entry, octets, failed, in_flight: _in_flight } = done;
+    let Done { entry, octets, failed, in_flight: _in_flight, by } = done;
     let Some(entry) = entry else {
         ledger_failed.fetch_or(failed.is_some(), Ordering::Relaxed);
         return Handled { uid, octets, entry: None, failed };
     };
     let failed = ledger.record(&place, entry.clone()).await.err();
     ledger_failed.fetch_or(failed.is_some(), Ordering::Relaxed);
-    Handled { uid, octets, entry: failed.is_none().then_some(entry), failed }
+    Handled { uid, octets, entry: failed.is_none().then_some((entry, by)), failed }
 }
 
 /// How the stream of arriving messages ended.
@@ -598,26 +606,32 @@ struct Handled {
     uid: RemoteUid,
     octets: u64,
     /// What was recorded, durably.
-    entry: Option<Entry>,
+    entry: Option<(Entry, By)>,
     failed: Option<LedgerError>,
 }
 
 /// What came of a batch's fetching.
 #[derive(Default)]
 struct Batch {
-    recorded: Vec<Entry>,
+    recorded: Vec<(Entry, By)>,
     answered: BTreeSet<RemoteUid>,
     octets: u64,
     failed: Option<PassError>,
     outstanding: bool,
 }
 
-fn count(report: &mut PassReport, entry: &Entry) {
-    match entry.state {
-        State::Held => report.held += 1,
+fn count(report: &mut PassReport, entry: &Entry, by: By) {
+    match (&entry.state, by) {
+        (State::Held, _) => report.held += 1,
         _ if entry.held.is_some() => report.held += 1,
-        State::Kept | State::Owed | State::Flagged => report.delivered += 1,
-        State::Pending(_) => report.deferred += 1,
-        State::Left { .. } | State::Skipped { .. } => report.left += 1,
+        (State::Kept | State::Owed | State::Flagged, By::Duplicate) => report.duplicates += 1,
+        (State::Kept | State::Owed | State::Flagged, By::Discard) => report.discarded += 1,
+        (State::Kept | State::Owed | State::Flagged, _) => {
+            report.delivered += 1;
+            report.unresolved += u64::from(by == By::Unresolved);
+            report.refused += u64::from(by == By::Refused);
+        }
+        (State::Pending(_), _) => report.deferred += 1,
+        (State::Left { .. } | State::Skipped { .. }, _) => report.left += 1,
     }
 }

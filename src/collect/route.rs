@@ -237,6 +237,11 @@ impl Router {
 }
 
 impl Route {
+    /// True if nobody was found, and the default box gets it.
+    pub fn is_default_box(&self) -> bool {
+        matches!(self.resolution, Resolution::DefaultBox(..))
+    }
+
     /// Another reverse-path, where the target refused this one for everybody and another may do: it says that it cannot be answered to, or the
     /// message's own is not known anyway.
     pub fn sender_instead(&self, outcomes: &[Outcome]) -> Option<ReversePath> {

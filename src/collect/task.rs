@@ -107,6 +107,10 @@ impl Worker {
             self.log_failure(&session, 1, None);
             let report = &session.report;
             total.delivered += report.delivered;
+            total.unresolved += report.unresolved;
+            total.refused += report.refused;
+            total.duplicates += report.duplicates;
+            total.discarded += report.discarded;
             total.deferred += report.deferred;
             total.left += report.left;
             total.held += report.held;
@@ -140,6 +144,9 @@ impl Worker {
         };
         let figures = SessionFigures {
             delivered: report.delivered,
+            default_box: report.unresolved + report.refused,
+            duplicates: report.duplicates,
+            discarded: report.discarded,
             deferred: report.deferred,
             left: report.left,
             held: report.held,

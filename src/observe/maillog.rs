@@ -121,6 +121,12 @@ pub fn session_started(collector: &CollectorId, server: &str, session: u64) {
 pub struct SessionFigures {
     /// Messages handed over, all recipients final.
     pub delivered: u64,
+    /// Of these, to the default box.
+    pub default_box: u64,
+    /// Messages that everybody had already.
+    pub duplicates: u64,
+    /// Messages thrown away on purpose.
+    pub discarded: u64,
     /// Messages to be tried again.
     pub deferred: u64,
     /// Messages left on the server.
@@ -135,13 +141,13 @@ pub struct SessionFigures {
 
 /// A session ended in order.
 pub fn session_finished(collector: &CollectorId, session: u64, figures: &SessionFigures, stop_reason: &str) {
-    let SessionFigures { delivered, deferred, left, held, octets, took } = figures;
+    let SessionFigures { delivered, default_box, duplicates, discarded, deferred, left, held, octets, took } = figures;
     let ms = took.as_millis() as u64;
-    if *delivered + *deferred + *left + *held > 0 {
-        info!(event = "session_finished", collector = %collector, session, delivered, deferred, left, held, octets, ms, stop_reason);
+    if *delivered + *duplicates + *discarded + *deferred + *left + *held > 0 {
+        info!(event = "session_finished", collector = %collector, session, delivered, default_box, duplicates, discarded, deferred, left, held, octets, ms, stop_reason);
     } else {
         // A poll that found nothing is no news.
-        debug!(event = "session_finished", collector = %collector, session, delivered, deferred, left, held, octets, ms, stop_reason);
+        debug!(event = "session_finished", collector = %collector, session, delivered, default_box, duplicates, discarded, deferred, left, held, octets, ms, stop_reason);
     }
 }
 
