@@ -167,6 +167,25 @@ fn an_original_goes_to_whom_its_report_named() {
         From: journal@corp.example\r\nContent-Type: multipart/mixed; boundary=b\r\nMessage-ID: <1@e>\r\n\r\n\
         --b\r\nContent-Type: text/plain\r\n\r\nSender: k@remote.example\r\nRecipient: hidden@example.org\r\n\r\n\
         --b\r\nContent-Type: message/rfc822\r\n\r\nFrom: k@remote.example\r\nTo: other@elsewhere.example\r\nMessage-ID: <o@e>\r\n\r\nhi\r\n\r\n--b--\r\n";
+    // While the report names nobody of ours, it is held itself: nothing else could tell whom today's rules are to find.
+    let (from, sink) = (Dovecot::start(), Sink::lmtp());
+    from.put("source", report);
+    let with = |domain: &str| {
+        let rules = format!("{{auto: {{domains: [{domain}]}}, journal: exchange, journal_from: journal@corp.example, unresolved: hold}}");
+        config(&sink.delivery(), &[CollectorYaml::imap(&from, "source").set("recipient", &rules)])
+    };
+    let program = Mailgather::new(&with("elsewhere.example"));
+    program.once(&[]).expect_success();
+    let mail = rows(&program).remove(0).0;
+    assert_eq!((mail.why, octets(&program, &mail).unwrap()), (HeldWhy::Unresolved, canonical(report)));
+    program.configure(&with("example.org"));
+    held(&program, &["redeliver", "1"]).expect_success();
+    let taken = sink.taken();
+    assert_eq!(
+        (taken[0].recipients.as_slice(), field(&taken[0].content, "Message-ID").as_deref()),
+        (&["hidden@example.org".to_owned()][..], Some("<o@e>"))
+    );
+
     let (from, sink) = (Dovecot::start(), Sink::lmtp_builder().on_text("RCPT", "hidden", "554 5.7.1 policy").start());
     from.put("source", report);
     let rules = "{auto: {domains: [example.org]}, journal: exchange, journal_from: journal@corp.example, default_box: post@example.org}";

@@ -2,6 +2,7 @@
 //! default box, the store of held mail, and what the ledger is to say about it all.
 
 use super::dedupe::{self, Dedupe, InFlight};
+use super::journal::Opened;
 use super::plan::final_state;
 use super::route::{Aside, Dress, Route, Routed, Router};
 use super::settle::{self, Fate, Settled, Tally};
@@ -135,7 +136,7 @@ impl Deliverer<'_> {
         }
         // Of a journal report it is the report that counts: two may be about one original.
         let copy = message.copy_hash();
-        let (message, report) = self.router.open_journal(message, self.spool).await;
+        let Opened { message, report, whole } = self.router.open_journal(message, self.spool).await;
         let routed = self.router.route(&message, report.as_ref());
         let identity = match &routed {
             Routed::To(route) => {
@@ -150,6 +151,8 @@ impl Deliverer<'_> {
         };
         let judged = match routed {
             Routed::To(route) => self.take_to_recipients(&message, &route, identity, before).await?,
+            // Only the report names whom its original is for: with it, other rules may find somebody.
+            Routed::Aside(aside) if aside.recipients.is_empty() => self.set_aside(whole.as_ref().unwrap_or(&message), aside, identity, before).await,
             Routed::Aside(aside) => self.set_aside(&message, aside, identity, before).await,
         };
         Ok(Judged { copy: Some(copy), former, ..judged })

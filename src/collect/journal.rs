@@ -6,14 +6,25 @@ use crate::observe::maillog;
 use crate::resolve::journal::{Recognised, Report, recognise};
 use crate::spool::Spool;
 
-/// The original of a journal report with what the report says, or the message as it is.
-pub async fn open(collector: &Collector, message: Message, spool: &Spool) -> (Message, Option<Result<Report, &'static str>>) {
-    let RecipientMode::Auto(rules, _) = &collector.recipient else { return (message, None) };
+/// A message that may have been a journal report.
+pub struct Opened {
+    /// The original of a report, or the message as it is.
+    pub message: Message,
+    /// What the report says, or why it cannot be read; `None` for any other message.
+    pub report: Option<Result<Report, &'static str>>,
+    /// The report that the message came out of.
+    pub whole: Option<Message>,
+}
+
+/// Opens a journal report; any other message stays as it is.
+pub async fn open(collector: &Collector, message: Message, spool: &Spool) -> Opened {
+    let as_it_is = |message, report| Opened { message, report, whole: None };
+    let RecipientMode::Auto(rules, _) = &collector.recipient else { return as_it_is(message, None) };
     let scanner = match recognise(&message.header, rules) {
-        Recognised::Ordinary => return (message, None),
+        Recognised::Ordinary => return as_it_is(message, None),
         Recognised::Named(recipients) => {
             let report = Report { sender: None, recipients, original: 0..message.content.len() };
-            return (message, Some(Ok(report)));
+            return as_it_is(message, Some(Ok(report)));
         }
         Recognised::Report(scanner) => *scanner,
     };
@@ -25,18 +36,18 @@ pub async fn open(collector: &Collector, message: Message, spool: &Spool) -> (Me
         Ok(report) => report,
         Err(why) => {
             maillog::journal_unreadable(&message, why);
-            return (message, Some(Err(why)));
+            return as_it_is(message, Some(Err(why)));
         }
     };
-    // The report itself, should its original not be readable.
+    // The report itself, should its original not be readable, or its recipients be nobody here.
     let Message { key, header, content, fingerprint, eight_bit, repairs, budget: _ } = &message;
     let (key, header, content) = (key.clone(), header.clone(), content.clone());
     let whole = Message { key, header, content, fingerprint: *fingerprint, eight_bit: *eight_bit, repairs: *repairs, budget: None };
     match spool.original(message, report.original.clone()).await {
-        Ok(original) => (original, Some(Ok(report))),
+        Ok(original) => Opened { message: original, report: Some(Ok(report)), whole: Some(whole) },
         Err(error) => {
             maillog::journal_unreadable(&whole, &harmless(&error.to_string(), 200));
-            (whole, Some(Err("the attached original cannot be read")))
+            as_it_is(whole, Some(Err("the attached original cannot be read")))
         }
     }
 }

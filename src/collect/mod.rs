@@ -3,7 +3,7 @@
 
 pub mod dedupe;
 pub mod deliver_one;
-mod journal;
+pub mod journal;
 pub mod limits;
 pub mod mx;
 pub mod pass;

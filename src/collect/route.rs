@@ -1,6 +1,7 @@
 //! From a message to its envelope: journal, loop check, resolver, reverse-path, header edits and the trace fields on top. Pure but for the clock,
 //! and for the body of a journal report.
 
+use super::journal::Opened;
 use crate::config::{Collector, Otherwise, Protocol, RecipientMode, Target, TlsMode};
 use crate::ledger::{HeldWhy, Instance};
 use crate::mail::{Address, Client, Envelope, HeaderBlock, Message, Outcome, Recipient, ReversePath, Stage};
@@ -111,7 +112,7 @@ impl Router {
 
     /// The message that a journal report is about, with what the report says; any other message as it is. A report that cannot be read stays
     /// what it is, and has no recipients of its own.
-    pub async fn open_journal(&self, message: Message, spool: &Spool) -> (Message, Option<Result<Report, &'static str>>) {
+    pub async fn open_journal(&self, message: Message, spool: &Spool) -> Opened {
         super::journal::open(&self.collector, message, spool).await
     }
 
@@ -121,7 +122,7 @@ impl Router {
         // What was opened begins somewhere behind the report's own header.
         let from_journal = matches!(report, Some(Ok(report)) if report.original.start > 0);
         let aside = |event, why, reason: String, action| {
-            Routed::Aside(Aside { event, why, reason, action, recipients: Vec::new(), sender: ReversePath::Null, from_journal })
+            Routed::Aside(Aside { event, why, reason, action, recipients: Vec::new(), sender: ReversePath::Null, from_journal: false })
         };
         if resolve::is_internal_message(header) {
             return aside("message_left", HeldWhy::Content, "the mail server's own folder data, not a message".into(), Action::Leave);

@@ -5,6 +5,7 @@
 
 use super::{Common, Exit, Redeliver, Release, Which, chosen, failed, ledger_failed, open, runtime, say, start_logging};
 use crate::collect::dedupe;
+use crate::collect::journal::Opened;
 use crate::collect::plan::final_state;
 use crate::collect::route::{Aside, Dress, Route, Routed, Router};
 use crate::config::{Collector, Loaded};
@@ -74,13 +75,16 @@ async fn one(installation: &Installation, loaded: &Loaded, mail: &HeldMail, coll
         How::Release(_) => (message, None),
         // What came out of one does not name its recipients: they stand in the row.
         How::Redeliver if mail.from_journal => (message, None),
-        How::Redeliver => router.open_journal(message, installation.spool()).await,
+        How::Redeliver => {
+            let Opened { message, report, .. } = router.open_journal(message, installation.spool()).await;
+            (message, report)
+        }
     };
     let destination = installation.destination(&collector);
     let mut delivery = Delivery { installation, collector: &collector, mail, message: &message, router: &router, destination: &*destination };
     let route = match how {
         How::Release(to) => delivery.as_it_stands(to).map_err(|why| stays(&why))?,
-        How::Redeliver if mail.from_journal && !mail.recipients.is_empty() => delivery.as_it_stands(&[]).map_err(|why| stays(&why))?,
+        How::Redeliver if mail.from_journal => delivery.as_it_stands(&[]).map_err(|why| stays(&why))?,
         How::Redeliver => match router.route(&message, report.as_ref()) {
             Routed::To(route) => *route,
             Routed::Aside(Aside { reason, .. }) => {
