@@ -142,10 +142,10 @@ impl fmt::Display for Problem {
             place.fmt(f)?;
         }
         for note in &self.notes {
-            write!(f, "\nnote: {}", harmless(note))?;
+            write!(f, "\nnote: {}", harmless_lines(note))?;
         }
         for hint in &self.hints {
-            write!(f, "\nhint: {}", harmless(hint))?;
+            write!(f, "\nhint: {}", harmless_lines(hint))?;
         }
         Ok(())
     }
@@ -170,6 +170,11 @@ impl fmt::Display for Place {
         let carets = "^".repeat(self.width.clamp(1, LINE_CHARS_MAX - indent.min(LINE_CHARS_MAX - 1)));
         write!(f, "\n{}", format!("{:gutter$} | {:indent$}{carets} {}", "", "", harmless(&self.label)).trim_end())
     }
+}
+
+/// The same with the line ends that we put there; no value with a line end in it is ever quoted.
+fn harmless_lines(text: &str) -> String {
+    text.lines().map(harmless).collect::<Vec<_>>().join("\n")
 }
 
 /// Nothing that a terminal would obey, and one character for one, so that carets stay in place.

@@ -123,7 +123,7 @@ impl Visit for Fields {
 fn value_to(out: &mut String, value: &str) {
     let cut = (0..=value.len().min(VALUE_OCTETS_MAX)).rev().find(|&n| value.is_char_boundary(n)).unwrap_or(0);
     let (value, more) = (&value[..cut], if cut < value.len() { "…" } else { "" });
-    let plain = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '"' | '=' | '\\' | '\u{200e}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let plain = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '"' | '=' | '\\') && !turns_or_ends_lines(c);
     if !value.is_empty() && value.chars().all(plain) {
         out.push_str(value);
         out.push_str(more);
@@ -133,12 +133,17 @@ fn value_to(out: &mut String, value: &str) {
     for c in value.chars() {
         match c {
             '"' | '\\' => out.extend(['\\', c]),
-            c if c.is_control() || matches!(c, '\u{200e}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => out.extend(c.escape_default()),
+            c if c.is_control() || turns_or_ends_lines(c) => out.extend(c.escape_default()),
             c => out.push(c),
         }
     }
     out.push_str(more);
     out.push('"');
+}
+
+/// Marks of direction, and line ends of Unicode. What stands between them, dashes and the ellipsis, is ordinary text.
+fn turns_or_ends_lines(c: char) -> bool {
+    matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -156,6 +161,9 @@ mod tests {
         assert_eq!(written("раз@икс.рф"), "раз@икс.рф");
         assert_eq!(written("250 2.0.0 Ok"), "\"250 2.0.0 Ok\"");
         assert_eq!(written("a\r\nb=\"c\""), r#""a\r\nb=\"c\"""#);
+        assert_eq!(written("{email: …}"), "\"{email: …}\"");
+        assert_eq!(written("a–b…"), "a–b…");
+        assert_eq!(written("a\u{202e}b\u{2028}c"), r#""a\u{202e}b\u{2028}c""#);
         assert_eq!(written(""), "\"\"");
         assert_eq!(written("\u{1b}[31m"), "\"\\u{1b}[31m\"");
         assert!(written(&"ж".repeat(5000)).len() < 1100);
