@@ -42,9 +42,16 @@ fn refused(text: &str, words: &str) {
 
 /// The lines are taken with exactly one warning, which holds these words.
 fn warned(lines: &str, words: &str) {
-    let warnings = read(&with(lines)).unwrap_or_else(|report| panic!("{lines}\n{report}")).warnings;
+    let warnings = warnings_of(lines);
     assert_eq!(warnings.len(), 1, "{lines}: {warnings:?}");
     assert!(warnings[0].to_string().contains(words), "{words}\n--- in\n{}", warnings[0]);
+}
+
+/// The warnings about these lines, but for the one about what becomes of mail for nobody, which has a test of its own.
+fn warnings_of(lines: &str) -> Vec<Problem> {
+    let mut warnings = read(&with(lines)).unwrap_or_else(|report| panic!("{lines}\n{report}")).warnings;
+    warnings.retain(|warning| !warning.message.contains("neither `default_box` nor `unresolved`"));
+    warnings
 }
 
 /// Every `tests/config/NAME.yaml` is answered with `NAME.expected`. `UPDATE_EXPECTED=1` writes them anew: read the difference.
@@ -382,10 +389,79 @@ fn loops_that_can_be_seen_are_warned_of() {
         ("recipient: {auto: {envelope_below_received: true}}", "believes fields that a sender may have written"),
         ("timeouts: {connect: 0}", "waits for ever"),
     ] {
-        let warnings = read(&with(lines)).unwrap_or_else(|report| panic!("{report}")).warnings;
-        assert_eq!(warnings.len(), 1, "{lines}: {warnings:?}");
-        assert!(warnings[0].to_string().contains(words), "{}", warnings[0]);
+        warned(lines, words);
     }
+}
+
+#[test]
+fn slips_that_work_otherwise_than_they_look_are_warned_of() {
+    for (auto, words) in [
+        ("exclude: ['bot-.*@firm.example']", "looks like an expression, and is taken for an address"),
+        ("exclude: [a@firm.example, '^root@firm.example']", "`^root@firm.example` looks like an expression"),
+        (
+            "domains: [firm.example], aliases: {info@firm.exmple: a@firm.example}",
+            "an alias at `firm.exmple`, which is not in `domains`: did you mean `firm.example`?",
+        ),
+        ("domains: [икс.рф], aliases: {info@икс.рв: a@икс.рф}", "did you mean `икс.рф`?"),
+        ("trusted_hops: 0", "warning[MG-112]: `trusted_hops: 0` believes no header at all"),
+        ("map: {firm.example: local.example, local.example: firm.example}", "`map` leads from `firm.example` to `local.example` and back"),
+    ] {
+        warned(&format!("recipient: {{auto: {{{auto}}}}}"), words);
+    }
+    for fine in [
+        "exclude: [b+c@firm.example, '/^bot-/']",
+        // A strange domain is no slip: an alias accepts its own address.
+        "domains: [firm.example], aliases: {info@gmail.com: a@firm.example, 'x@почта.рф': a@firm.example, y@sub.firm.example: a@firm.example}",
+        "domains: [.firm.example, firm.example, firn.example], aliases: {a@firn.example: a@firm.example}",
+        "trusted_hops: 1",
+        "map: {a.example: b.example, b.example: c.example, c.example: c.example}",
+    ] {
+        let lines = format!("recipient: {{auto: {{{fine}}}}}");
+        assert_eq!(warnings_of(&lines), [], "{fine}");
+    }
+    refused(&with("recipient: {auto: {exclude: [noreply]}}"), "an expression stands between slashes");
+}
+
+#[test]
+fn what_becomes_of_mail_for_nobody_has_to_be_said() {
+    let warnings = |lines: &str| read(&with(lines)).unwrap().warnings;
+    let silent = warnings("recipient: {auto: {domains: [x.example]}}");
+    assert_eq!(silent.len(), 1, "{silent:?}");
+    assert!(silent[0].to_string().contains("mail for nobody stays on the server") && silent[0].to_string().contains("`unresolved: leave`"));
+    for said in ["unresolved: leave", "unresolved: hold", "default_box: d@x.example"] {
+        assert_eq!(warnings(&format!("recipient: {{auto: {{domains: [x.example]}}, {said}}}")), [], "{said}");
+    }
+}
+
+#[test]
+fn all_that_is_wrong_in_a_block_or_a_list_is_said_at_once() {
+    for (lines, places) in [
+        (
+            "recipient:\n  auto:\n    map: [x]\n    keep_tag: 1\n    max_recipients: many\n    trusted_hops: x",
+            &["`map`", "`keep_tag`", "`max_recipients`", "`trusted_hops`"][..],
+        ),
+        ("recipient:\n  auto:\n    domains: ['a b', '*.x.example', ok.example, 'c d']", &["`a b`", "`*.x.example`", "`c d`"]),
+        ("recipient:\n  auto:\n    trusted_hosts: ['a b', ok.example, 'c d']", &["`a b`", "`c d`"]),
+        ("recipient: {forward_to: [one, a@x.example, two]}", &["`one`", "`two`"]),
+        (
+            "delivery: {smtp: [/one, ok.example, 'unix:two', ok.example, 'x:y:z']}",
+            &["`/one` is a path", "a whole path", "this server twice", "`x:y:z`"],
+        ),
+    ] {
+        let report = read(&with(lines)).unwrap_err();
+        assert_eq!(report.errors.len(), places.len(), "{lines}\n{report}");
+        for (place, error) in places.iter().zip(&report.errors) {
+            // Values with a space in them are not repeated.
+            let text = error.to_string();
+            assert!(text.contains(place) || text.contains(place.trim_matches('`')), "{place}\n{text}");
+        }
+    }
+}
+
+#[test]
+fn our_own_line_ends_in_hints_are_line_ends() {
+    let report = read("delivery: {lmtp: unix:/run/lmtp}\n").unwrap_err().to_string();
+    assert!(report.contains("hint: collectors:\n        office: {email: …, server:") && !report.contains('\u{fffd}'), "{report}");
 }
 
 #[test]

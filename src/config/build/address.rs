@@ -27,13 +27,15 @@ pub(super) fn address(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<Address> {
 /// An address or a list of addresses, each once.
 pub(super) fn addresses(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<Vec<Address>> {
     let mut addresses = Vec::new();
+    let mut whole = true;
     for item in one_or_more(ctx, entry)? {
-        let address = address(ctx, &item)?;
-        if !addresses.contains(&address) {
-            addresses.push(address);
+        match address(ctx, &item) {
+            Some(address) if addresses.contains(&address) => {}
+            Some(address) => addresses.push(address),
+            None => whole = false,
         }
     }
-    Some(addresses)
+    whole.then_some(addresses)
 }
 
 /// A domain name that stands at a place.

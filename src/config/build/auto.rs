@@ -2,6 +2,7 @@
 
 use super::address::{address, addresses, domain};
 use super::block::{Block, Keys, open_entry};
+use super::doubts::warn_of_slips;
 use super::headers::headers;
 use super::pattern::{compiled, in_slashes, pattern, replacement};
 use super::recipient::{journal, unresolved, warn_of_loops};
@@ -88,10 +89,18 @@ pub(super) fn rules(
         let problem = ctx.warning(Code::Doubtful, entry.span, "`envelope_below_received` believes fields that a sender may have written");
         ctx.add(problem.hint("only for servers that always write their envelope fields there"));
     }
+    let keep_tag = block.get("keep_tag").and_then(|entry| boolean(ctx, entry)).unwrap_or(true);
+    let max_recipients = block.get("max_recipients").and_then(|entry| number(ctx, entry, 1..=1_000)).unwrap_or(20);
     let (map, aliases) = (map?, aliases?);
     let (rewrite, lists, exclude, guess) = (rewrite?, lists?, exclude?, guess?);
     let (trusted_hosts, mx_of) = trusted?;
     warn_of_exclusion(ctx, &block, &aliases, &exclude);
+    warn_of_slips(ctx, &block, &map, &aliases, configured.as_ref().and_then(Option::as_ref), email);
+    if default_box.is_none() && recipient.get("unresolved").is_none() {
+        let problem =
+            ctx.warning(Code::Doubtful, entry.span, "`auto` has neither `default_box` nor `unresolved`: mail for nobody stays on the server");
+        ctx.add(problem.hint("say who gets it, as in `default_box: postmaster@example.org`, or that it is meant: `unresolved: leave`"));
+    }
     let (domains, subdomains) = match configured {
         Some(domains) => domains?,
         None => {
@@ -112,7 +121,7 @@ pub(super) fn rules(
         rewrite,
         lists,
         exclude,
-        keep_tag: block.get("keep_tag").and_then(|entry| boolean(ctx, entry)).unwrap_or(true),
+        keep_tag,
         guess,
         journal: journal?,
         mx_of,
@@ -120,7 +129,7 @@ pub(super) fn rules(
         trusted_hosts,
         trusted_hops,
         envelope_below_received: below,
-        max_recipients: block.get("max_recipients").and_then(|entry| number(ctx, entry, 1..=1_000)).unwrap_or(20),
+        max_recipients,
         server_host: server_host.to_owned(),
         own: email.cloned(),
         default_box: default_box.flatten(),
@@ -210,19 +219,20 @@ fn warn_of_chains(ctx: &mut Ctx<'_>, entry: &Entry, aliases: &[Alias]) {
 /// Accepted domains, and those whose sub-domains are accepted: `.example.org`.
 fn domains(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<(BTreeSet<Domain>, BTreeSet<Domain>)> {
     let (mut domains, mut parents) = (BTreeSet::new(), BTreeSet::new());
+    let mut whole = true;
     for item in one_or_more(ctx, entry)? {
-        let name = text(ctx, &item)?;
-        match name.strip_prefix("*.").or(name.strip_prefix('.')) {
+        let taken = text(ctx, &item).and_then(|name| match name.strip_prefix("*.").or(name.strip_prefix('.')) {
             Some(_) if name.starts_with('*') => {
                 let problem = ctx.error(Code::Value, item.value.span, format!("`domains`: {} is no domain name", ctx.quoted(name, item.value.span)));
                 ctx.add(problem.hint("all sub-domains are `.example.org`, with a dot in front and no star"));
-                return None;
+                None
             }
-            Some(parent) => parents.insert(domain(ctx, "domains", parent, item.value.span)?),
-            None => domains.insert(domain(ctx, "domains", name, item.value.span)?),
-        };
+            Some(parent) => domain(ctx, "domains", parent, item.value.span).map(|parent| parents.insert(parent)),
+            None => domain(ctx, "domains", name, item.value.span).map(|name| domains.insert(name)),
+        });
+        whole &= taken.is_some();
     }
-    Some((domains, parents))
+    whole.then_some((domains, parents))
 }
 
 /// List address or List-Id to members.
@@ -310,13 +320,36 @@ fn exclusion(ctx: &mut Ctx<'_>, item: &Entry) -> Option<Exclude> {
         ctx.add(problem.hint("as in `[noreply@example.org, '/^bot-.*@/']`"));
         return None;
     }
-    let Some(expression) = in_slashes(text(ctx, item)?) else { return address(ctx, item).map(Exclude::Address) };
+    let written = text(ctx, item)?;
+    let Some(expression) = in_slashes(written) else {
+        let span = item.value.span;
+        let slashes = "an expression stands between slashes, as in `'/^bot-.*@/'`; without them it is an address, letter for letter";
+        return match written.parse::<Address>() {
+            Ok(address) => {
+                if looks_like_an_expression(written) {
+                    let message = format!("`exclude`: {} looks like an expression, and is taken for an address", ctx.quoted(written, span));
+                    ctx.add(ctx.warning(Code::Doubtful, span, message).hint(slashes));
+                }
+                Some(Exclude::Address(address))
+            }
+            Err(error) => {
+                let message = format!("`exclude`: {} is no address: {error}", ctx.quoted(written, span));
+                ctx.add(ctx.error(Code::Value, span, message).hint(slashes));
+                None
+            }
+        };
+    };
     let pattern = compiled(ctx, &item.key, expression, item.value.span)?;
     if matches_all(|text| pattern.is_match(text)) {
         let problem = ctx.warning(Code::Doubtful, item.value.span, "this expression excludes every address: no recipient is ever found");
         ctx.add(problem.hint("it is looked for anywhere in the address: `^` and `$` stand for its ends"));
     }
     Some(Exclude::Pattern(pattern))
+}
+
+/// True for what hardly stands in an address, and often in an expression.
+fn looks_like_an_expression(text: &str) -> bool {
+    text.starts_with('^') || text.ends_with('$') || text.contains(['*', '|', '\\']) || text.contains(".+")
 }
 
 /// True for an expression that takes addresses that have nothing in common but what every address has.
@@ -370,13 +403,15 @@ fn trusted_hosts(ctx: &mut Ctx<'_>, entry: &Entry, email: Option<&Address>) -> O
 
 /// Hosts with what is below them; `.example.org` is what is below it only, and keeps its dot.
 pub(super) fn host_suffixes(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<Vec<String>> {
-    let mut hosts = Vec::new();
-    for item in one_or_more(ctx, entry)? {
-        let name = text(ctx, &item)?;
+    let items = one_or_more(ctx, entry)?;
+    let mut host = |item: &Entry| {
+        let name = text(ctx, item)?;
         let (dot, parent) = name.strip_prefix('.').map_or(("", name), |parent| (".", parent));
-        hosts.push(format!("{dot}{}", domain(ctx, &entry.key, parent, item.value.span)?.as_ascii()));
-    }
-    Some(hosts)
+        Some(format!("{dot}{}", domain(ctx, &entry.key, parent, item.value.span)?.as_ascii()))
+    };
+    // Each that is wrong is told.
+    let hosts: Vec<Option<String>> = items.iter().map(&mut host).collect();
+    hosts.into_iter().collect()
 }
 
 fn entries_of<'n>(ctx: &mut Ctx<'_>, entry: &'n Entry, wanted: &str) -> Option<&'n [Entry]> {

@@ -4,10 +4,17 @@ use super::Ctx;
 use super::block::Block;
 use super::values::show_duration;
 use crate::config::error::Code;
+use crate::config::words::distance;
+use crate::config::yaml::Value;
 use crate::config::{Delivery, Endpoint, OnHold, RecipientMode, Relay, Server, Target};
 use crate::mail::Address;
-use crate::resolve::{Guess, MapTo};
+use crate::mail::Domain;
+use crate::resolve::{Alias, Guess, MapTo};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+/// How many letters a domain may be away from the one that is meant.
+const NEAR_DISTANCE_MAX: usize = 2;
 
 /// Settings that lose mail, or deliver it too often, together.
 pub(super) fn warn_of_lost_mail(
@@ -31,6 +38,57 @@ pub(super) fn warn_of_lost_mail(
     {
         let problem = ctx.warning(Code::Doubtful, at("dedupe_window"), "`dedupe_window: 0` with `guess`: each copy goes to everybody in To and Cc");
         ctx.add(problem.hint("the box has a copy for each of them, so each gets as many as there are; remove `dedupe_window`"));
+    }
+}
+
+/// Most accepted domains among which one is looked for that an alias may mean.
+const NEAR_DOMAINS_MAX: usize = 200;
+
+/// Rules that do what stands there, which is hardly what is meant. `domains` are those that were written out.
+pub(super) fn warn_of_slips(
+    ctx: &mut Ctx<'_>,
+    auto: &Block<'_>,
+    map: &BTreeMap<Domain, MapTo>,
+    aliases: &[Alias],
+    domains: Option<&(BTreeSet<Domain>, BTreeSet<Domain>)>,
+    email: Option<&Address>,
+) {
+    if let Some(entry) = auto.get("trusted_hops").filter(|entry| matches!(&entry.value.value, Value::Scalar { text, .. } if text == "0")) {
+        let problem = ctx.warning(Code::Range, entry.value.span, "`trusted_hops: 0` believes no header at all: nobody is ever found");
+        ctx.add(problem.hint("1 believes the topmost Received, which your provider's server wrote; without the key the hosts decide"));
+    }
+    let back = |from: &Domain, to: &Domain| from < to && matches!(map.get(to), Some(MapTo::Domain(back)) if back == from);
+    let pair = map.iter().find_map(|(from, to)| match to {
+        MapTo::Domain(to) if back(from, to) => Some((from, to)),
+        _ => None,
+    });
+    if let (Some(entry), Some((one, other))) = (auto.get("map"), pair) {
+        let message = format!("`map` leads from `{one}` to `{other}` and back: the two only change places");
+        ctx.add(
+            ctx.warning(Code::Doubtful, entry.span, message).hint("each address is mapped once: keep the line that leads to where the mailboxes are"),
+        );
+    }
+    let (Some(entry), Some((exact, parents))) = (auto.get("aliases"), domains) else { return };
+    if exact.len() > NEAR_DOMAINS_MAX {
+        return;
+    }
+    let accepted = |domain: &Domain| {
+        exact.contains(domain)
+            || map.contains_key(domain)
+            || parents.iter().any(|parent| domain.is_within(parent))
+            || email.is_some_and(|email| email.domain() == domain)
+    };
+    // An alias of a strange domain is as good as any; one that is a slip of the finger away is none.
+    let names: Vec<String> = exact.iter().map(Domain::to_unicode).collect();
+    let strange: BTreeSet<&Domain> = aliases.iter().map(|alias| &alias.domain).filter(|domain| !accepted(domain)).collect();
+    for domain in strange {
+        let written = domain.to_unicode();
+        let near = names.iter().map(|name| (distance(&written, name), name)).min().filter(|(distance, _)| *distance <= NEAR_DISTANCE_MAX);
+        if let Some((_, near)) = near {
+            let message = format!("an alias at `{written}`, which is not in `domains`: did you mean `{near}`?");
+            ctx.add(ctx.warning(Code::Doubtful, entry.span, message).hint("if it is meant, add its domain to `domains`, or to `map`"));
+            return;
+        }
     }
 }
 

@@ -91,15 +91,18 @@ pub(super) fn endpoints(ctx: &mut Ctx<'_>, entry: &Entry, default_port: u16) -> 
         return None;
     }
     let mut endpoints = Vec::new();
+    let mut whole = true;
     for item in &items {
-        let endpoint = endpoint(ctx, item, default_port)?;
-        if endpoints.contains(&endpoint) {
-            ctx.add(ctx.error(Code::Duplicate, item.value.span, format!("`{}` names this server twice", entry.key)));
-            return None;
+        match endpoint(ctx, item, default_port) {
+            Some(endpoint) if endpoints.contains(&endpoint) => {
+                ctx.add(ctx.error(Code::Duplicate, item.value.span, format!("`{}` names this server twice", entry.key)));
+                whole = false;
+            }
+            Some(endpoint) => endpoints.push(endpoint),
+            None => whole = false,
         }
-        endpoints.push(endpoint);
     }
-    Some(endpoints)
+    whole.then_some(endpoints)
 }
 
 /// `unix:/path`, `host:port`, `host`, `[::1]:port`.
