@@ -75,6 +75,50 @@ fn sigusr1_collects_now() {
 }
 
 #[test]
+fn the_log_says_when_each_collector_begins_and_that_none_does() {
+    let dead = |id: &str| CollectorYaml::at("imap", id, 1).forward_to("anna@example.org");
+    let several = config("{lmtp: '127.0.0.1:1'}", &[dead("one"), dead("two")]);
+    let program = Mailgather::new(&several.replace("start_jitter: 0s", "start_jitter: 30s"));
+    let mut daemon = program.run();
+    daemon.wait_for("config_loaded");
+    let log = daemon.log();
+    for id in ["one", "two"] {
+        let line = log.iter().find(|line| line.contains(&format!("collector_started collector={id} "))).unwrap_or_else(|| panic!("{log:?}"));
+        assert!(line.contains("first_pass=\"in 1 s\"") && line.contains("interval_s="), "{line}");
+    }
+    assert!(!log.iter().any(|line| line.contains("no_enabled_collector")), "{log:?}");
+    // The last one is switched off.
+    program.configure(&several.replace("    protocol:", "    enabled: false\n    protocol:"));
+    daemon.signal(Signal::HUP);
+    let said = daemon.wait_for("no_enabled_collector");
+    assert!(said.contains(" warn ") && said.contains("no collector is enabled"), "{said}");
+    daemon.stop();
+    let alone = Mailgather::new(&config("{lmtp: '127.0.0.1:1'}", &[dead("one")]));
+    let mut daemon = alone.run();
+    assert!(daemon.wait_for("collector_started").contains("first_pass=now"));
+    daemon.stop();
+}
+
+/// A letter from cron is a failure.
+#[test]
+fn once_quiet_says_nothing_unless_something_fails() {
+    let server = Dovecot::start();
+    let sink = Sink::lmtp();
+    server.put("u", &letter(1));
+    let program = Mailgather::new(&config(&sink.delivery(), &[imap(&server, "u")]));
+    for _ in 0..2 {
+        let done = program.run_to_end("once", &["-q"]).expect_success();
+        assert_eq!((done.stdout.as_str(), done.stderr.as_str()), ("", ""));
+    }
+    assert_each_once(&sink, 1);
+    let dead = CollectorYaml::at("imap", "dead", 1).forward_to("anna@example.org");
+    let program = Mailgather::new(&config(&sink.delivery(), &[imap(&server, "u"), dead]));
+    let done = program.run_to_end("once", &["-q"]).expect_code(75);
+    assert_eq!(done.stdout, "dead: 0 delivered\n");
+    assert!(done.stderr.contains("dead: FAILED: error[MG-211]"), "{}", done.stderr);
+}
+
+#[test]
 fn the_interval_collects_again() {
     let (server, sink) = (Dovecot::start(), Sink::lmtp());
     let program = Mailgather::new(&often(&config(&sink.delivery(), &[imap(&server, "one").set("interval", "100ms")])));

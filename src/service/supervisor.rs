@@ -131,6 +131,10 @@ impl Supervisor {
         }
         let (added, changed, removed, unchanged) = (diff.added.len(), diff.changed.len(), diff.removed.len(), diff.unchanged.len());
         info!(event = "config_loaded", file = %self.path.display(), added, changed, removed, unchanged);
+        if self.running.is_empty() {
+            let why = if self.config.service.enabled { "no collector is enabled" } else { "service.enabled is false" };
+            warn!(event = "no_enabled_collector", reason = why, next = "nothing is collected until the configuration changes");
+        }
     }
 
     fn stop(&mut self, id: &CollectorId) {
@@ -144,7 +148,9 @@ impl Supervisor {
         let Some(collector) = self.config.collectors.get(id) else { return };
         let mailbox = collector.server.mailbox();
         self.ending.retain(|(_, ended)| !ended.is_requested());
+        let first_pass = first_pass(wait);
         let before: Vec<Stop> = self.ending.iter().filter(|(ending, _)| *ending == mailbox).map(|(_, ended)| ended.clone()).collect();
+        info!(event = "collector_started", collector = %id, first_pass, interval_s = collector.interval.as_secs());
         let worker = self.installation.worker(collector);
         let running = Running { mailbox, stop: Stop::new(), poke: Arc::default(), ended: Stop::new() };
         let (stop, poke, ended) = (running.stop.clone(), Arc::clone(&running.poke), RaiseOnDrop(running.ended.clone()));
@@ -184,6 +190,14 @@ impl Supervisor {
             Outcome::Cut => warn!(event = "service_cut_off", next = "what was in flight is in doubt and is tried again at the next start"),
         }
         outcome
+    }
+}
+
+/// When the first pass is, in words.
+fn first_pass(wait: Duration) -> String {
+    match wait.as_secs_f64().ceil() as u64 {
+        0 => "now".to_owned(),
+        seconds => format!("in {seconds} s"),
     }
 }
 
