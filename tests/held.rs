@@ -543,3 +543,29 @@ fn the_page_tells_the_truth() {
     assert!(said == done, "the page says\n{said}\nand the program\n{done}");
     assert!(rows(&program).is_empty());
 }
+
+#[test]
+fn a_state_directory_without_a_ledger_is_named() {
+    let text = config("{lmtp: '127.0.0.1:1'}", &[CollectorYaml::at("imap", "u", 1).forward_to("a@b.example")]);
+    let program = Mailgather::new(&text);
+    let none = program.path().join("none");
+    let missing = none.to_str().unwrap();
+    // The harness would name a state directory of its own.
+    let held = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(support::process::PROGRAM);
+        command.args(["held", "list", "--config", program.config_file().to_str().unwrap()]).args(arguments);
+        support::process::finish(command, std::time::Duration::from_secs(60))
+    };
+    let gone = held(&["--state-dir", missing]).expect_code(66);
+    assert!(gone.stderr.contains(&format!("the state directory {missing} does not exist")), "{}", gone.stderr);
+    std::fs::create_dir(&none).unwrap();
+    for arguments in [&["--state-dir", missing][..], &["--state-dir", missing, "--json"]] {
+        let empty = held(arguments).expect_success();
+        assert!(empty.stdout.is_empty(), "{}", empty.stdout);
+        assert!(empty.stderr.contains(&format!("note: no ledger in {missing}: nothing was collected there yet")), "{}", empty.stderr);
+    }
+    // By the file: no error, and named all the same.
+    program.configure(&text.replace("service: {", &format!("service: {{state_dir: {missing}/deeper, ")));
+    let configured = held(&[]).expect_success();
+    assert!(configured.stderr.contains(&format!("note: no ledger in {missing}/deeper")), "{}", configured.stderr);
+}

@@ -111,13 +111,16 @@ pub(super) fn held(arguments: &Held, common: &Common) -> Exit {
 
 fn list(json: bool, common: &Common) -> Result<Exit, Exit> {
     let loaded = common.load()?;
-    let rows = look(&loaded)?;
-    print::list(&rows, json)
+    let rows = look(&loaded, common)?;
+    match rows {
+        Some(rows) => print::list(&rows, json),
+        None => Ok(Exit::Ok),
+    }
 }
 
 fn show(arguments: &Show, common: &Common) -> Result<Exit, Exit> {
     let loaded = common.load()?;
-    let rows = look(&loaded)?;
+    let rows = look(&loaded, common)?.unwrap_or_default();
     let (mail, at_source) = rows.iter().find(|(mail, _)| mail.id == arguments.id).ok_or_else(|| unknown(arguments.id))?;
     let file = held::open_file(&loaded.config.service.state_dir.join(held::FOLDER), mail);
     if arguments.raw {
@@ -126,9 +129,20 @@ fn show(arguments: &Show, common: &Common) -> Result<Exit, Exit> {
     print::show(mail, *at_source, file, arguments.json)
 }
 
-/// All held mail, read beside whoever holds the state directory.
-fn look(loaded: &Loaded) -> Result<Vec<(HeldMail, AtSource)>, Exit> {
-    look_at_held(&loaded.config.service.state_dir.join(LEDGER_FILE)).map_err(|error| ledger_failed(&error))
+/// All held mail, read beside whoever holds the state directory. `None` if there is no ledger, which was said: an empty answer would look like
+/// that of the state directory that was meant.
+fn look(loaded: &Loaded, common: &Common) -> Result<Option<Vec<(HeldMail, AtSource)>>, Exit> {
+    let dir = &loaded.config.service.state_dir;
+    if common.state_dir.is_some() && !dir.is_dir() {
+        eprintln!("error: the state directory {} does not exist", dir.display());
+        return Err(Exit::NoInput);
+    }
+    let ledger = dir.join(LEDGER_FILE);
+    if !ledger.exists() {
+        eprintln!("note: no ledger in {}: nothing was collected there yet; `--state-dir` names another", dir.display());
+        return Ok(None);
+    }
+    look_at_held(&ledger).map(Some).map_err(|error| ledger_failed(&error))
 }
 
 /// The state directory, for who changes it.

@@ -13,7 +13,7 @@ pub(super) fn drop(arguments: &Drop, common: &Common) -> Result<Exit, Exit> {
     start_logging(common, &loaded);
     runtime()?.block_on(async {
         let installation = open(&loaded).await?;
-        let rows = chosen(&arguments.which, &look(&loaded)?, |(mail, _)| mail.id)?;
+        let rows = chosen(&arguments.which, &look(&loaded, common)?.unwrap_or_default(), |(mail, _)| mail.id)?;
         if rows.is_empty() {
             return Ok(Exit::Ok);
         }
