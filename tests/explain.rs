@@ -107,7 +107,7 @@ fn a_mailbox_that_cannot_be_opened_is_an_error_with_a_number() {
         "{}",
         failed.stderr
     );
-    assert!(program.once(&[]).expect_code(69).stdout.contains("dead: FAILED: error[MG-211]: 127.0.0.1:1"));
+    assert!(program.once(&[]).expect_code(69).stderr.contains("dead: FAILED: error[MG-211]: 127.0.0.1:1"));
 }
 
 #[test]
@@ -147,6 +147,34 @@ fn a_journal_report_is_opened_from_a_file_and_named_in_a_mailbox() {
     let json = program.run_to_end("explain", &["u", "--json"]).expect_success().stdout;
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((json["outcome"].as_str(), json["envelope"]["recipients"].as_array().map(Vec::len)), (Some("unknown"), Some(0)));
+}
+
+#[test]
+fn each_message_of_an_mbox_is_explained() {
+    let server = Dovecot::start();
+    let program = program(&server);
+    let message = |n: usize| {
+        format!(
+            "From s@a.example Sat Nov 21 10:00:00 2026\n{}\n",
+            to(n, if n % 2 == 0 { "anna" } else { "bob" }).replace("by mx.firm.example", "by 127.0.0.1")
+        )
+    };
+    let mbox = |count: usize| (0..count).map(message).collect::<String>();
+    let two = program.explain(mbox(2).as_bytes(), &["--as", "u"]).expect_success();
+    for words in
+        ["letter.eml message 1  <0@a.example>", "letter.eml message 2  <1@a.example>", "RCPT TO:<anna@firm.example>", "RCPT TO:<bob@firm.example>"]
+    {
+        assert!(two.stdout.contains(words), "{words}\n{}", two.stdout);
+    }
+    let json = program.explain(mbox(3).as_bytes(), &["--as", "u", "--json"]).expect_success().stdout;
+    let numbers: Vec<u64> = json.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["number"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, [1, 2, 3]);
+    // One message is one, with a `From ` line or without it.
+    let one = program.explain(mbox(1).as_bytes(), &["--as", "u"]).expect_success();
+    assert!(one.stdout.contains("letter.eml  <0@a.example>") && one.stderr.is_empty(), "{}{}", one.stdout, one.stderr);
+    let many = program.explain(mbox(120).as_bytes(), &["--as", "u"]).expect_success();
+    assert_eq!(many.stdout.matches("letter.eml message ").count(), 100);
+    assert!(many.stderr.contains("the first 100 messages are explained, and there are more"), "{}", many.stderr);
 }
 
 #[test]

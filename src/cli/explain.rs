@@ -3,6 +3,7 @@
 
 use super::exit::Exit;
 use super::explain_journal::{self, Opened};
+use super::mbox::Mbox;
 use super::peek::{self, LAST_MAX, Look, named, names, print};
 use super::{Common, pages};
 use crate::collect::route;
@@ -14,7 +15,7 @@ use crate::resolve::{Resolution, Trail, is_internal_message, resolve_journal};
 use bytes::Bytes;
 use clap::Args;
 use serde_json::{Value, json};
-use std::io::Read;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,12 +23,14 @@ use std::sync::Arc;
 const FILE_OCTETS_MAX: u64 = 2 * 1024 * 1024;
 /// The same where the body counts: a journal report.
 const REPORT_OCTETS_MAX: u64 = 256 * 1024 * 1024;
+/// Most messages of an mbox that are explained.
+const MBOX_MESSAGES_MAX: usize = 100;
 /// Messages of a mailbox, if nobody says how many.
 const LAST: u16 = 10;
 
 #[derive(Debug, Args)]
 pub(super) struct Explain {
-    /// A message as a file, `-` for the standard input; or a collector's name: its last messages, by their headers alone; or the number of
+    /// A message as a file, or an mbox of several, `-` for the standard input; or a collector's name: its last messages, by their headers alone; or the number of
     /// an error, `MG-203`. A file that exists wins.
     #[arg(value_name = "FILE|NAME|MG-NNN")]
     subject: String,
@@ -63,13 +66,43 @@ fn try_explain(arguments: &Explain, common: &Common) -> Result<Exit, Exit> {
         let loaded = common.load()?;
         let collector = peek::complete(chosen(&loaded, arguments.collector.as_deref())?, &loaded)?;
         let limit = if explain_journal::reads_bodies(&collector) { REPORT_OCTETS_MAX } else { FILE_OCTETS_MAX };
-        let whole = read(subject, limit)?;
-        let header = HeaderBlock::parse(whole.clone());
-        let explained = Explained::of(&collector, &header, Some(&whole));
-        show(&collector, &header, &explained, &Subject::File(subject), arguments.json);
-        return Ok(Exit::Ok);
+        return of_file(subject, limit, &collector, arguments.json);
     }
     of_mailbox(arguments, common)
+}
+
+/// One message, or each of an mbox.
+fn of_file(file: &str, limit: u64, collector: &Collector, json: bool) -> Result<Exit, Exit> {
+    let failed = |error: std::io::Error| {
+        eprintln!("error: {file}: {error}");
+        if error.kind() == std::io::ErrorKind::NotFound { Exit::NoInput } else { Exit::Io }
+    };
+    let reader: Box<dyn BufRead> = match file {
+        "-" => Box::new(std::io::stdin().lock()),
+        file => Box::new(BufReader::new(std::fs::File::open(file).map_err(failed)?)),
+    };
+    let mut messages = Mbox::open(reader, limit).map_err(failed)?;
+    let mut current = messages.next().map_err(failed)?;
+    let mut number = 0;
+    while let Some(raw) = current {
+        number += 1;
+        current = messages.next().map_err(failed)?;
+        let whole = canonical(&raw);
+        if whole.is_empty() {
+            eprintln!("error: {file}: an empty message");
+            return Err(Exit::Data);
+        }
+        let header = HeaderBlock::parse(whole.clone());
+        let explained = Explained::of(collector, &header, Some(&whole));
+        let is_one = number == 1 && current.is_none();
+        let subject = if is_one { Subject::File(file) } else { Subject::OfMbox(file, number) };
+        show(collector, &header, &explained, &subject, json);
+        if number == MBOX_MESSAGES_MAX && current.is_some() {
+            eprintln!("note: {file} is an mbox: the first {MBOX_MESSAGES_MAX} messages are explained, and there are more");
+            break;
+        }
+    }
+    Ok(Exit::Ok)
 }
 
 fn page(code: u16, json: bool) -> Result<Exit, Exit> {
@@ -117,6 +150,8 @@ fn of_mailbox(arguments: &Explain, common: &Common) -> Result<Exit, Exit> {
 /// Where a header comes from.
 enum Subject<'a> {
     File(&'a str),
+    /// A message of a file of several, by its number from 1.
+    OfMbox(&'a str, usize),
     Uid(&'a str, &'a str),
 }
 
@@ -262,12 +297,17 @@ fn show(collector: &Collector, header: &HeaderBlock, explained: &Explained, subj
         value["message_id"] = json!(field("Message-ID"));
         match subject {
             Subject::File(file) => value["file"] = json!(file),
+            Subject::OfMbox(file, number) => {
+                value["file"] = json!(file);
+                value["number"] = json!(number);
+            }
             Subject::Uid(_, uid) => value["uid"] = json!(uid),
         }
         return print(&format!("{value}\n"));
     }
     let name = match subject {
         Subject::File(file) => (*file).to_owned(),
+        Subject::OfMbox(file, number) => format!("{file} message {number}"),
         Subject::Uid(name, uid) => format!("{name} uid {uid}"),
     };
     let (id, from) = (field("Message-ID").unwrap_or_else(|| "-".into()), field("From").unwrap_or_else(|| "-".into()));
@@ -287,24 +327,11 @@ fn chosen(loaded: &Loaded, name: Option<&str>) -> Result<Arc<Collector>, Exit> {
     })
 }
 
-fn read(file: &str, limit: u64) -> Result<Bytes, Exit> {
-    let failed = |error: std::io::Error| {
-        eprintln!("error: {file}: {error}");
-        if error.kind() == std::io::ErrorKind::NotFound { Exit::NoInput } else { Exit::Io }
-    };
-    let mut raw = Vec::new();
-    if file == "-" {
-        std::io::stdin().take(limit).read_to_end(&mut raw).map_err(failed)?;
-    } else {
-        std::fs::File::open(file).and_then(|file| file.take(limit).read_to_end(&mut raw)).map_err(failed)?;
-    }
+/// With one form of line ends.
+fn canonical(raw: &[u8]) -> Bytes {
     let mut octets = Vec::with_capacity(raw.len());
     let mut canonical = Canonical::new();
-    canonical.push(&raw, &mut octets);
+    canonical.push(raw, &mut octets);
     canonical.finish(&mut octets);
-    if octets.is_empty() {
-        eprintln!("error: {file}: an empty message");
-        return Err(Exit::Data);
-    }
-    Ok(Bytes::from(octets))
+    Bytes::from(octets)
 }

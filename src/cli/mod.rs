@@ -6,6 +6,7 @@ mod exit;
 mod explain;
 mod explain_journal;
 mod held;
+mod mbox;
 mod once;
 mod pages;
 mod peek;
