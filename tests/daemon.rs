@@ -350,11 +350,13 @@ fn once_names_the_collector_beside_its_hint() {
     program.configure(&text.replace(PASSWORD_VARIABLE, "NO_SUCH_VARIABLE").replace("port: 9", &format!("port: {port}")));
     let finished = program.once(&[]).expect_code(78);
     for id in ["one", "two"] {
-        assert!(finished.stderr.contains(&format!("hint: {id}: check `password`")), "{}", finished.stderr);
+        let lines: Vec<&str> = finished.stderr.lines().collect();
+        let failed = lines.iter().position(|line| line.starts_with(&format!("{id}: FAILED"))).unwrap_or_else(|| panic!("{lines:?}"));
+        assert!(lines[failed + 1].starts_with(&format!("hint: {id}: check `password`")), "{lines:?}");
         assert!(
-            finished.stdout.contains(&format!("{id}: FAILED: error[MG-202]: 127.0.0.1:{port}: login: the environment variable NO_SUCH_VARIABLE")),
+            finished.stderr.contains(&format!("{id}: FAILED: error[MG-202]: 127.0.0.1:{port}: login: the environment variable NO_SUCH_VARIABLE")),
             "{}",
-            finished.stdout
+            finished.stderr
         );
     }
 }

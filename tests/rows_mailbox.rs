@@ -185,7 +185,7 @@ fn i6_a_wrong_password_is_a_clear_error_and_never_shown() {
             for needle in ["login", "hint", "password"] {
                 assert!(done.stderr.contains(needle), "{needle}: {}", done.stderr);
             }
-            assert!(done.stdout.contains("u: FAILED"), "{}", done.stdout);
+            assert!(done.stderr.contains("u: FAILED"), "{}", done.stderr);
             let output = format!("{}{}", done.stdout, done.stderr);
             // In clear, in base64 as SASL PLAIN sends it, and as the pieces of both.
             assert!(!output.contains("wrong-Secret") && !output.contains("d3JvbmctU2VjcmV0"), "{output}");
@@ -347,7 +347,8 @@ fn m1_one_that_fails_holds_up_nobody() {
     let bad = CollectorYaml::at("imap", "dead", 1).forward_to(BOX);
     let done = Mailgather::new(&config(&boxes.delivery(), &[bad, forwarding(CollectorYaml::imap, &server, "good")])).once(&[]).expect_code(75);
     assert_eq!(boxes.subjects(BOX), letters(0..3));
-    assert!(done.stdout.contains("dead: FAILED: error[MG-211]: 127.0.0.1:1") && done.stdout.contains("good: 3 delivered"), "{}", done.stdout);
+    assert!(done.stderr.contains("dead: FAILED: error[MG-211]: 127.0.0.1:1"), "{}", done.stderr);
+    assert!(done.stdout.contains("good: 3 delivered") && !done.stdout.contains("FAILED"), "{}", done.stdout);
 }
 
 #[test]

@@ -13,9 +13,13 @@ mod peek;
 mod policy;
 mod run;
 
+use crate::mail::outcome::harmless;
 use clap::{Args, Parser, Subcommand};
 use exit::Exit;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// The configuration file, if nobody names another.
+const CONFIG: &str = "/etc/mailgather/mailgather.yaml";
 
 /// Collects mail from remote mailboxes, finds the local recipient of each message, and delivers it by SMTP, LMTP or into Maildirs.
 #[derive(Debug, Parser)]
@@ -49,7 +53,7 @@ enum Subcommands {
 #[derive(Clone, Debug, Args)]
 struct Common {
     /// The configuration file.
-    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/mailgather/mailgather.yaml")]
+    #[arg(long, global = true, value_name = "FILE", default_value = CONFIG)]
     config: PathBuf,
     /// Where the ledger and the spool are; wins over the file.
     #[arg(long, global = true, value_name = "DIR")]
@@ -57,7 +61,7 @@ struct Common {
     /// Log more; twice for all.
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
-    /// Log errors only.
+    /// Log errors only, and say nothing about what went well: for cron.
     #[arg(short, long, global = true)]
     quiet: bool,
 }
@@ -94,11 +98,25 @@ impl Common {
     fn load(&self) -> Result<crate::config::Loaded, Exit> {
         match crate::config::load(&self.config, &self.environment()) {
             Ok(loaded) => {
-                loaded.warnings.iter().for_each(|warning| eprintln!("{warning}\n"));
+                if !self.quiet {
+                    loaded.warnings.iter().for_each(|warning| eprintln!("{warning}\n"));
+                }
                 Ok(loaded)
             }
             Err(report) => Err(refused(&report)),
         }
+    }
+
+    /// A command of ours, about the same configuration and state directory.
+    fn again(&self, subcommand: &str) -> String {
+        let mut words = vec!["mailgather".to_owned(), subcommand.to_owned()];
+        if self.config != Path::new(CONFIG) {
+            words.extend(["--config".to_owned(), shell_word(&self.config)]);
+        }
+        if let Some(dir) = &self.state_dir {
+            words.extend(["--state-dir".to_owned(), shell_word(dir)]);
+        }
+        words.join(" ")
     }
 
     fn start_logging(&self, configured: crate::config::LogLevel) {
@@ -113,6 +131,13 @@ impl Common {
     }
 }
 
+/// A path as a shell takes it.
+fn shell_word(path: &Path) -> String {
+    let text = harmless(&path.to_string_lossy(), 4096);
+    let plain = |c: char| c.is_alphanumeric() || "/._-+@%:,=".contains(c);
+    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
 /// Prints what is wrong with a configuration.
 fn refused(report: &crate::config::Report) -> Exit {
     eprint!("{report}");
@@ -125,4 +150,23 @@ fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
         eprintln!("error: cannot start: {error}");
         Exit::Os
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_names_the_same_files() {
+        for (arguments, wanted) in [
+            (&["mailgather", "once"][..], "mailgather held list"),
+            (&["mailgather", "once", "--config", "me.yaml"], "mailgather held list --config me.yaml"),
+            (
+                &["mailgather", "once", "--config", "/a b/c.yaml", "--state-dir", "/s'x"],
+                "mailgather held list --config '/a b/c.yaml' --state-dir '/s'\\''x'",
+            ),
+        ] {
+            assert_eq!(Arguments::try_parse_from(arguments).unwrap().common.again("held list"), wanted);
+        }
+    }
 }

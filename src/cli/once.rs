@@ -64,11 +64,15 @@ fn try_once(arguments: &Once, common: &Common) -> Result<Exit, Exit> {
         Ok((results, started.elapsed()))
     })?;
     let (results, took) = results;
-    let exits: Vec<Exit> = results.iter().map(|(id, session)| summarise(id.as_str(), session.as_ref())).collect();
+    let list = common.again("held list");
+    let exits: Vec<Exit> = results.iter().map(|(id, session)| summarise(id.as_str(), session.as_ref(), &list, common.quiet)).collect();
     let delivered: u64 = results.iter().filter_map(|(_, session)| session.as_ref()).map(|session| session.report.delivered).sum();
-    println!("{delivered} delivered in {:.2} s", took.as_secs_f64());
-    if let Some(note) = new_state_dir(state_dir, was_there) {
-        eprintln!("{note}");
+    // From cron, whoever says `-q` wants a letter about failures only.
+    if !common.quiet {
+        say(&format!("{delivered} delivered in {:.2} s", took.as_secs_f64()));
+        if let Some(note) = new_state_dir(state_dir, was_there) {
+            eprintln!("{note}");
+        }
     }
     Ok(overall(&exits))
 }
@@ -110,13 +114,14 @@ fn stop_on_signal(stop: Stop) -> std::io::Result<()> {
     Ok(())
 }
 
-/// One line per collector: data for scripts, so on stdout.
-fn summarise(id: &str, session: Option<&Session>) -> Exit {
+/// One line per collector: data for scripts, so on stdout. What failed, and what to do about it, is on stderr, in one piece.
+fn summarise(id: &str, session: Option<&Session>, list: &str, quiet: bool) -> Exit {
     let Some(session) = session else {
-        println!("{id}: FAILED: an internal error, see above");
+        eprintln!("{id}: FAILED: an internal error, see above");
         return Exit::Os;
     };
     let report = &session.report;
+    let held = format!("held ({list})");
     let mut line = format!("{id}: {} delivered", report.delivered);
     // A wrong set-up must not look like success.
     match (report.unresolved, report.refused) {
@@ -128,7 +133,7 @@ fn summarise(id: &str, session: Option<&Session>) -> Exit {
         (report.discarded, "thrown away by the configuration"),
         (report.deferred, "to be tried again"),
         (report.left, "left on the server"),
-        (report.held, "held (mailgather held list)"),
+        (report.held, held.as_str()),
         (report.disposed, "removed or marked at the source"),
     ] {
         if count > 0 {
@@ -138,15 +143,24 @@ fn summarise(id: &str, session: Option<&Session>) -> Exit {
     if report.stopped {
         line.push_str(", stopped early");
     }
-    println!("{line}");
-    let Some(error) = &session.error else {
-        return if report.stopped || report.deferred > 0 { Exit::TempFail } else { Exit::Ok };
+    let exit = match &session.error {
+        Some(error) => Exit::of(error),
+        None if report.stopped || report.deferred > 0 => Exit::TempFail,
+        None => Exit::Ok,
     };
-    println!("{id}: FAILED: error[MG-{}]: {error}", error.code());
-    if !error.hint().is_empty() {
-        eprintln!("hint: {id}: {}", error.hint());
+    if exit != Exit::Ok || !quiet {
+        say(&line);
     }
-    Exit::of(error)
+    if let Some(error) = &session.error {
+        let hint = if error.hint().is_empty() { String::new() } else { format!("\nhint: {id}: {}", error.hint()) };
+        eprintln!("{id}: FAILED: error[MG-{}]: {error}{hint}", error.code());
+    }
+    exit
+}
+
+/// A reader that went away (`| head`) is no error, and must not look like one of ours.
+fn say(line: &str) {
+    super::peek::print(&format!("{line}\n"));
 }
 
 /// Whoever tries the program as root should know that the system's folder was made and used.

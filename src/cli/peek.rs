@@ -10,12 +10,18 @@ use crate::source::imap::ImapSource;
 use crate::source::pop3::Pop3Source;
 use crate::source::{Peeked, Source, SourceError};
 use crate::spool::Spool;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Most messages that one command looks at.
 pub(super) const LAST_MAX: u16 = 10_000;
 /// Octets that the sources' spool may hold; headers never get there.
 const SPOOL_OCTETS: u64 = 1024 * 1024;
+
+/// How often the sign that something happens moves.
+const WAITING_TICK: Duration = Duration::from_millis(200);
 
 /// Which messages.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +59,10 @@ pub(super) fn headers(collector: &Collector, look: Look<'_>) -> Result<Vec<Peeke
             }
         },
     };
+    let waiting = Waiting::start(match look {
+        Look::Last(last) => format!("{}: the headers of up to {last} messages", collector.id),
+        Look::Uid(_) => collector.id.to_string(),
+    });
     let looked = runtime()?.block_on(async {
         let mut session = source.open().await?;
         session.select(&FolderName::inbox()).await?;
@@ -65,6 +75,7 @@ pub(super) fn headers(collector: &Collector, look: Look<'_>) -> Result<Vec<Peeke
         let _ = session.close().await;
         Ok::<_, SourceError>(peeked)
     });
+    drop(waiting);
     let peeked = looked.map_err(|error| said(collector, error))?;
     match look {
         Look::Uid(uid) if peeked.is_empty() => {
@@ -72,6 +83,31 @@ pub(super) fn headers(collector: &Collector, look: Look<'_>) -> Result<Vec<Peeke
             Err(Exit::NoInput)
         }
         _ => Ok(peeked),
+    }
+}
+
+/// On a terminal, a sign that something happens: a large mailbox, or POP3's TOP for each message, takes its time.
+struct Waiting(Option<ProgressBar>);
+
+impl Waiting {
+    fn start(what: String) -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Waiting(None);
+        }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_message(what);
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}, {elapsed}") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(WAITING_TICK);
+        Waiting(Some(bar))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
     }
 }
 
