@@ -3,6 +3,22 @@
 use crate::collect::PassError;
 use crate::source::SourceErrorKind;
 
+/// What the codes mean, for `--help`; docs/configuration.md has the same.
+pub(super) const TABLE: &str = "\
+Exit codes:
+   0  done; also if there was no mail
+  64  the command line
+  66  a file that is not there: the configuration, a message, a number
+  69  a server cannot be reached
+  71  an error of the system, or of ours
+  73  the state directory cannot be made
+  74  a disk that is full or failing, the ledger
+  75  try again later: mail was deferred, the target takes none, a daemon holds the
+      state directory, or of several collectors some failed
+  76  a server does not speak its protocol
+  77  the login was refused
+  78  the configuration, or a password that cannot be read";
+
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -62,6 +78,32 @@ impl Exit {
 mod tests {
     use super::*;
     use crate::source::SourceError;
+
+    #[test]
+    fn the_page_has_the_codes_of_the_help() {
+        let page = include_str!("../../docs/configuration.md");
+        let (_, section) = page.split_once("## Exit codes").unwrap();
+        let of_page: Vec<&str> =
+            section.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()).filter(|word| word.parse::<u8>().is_ok()).collect();
+        let of_help: Vec<&str> = TABLE.lines().filter(|line| line.as_bytes()[3].is_ascii_digit()).map(|line| line[2..4].trim()).collect();
+        let all = [
+            Exit::Ok,
+            Exit::Usage,
+            Exit::Data,
+            Exit::NoInput,
+            Exit::Unavailable,
+            Exit::Os,
+            Exit::CantCreate,
+            Exit::Io,
+            Exit::TempFail,
+            Exit::Protocol,
+            Exit::NoPermission,
+            Exit::Config,
+        ];
+        assert_eq!(of_page, all.map(|exit| (exit as u8).to_string()));
+        // No message file is given to `once`.
+        assert_eq!(of_help, of_page.iter().copied().filter(|code| *code != "65").collect::<Vec<_>>());
+    }
 
     #[test]
     fn a_password_of_ours_is_the_configuration_and_a_refused_one_is_not() {

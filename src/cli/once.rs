@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 const PROGRESS_TICK: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Args)]
+#[command(after_help = super::exit::TABLE)]
 pub(super) struct Once {
     /// Only these collectors, also disabled ones; all enabled ones by default.
     names: Vec<String>,
