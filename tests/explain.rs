@@ -201,3 +201,25 @@ fn a_reply_is_tried_against_the_policy() {
     program.run_to_end("policy", &["test", "hello"]).expect_code(64);
     program.run_to_end("policy", &["test", "550 x", "--as", "nobody"]).expect_code(64);
 }
+
+/// What is held for its content is no delivery; and who is nobody's is unresolved before it can be a loop, as in a pass.
+#[test]
+fn what_a_pass_would_hold_is_told() {
+    let collector = CollectorYaml::at("imap", "box", 1).set("recipient", "{auto: {map: {pop.example: example.org}}, unresolved: hold}");
+    let program = Mailgather::new(&config("{maildir: '/nowhere/{local}', nul: hold, bare_cr: hold, max_hops: 2}", &[collector]));
+    let outcome = |message: &[u8]| {
+        let done = program.explain(message, &["--json"]).expect_success().stdout;
+        let value: serde_json::Value = serde_json::from_str(done.lines().next().unwrap()).unwrap();
+        (value["outcome"].as_str().unwrap().to_owned(), value["content"].as_str().unwrap_or_default().to_owned())
+    };
+    let letter = support::corpus::letter(1, "anna@pop.example");
+    assert_eq!(outcome(&letter), ("delivered".into(), String::new()));
+    let with_nul = [&letter[..], b"a\0b\r\n"].concat();
+    assert_eq!(outcome(&with_nul), ("held".into(), "it held 1 NUL octets, which were removed (nul: hold)".into()));
+    let with_cr = [&letter[..], b"a\rb\r\n"].concat();
+    assert_eq!(outcome(&with_cr).0, "held");
+    assert!(program.explain(&with_cr, &[]).expect_success().stdout.contains("content      it held 1 CRs"));
+    let nobody = support::corpus::letter(2, "ivan@other.example");
+    let hops = [b"Received: by a.example; d\r\nReceived: by b.example; d\r\n".as_slice(), &nobody].concat();
+    assert_eq!(outcome(&hops).0, "held");
+}

@@ -9,7 +9,7 @@ use super::{Common, pages};
 use crate::collect::route;
 use crate::config::{CheckLocal, Collector, Loaded};
 use crate::mail::outcome::harmless;
-use crate::mail::{Canonical, HeaderBlock, ReversePath};
+use crate::mail::{Canonical, HeaderBlock, Repairs, ReversePath};
 use crate::resolve::loops::MARKER_HEADER;
 use crate::resolve::{Resolution, Trail, is_internal_message, resolve_journal};
 use bytes::Bytes;
@@ -87,13 +87,13 @@ fn of_file(file: &str, limit: u64, collector: &Collector, json: bool) -> Result<
     while let Some(raw) = current {
         number += 1;
         current = messages.next().map_err(failed)?;
-        let whole = canonical(&raw);
+        let (whole, repairs) = canonical(&raw);
         if whole.is_empty() {
             eprintln!("error: {file}: an empty message");
             return Err(Exit::Data);
         }
         let header = HeaderBlock::parse(whole.clone());
-        let explained = Explained::of(collector, &header, Some(&whole));
+        let explained = Explained::of(collector, &header, Some((&whole, repairs)));
         let is_one = number == 1 && current.is_none();
         let subject = if is_one { Subject::File(file) } else { Subject::OfMbox(file, number) };
         show(collector, &header, &explained, &subject, json);
@@ -164,6 +164,8 @@ struct Explained {
     markers: usize,
     max_hops: usize,
     internal: bool,
+    /// What is in it for which it is held.
+    content: Option<String>,
     /// What a journal report has to do with it.
     journal: Option<String>,
     /// The recipients are looked up before they are delivered to.
@@ -174,8 +176,8 @@ struct Explained {
 
 impl Explained {
     /// By the very functions that deliver.
-    fn of(collector: &Collector, header: &HeaderBlock, whole: Option<&Bytes>) -> Self {
-        let opened = explain_journal::open(collector, header, whole);
+    fn of(collector: &Collector, header: &HeaderBlock, whole: Option<(&Bytes, Repairs)>) -> Self {
+        let opened = explain_journal::open(collector, header, whole.map(|(octets, _)| octets));
         let original = if let Opened::Report(_, _, original) = &opened { original } else { header };
         let (resolution, trail) = match &opened {
             Opened::Report(rules, report, original) => resolve_journal(&report.recipients, original, rules),
@@ -206,6 +208,7 @@ impl Explained {
             markers: header.all(MARKER_HEADER).count(),
             max_hops: collector.delivery.max_hops,
             internal: is_internal_message(header),
+            content: whole.and_then(|(_, repairs)| route::content_to_hold(&repairs, &collector.delivery)),
             resolution,
         }
     }
@@ -220,10 +223,11 @@ impl Explained {
             _ if self.internal => "left",
             _ if self.unknown => "unknown",
             Resolution::Leave(_) => "left",
-            _ if self.is_loop() => "loop",
-            Resolution::Recipients(..) | Resolution::DefaultBox(..) => "delivered",
             Resolution::Hold(_) => "held",
             Resolution::Discard(_) => "discarded",
+            _ if self.is_loop() => "loop",
+            _ if self.content.is_some() => "held",
+            Resolution::Recipients(..) | Resolution::DefaultBox(..) => "delivered",
         }
     }
 
@@ -264,6 +268,9 @@ impl Explained {
             text.push_str("  check_local  asked at delivery only: the default box takes the place of who is unknown there\n");
         }
         text.push_str(&format!("  loop check   {}\n", self.loop_words()));
+        if let Some(content) = &self.content {
+            text.push_str(&format!("  content      {content}: held\n"));
+        }
         text
     }
 
@@ -279,6 +286,7 @@ impl Explained {
             "outcome": self.outcome(),
             "journal": self.journal,
             "check_local": self.checked,
+            "content": self.content,
             "envelope": {"reverse_path": self.sender.to_smtp(), "recipients": recipients, "by": self.by()},
             "loop": {"received": self.hops, "max_hops": self.max_hops, "markers": self.markers, "loop": self.is_loop()},
         })
@@ -328,10 +336,10 @@ fn chosen(loaded: &Loaded, name: Option<&str>) -> Result<Arc<Collector>, Exit> {
 }
 
 /// With one form of line ends.
-fn canonical(raw: &[u8]) -> Bytes {
+fn canonical(raw: &[u8]) -> (Bytes, Repairs) {
     let mut octets = Vec::with_capacity(raw.len());
     let mut canonical = Canonical::new();
     canonical.push(raw, &mut octets);
     canonical.finish(&mut octets);
-    Bytes::from(octets)
+    (Bytes::from(octets), canonical.repairs())
 }

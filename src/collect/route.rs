@@ -2,9 +2,9 @@
 //! and for the body of a journal report.
 
 use super::journal::Opened;
-use crate::config::{Collector, Otherwise, Protocol, RecipientMode, Target, TlsMode};
+use crate::config::{Collector, Delivery, Otherwise, Protocol, RecipientMode, Target, TlsMode};
 use crate::ledger::{HeldWhy, Instance};
-use crate::mail::{Address, Client, Envelope, HeaderBlock, Message, Outcome, Recipient, ReversePath, Stage};
+use crate::mail::{Address, Client, Envelope, HeaderBlock, Message, Outcome, Recipient, Repairs, ReversePath, Stage};
 use crate::observe::maillog;
 use crate::policy::Action;
 use crate::proto::smtp::is_bad_sender;
@@ -158,13 +158,8 @@ impl Router {
         if let Some(found) = self.guard.check(header, mailbox, &message.fingerprint, &recipients, hops, passes) {
             return aside("message_loop", HeldWhy::Loop, found.to_string());
         }
-        for (count, otherwise, what) in [
-            (message.repairs.nul, delivery.nul, "NUL octets, which were removed (nul: hold)"),
-            (message.repairs.bare_cr, delivery.bare_cr, "CRs without LF, which became line ends (bare_cr: hold)"),
-        ] {
-            if count > 0 && otherwise == Otherwise::Hold {
-                return aside("message_content", HeldWhy::Content, format!("it held {count} {what}"));
-            }
+        if let Some(reason) = content_to_hold(&message.repairs, delivery) {
+            return aside("message_content", HeldWhy::Content, reason);
         }
         let by = match &resolution {
             Resolution::Recipients(_, evidence) => evidence.to_string(),
@@ -259,6 +254,16 @@ impl Route {
         let may_help = about_sender || (self.sender_is_guessed && about_policy);
         (may_help && self.sender != self.fallback).then(|| self.fallback.clone())
     }
+}
+
+/// Why a message is held for what was put right in it, if the configuration says so.
+pub fn content_to_hold(repairs: &Repairs, delivery: &Delivery) -> Option<String> {
+    let wanted = [
+        (repairs.nul, delivery.nul, "NUL octets, which were removed (nul: hold)"),
+        (repairs.bare_cr, delivery.bare_cr, "CRs without LF, which became line ends (bare_cr: hold)"),
+    ];
+    let (count, _, what) = wanted.into_iter().find(|(count, otherwise, _)| *count > 0 && *otherwise == Otherwise::Hold)?;
+    Some(format!("it held {count} {what}"))
 }
 
 /// The resolver's answer for a header, with the trail that `explain` prints.
