@@ -24,21 +24,30 @@ pub(super) struct Judged {
     pub remark: String,
 }
 
-/// Decides about one address. `expanded` is true where the collected mailbox itself never says anything, not even with an alias for it.
-pub(super) fn accept(found: &Address, rules: &Rules, expanded: bool) -> Judged {
+/// Where an address was found.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Source {
+    /// The collected mailbox itself never says anything here, not even with an alias for it.
+    pub expanded: bool,
+    /// In To or Cc: what a sender wrote makes nobody at a [target's domain](Rules::target_domains) ours.
+    pub guessed: bool,
+}
+
+/// Decides about one address.
+pub(super) fn accept(found: &Address, rules: &Rules, source: Source) -> Judged {
     let address = undone(found, |domain| is_ours(domain, rules));
     let mut remarks = Vec::new();
     if address != *found {
         remarks.push(format!("is {}", shown(&address.to_string(), SHOWN_MAX)));
     }
-    let (recipients, decision) = decide(found, &address, rules, expanded, &mut remarks);
+    let (recipients, decision) = decide(found, &address, rules, source, &mut remarks);
     Judged { recipients, decision, remark: remarks.join(", ") }
 }
 
-fn decide(found: &Address, address: &Address, rules: &Rules, expanded: bool, remarks: &mut Vec<String>) -> (Vec<Recipient>, Decision) {
+fn decide(found: &Address, address: &Address, rules: &Rules, source: Source, remarks: &mut Vec<String>) -> (Vec<Recipient>, Decision) {
     let is_own = |address: &Address| rules.own.as_ref().is_some_and(|own| same(own, address));
     let exact = exact_alias(rules, address.local(), address.domain());
-    if is_own(address) && (expanded || exact.is_none()) {
+    if is_own(address) && (source.expanded || exact.is_none()) {
         return (Vec::new(), Decision::Own);
     }
     if is_excluded(address, rules) || (found != address && is_excluded(found, rules)) {
@@ -51,7 +60,7 @@ fn decide(found: &Address, address: &Address, rules: &Rules, expanded: bool, rem
         (alias.to.iter().map(|to| if rules.keep_tag { with_tag(to, tag) } else { to.clone() }).collect(), Some(named(alias)), whose)
     } else if let Some(alias) = rules.aliases.iter().find(|alias| matches(alias, address)) {
         (alias.to.clone(), Some(named(alias)), Word::Senders)
-    } else if let Some((to, name, whose)) = rewritten(address, rules, remarks) {
+    } else if let Some((to, name, whose)) = rewritten(address, rules, source, remarks) {
         (vec![to], Some(name), whose)
     } else if let Some(domain) = rules.map.get(address.domain()) {
         let (to, name, whose) = match domain {
@@ -59,7 +68,7 @@ fn decide(found: &Address, address: &Address, rules: &Rules, expanded: bool, rem
             MapTo::Mailbox(mailbox) => (mailbox.clone(), mailbox.to_string(), Word::Operators),
         };
         (vec![to], Some(format!("map   {} → {}", address.domain(), shown(&name, SHOWN_MAX))), whose)
-    } else if in_domains(address.domain(), rules) {
+    } else if accepts(address.domain(), rules, source) {
         (vec![address.clone()], None, Word::Senders)
     } else {
         return (Vec::new(), Decision::Foreign);
@@ -120,6 +129,10 @@ fn is_ours(domain: &Domain, rules: &Rules) -> bool {
         || rules.aliases.iter().any(|alias| alias.domain == *domain)
 }
 
+fn accepts(domain: &Domain, rules: &Rules, source: Source) -> bool {
+    in_domains(domain, rules) && !(source.guessed && rules.target_domains.contains(domain))
+}
+
 fn in_domains(domain: &Domain, rules: &Rules) -> bool {
     rules.domains.contains(domain) || rules.subdomains.iter().any(|parent| domain != parent && domain.is_within(parent))
 }
@@ -162,7 +175,7 @@ fn matches(alias: &Alias, address: &Address) -> bool {
 
 /// The first rule that matches the whole address, and what it makes of it. A rule that makes no address of it, or takes a domain from it that
 /// is not accepted, is passed over, and named in the remarks.
-fn rewritten(address: &Address, rules: &Rules, remarks: &mut Vec<String>) -> Option<(Address, String, Word)> {
+fn rewritten(address: &Address, rules: &Rules, source: Source, remarks: &mut Vec<String>) -> Option<(Address, String, Word)> {
     if rules.rewrite.is_empty() {
         return None;
     }
@@ -170,7 +183,7 @@ fn rewritten(address: &Address, rules: &Rules, remarks: &mut Vec<String>) -> Opt
     for Rewrite { regex, to } in &rules.rewrite {
         let Some(result) = texts.iter().find_map(|text| expand(regex, text, to)) else { continue };
         match result.parse::<Address>() {
-            Ok(result) if writes_domain(to) || in_domains(result.domain(), rules) => {
+            Ok(result) if writes_domain(to) || accepts(result.domain(), rules, source) => {
                 let whose = if to.contains('$') { Word::Senders } else { Word::Operators };
                 return Some((result, format!("rewrite {}", shown(regex.as_str(), RULE_SHOWN_MAX)), whose));
             }

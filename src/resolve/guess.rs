@@ -2,7 +2,8 @@
 //!
 //! - The topmost Resent block (RFC 5322 §3.6.6), if it names anybody: who was written to before the message was resent has it already. Else
 //!   To, Cc, and Bcc if it survived.
-//! - Only addresses that the rules accept, all of them, at most [`GUESS_MAX`]; more than that is nobody, because nobody may be left out
+//! - Only addresses that the rules accept (but not those at a domain that is accepted only because an alias or a map leads to a mailbox
+//!   there: `anna@ours: anna@gmail.com` makes nobody else at gmail.com ours), all of them, at most [`GUESS_MAX`]; more than that is nobody, because nobody may be left out
 //!   silently.
 //! - Never for a mailing list's message (List-Id, List-Post, a Precedence of lists and bulk mail, Auto-Submitted): its To is the list, and
 //!   whoever else stands there got a copy of their own. Where `lists` knows the list, its members get the message, and nobody else.
@@ -66,7 +67,7 @@ impl Walk<'_> {
                     continue;
                 }
                 let place = Place { header: name, instance: Some(nth + 1), note: String::new() };
-                let more = self.ask(&place, found, &Wanted::default());
+                let more = self.ask(&place, found, &Wanted::guessed());
                 add(&mut guessed, more);
             }
         }

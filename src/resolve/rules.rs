@@ -13,6 +13,9 @@ pub struct Rules {
     pub domains: BTreeSet<Domain>,
     /// Domains all of whose sub-domains are accepted too, but not they themselves: `.example.org`.
     pub subdomains: BTreeSet<Domain>,
+    /// Those of `domains` that nobody wrote down there: an alias or a map leads to a mailbox in them, which makes no other address there ours.
+    /// Nothing is guessed at these.
+    pub target_domains: BTreeSet<Domain>,
     /// Domain to domain (`раз@почта.рф` becomes `раз@икс.рф`), or to one mailbox.
     pub map: BTreeMap<Domain, MapTo>,
     /// Address to addresses.
@@ -197,6 +200,7 @@ impl Default for Rules {
             headers: Headers::Auto,
             domains: BTreeSet::new(),
             subdomains: BTreeSet::new(),
+            target_domains: BTreeSet::new(),
             map: BTreeMap::new(),
             aliases: Vec::new(),
             rewrite: Vec::new(),

@@ -1,7 +1,7 @@
 //! The walk through a header, stages 1 to 3: each rule, each instance of its header, each address in it, with a step of the trail for each.
 
 use crate::mail::{Address, HeaderBlock, Pattern, Recipient};
-use crate::resolve::accept::{accept, fold_key, without_prefix};
+use crate::resolve::accept::{Source, accept, fold_key, without_prefix};
 use crate::resolve::addresses::addresses;
 use crate::resolve::probe::Probe;
 use crate::resolve::resolution::{Evidence, Reason};
@@ -57,7 +57,14 @@ pub(super) struct Wanted<'a> {
     strip_prefix: Option<&'a str>,
     take: Option<Take>,
     trust_any: bool,
-    expanded: bool,
+    source: Source,
+}
+
+impl Wanted<'_> {
+    /// For stage 4.
+    pub fn guessed() -> Self {
+        Wanted { source: Source { expanded: false, guessed: true }, ..Wanted::default() }
+    }
 }
 
 /// Where an address stands.
@@ -82,7 +89,7 @@ impl<'a> Walk<'a> {
             strip_prefix: rule.strip_prefix.as_deref(),
             take: Some(rule.take),
             trust_any: rule.trust_any,
-            expanded: false,
+            source: Source::default(),
         };
         if rule.header.eq_ignore_ascii_case(RECEIVED_FOR) {
             return self.received_for(1, &wanted);
@@ -92,7 +99,7 @@ impl<'a> Walk<'a> {
 
     /// Stage 2: one header of the probe.
     pub fn probe(&mut self, probe: &Probe) -> Option<Found> {
-        self.header_field(probe.header, 2, &Wanted { expanded: probe.expanded, ..Wanted::default() }, probe.walk)
+        self.header_field(probe.header, 2, &Wanted { source: Source { expanded: probe.expanded, guessed: false }, ..Wanted::default() }, probe.walk)
     }
 
     /// Asks the instances of one header: all from the top, or the topmost believed one alone.
@@ -190,7 +197,7 @@ impl<'a> Walk<'a> {
         }
         let judge = |address: Address| {
             let text = address.to_string();
-            (text, accept(&without_prefix(address, wanted.strip_prefix), self.rules, wanted.expanded))
+            (text, accept(&without_prefix(address, wanted.strip_prefix), self.rules, wanted.source))
         };
         let judged: Vec<_> = found.into_iter().map(judge).collect();
         let accepted = judged.iter().filter(|(_, judged)| !judged.recipients.is_empty()).count();

@@ -330,3 +330,26 @@ fn mail_exchangers_are_asked_of_one_domain_by_given_name_servers() {
         assert!(dns(wrong).unwrap_err().to_string().contains("`dns`"), "{wrong}");
     }
 }
+
+#[test]
+fn guessing_knows_which_domains_only_hold_a_target() {
+    let targets = |auto: &str| rules(auto, "").target_domains.iter().map(|domain| domain.to_string()).collect::<Vec<_>>();
+    let aliases = "aliases: {anna@a.example: anna@gmail.example, b@a.example: [b@a.example, b@box.example]}";
+    assert_eq!(targets(aliases), ["box.example", "gmail.example"]);
+    assert_eq!(targets(&format!("{aliases}, map: {{gmail.example: x.example, c.example: box.example}}")), Vec::<String>::new());
+    assert_eq!(targets(&format!("{aliases}, map: {{d.example: m@box2.example}}")), ["box.example", "box2.example", "gmail.example"]);
+    assert_eq!(targets(&format!("{aliases}, domains: [gmail.example]")), Vec::<String>::new());
+    // The domain of `email`.
+    assert_eq!(targets("aliases: {anna@a.example: anna@почта.рф}"), Vec::<String>::new());
+    let warnings = |auto: &str| {
+        let loaded = read(&with(&format!("recipient: {{auto: {{{auto}}}, default_box: d@a.example}}"))).unwrap();
+        loaded.warnings.iter().map(ToString::to_string).filter(|text| text.contains("takes no address at")).collect::<Vec<_>>()
+    };
+    for guess in ["on", "union"] {
+        let told = warnings(&format!("guess: {guess}, {aliases}")).join("");
+        assert!(told.contains("`guess` takes no address at `box.example`, `gmail.example` from To and Cc") && told.contains("domains: ["), "{told}");
+    }
+    for silent in [aliases.to_owned(), format!("guess: off, {aliases}"), format!("guess: on, {aliases}, domains: [a.example]")] {
+        assert_eq!(warnings(&silent), Vec::<String>::new(), "{silent}");
+    }
+}

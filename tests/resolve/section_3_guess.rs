@@ -207,3 +207,28 @@ fn s3_union_adds_to_what_an_envelope_header_said() {
     let list: Vec<String> = (0..11).map(|n| format!("u{n}@provider.example")).collect();
     assert_eq!(who(&format!("Envelope-To: a@provider.example\n{OUTSIDE}To: {}\n", list.join(",")), &r), ["default: too_many_recipients"]);
 }
+
+/// An alias that leads to somebody's mailbox elsewhere makes nobody else there ours: not for what a sender wrote into To.
+#[test]
+fn s3_nobody_is_guessed_where_only_an_alias_leads() {
+    for mode in [Guess::On, Guess::Union] {
+        let mut r = guessing(mode);
+        r.domains.insert("gmail.example".parse().unwrap());
+        r.target_domains.insert("gmail.example".parse().unwrap());
+        r.aliases = vec![alias("anna@provider.example", &["anna@gmail.example"]), alias("own@gmail.example", &["boris@provider.example"])];
+        r.rewrite = vec![Rewrite { regex: mailgather::mail::Pattern::new("(.+)_(.+)@old\\.example").unwrap(), to: "$1@$2".into() }];
+        for (field, want) in [
+            ("To: stranger@gmail.example", "default: foreign_address_only"),
+            ("To: anna@gmail.example\nCc: anna@provider.example", "anna@gmail.example"),
+            ("Resent-To: stranger@gmail.example\nTo: anna@provider.example", "default: foreign_address_only"),
+            ("To: stranger_gmail.example@old.example", "default: foreign_address_only"),
+            ("To: x_provider.example@old.example", "x@provider.example"),
+            // An alias speaks of the address itself.
+            ("To: own@gmail.example", "boris@provider.example"),
+        ] {
+            assert_eq!(who(&format!("{OUTSIDE}{field}\n"), &r), [want], "{mode:?} {field}");
+        }
+        // What the provider wrote is another matter.
+        assert_eq!(who(&format!("X-Original-To: other@gmail.example\n{OUTSIDE}"), &r), ["other@gmail.example"]);
+    }
+}

@@ -101,11 +101,16 @@ pub(super) fn rules(
             ctx.warning(Code::Doubtful, entry.span, "`auto` has neither `default_box` nor `unresolved`: mail for nobody stays on the server");
         ctx.add(problem.hint("say who gets it, as in `default_box: postmaster@example.org`, or that it is meant: `unresolved: leave`"));
     }
-    let (domains, subdomains) = match configured {
-        Some(domains) => domains?,
+    let (domains, subdomains, target_domains) = match configured {
+        Some(domains) => {
+            let (domains, subdomains) = domains?;
+            (domains, subdomains, BTreeSet::new())
+        }
         None => {
+            let targets = target_domains(&map, &aliases, email);
             warn_of_guessing(ctx, &block, guess, &map, email);
-            (default_domains(&map, &aliases, email), BTreeSet::new())
+            warn_of_targets(ctx, &block, guess, &targets);
+            (default_domains(&map, &aliases, email), BTreeSet::new(), targets)
         }
     };
     if domains.is_empty() && subdomains.is_empty() && rewrite.is_empty() && lists.is_empty() && map.is_empty() && aliases.is_empty() {
@@ -116,6 +121,7 @@ pub(super) fn rules(
         headers: headers?,
         domains,
         subdomains,
+        target_domains,
         map,
         aliases,
         rewrite,
@@ -145,6 +151,23 @@ fn default_domains(map: &BTreeMap<Domain, MapTo>, aliases: &[Alias], email: Opti
     });
     let of_aliases = aliases.iter().flat_map(|alias| std::iter::once(&alias.domain).chain(alias.to.iter().map(Address::domain)));
     of_map.chain(of_aliases).chain(email.map(Address::domain)).cloned().collect()
+}
+
+/// Those of the default domains that only stand on the right side, as a mailbox's.
+fn target_domains(map: &BTreeMap<Domain, MapTo>, aliases: &[Alias], email: Option<&Address>) -> BTreeSet<Domain> {
+    let of_map = map.values().filter_map(|to| match to {
+        MapTo::Domain(_) => None,
+        MapTo::Mailbox(to) => Some(to.domain()),
+    });
+    let targets = of_map.chain(aliases.iter().flat_map(|alias| alias.to.iter().map(Address::domain)));
+    let is_mapped_to = |domain: &Domain| map.values().any(|to| matches!(to, MapTo::Domain(to) if to == domain));
+    let is_ours = |domain: &Domain| {
+        map.contains_key(domain)
+            || is_mapped_to(domain)
+            || aliases.iter().any(|alias| alias.domain == *domain)
+            || email.is_some_and(|email| email.domain() == domain)
+    };
+    targets.filter(|domain| !is_ours(domain)).cloned().collect()
 }
 
 fn domain_map(ctx: &mut Ctx<'_>, entry: &Entry, looping: Option<&Address>) -> Option<BTreeMap<Domain, MapTo>> {
@@ -382,6 +405,21 @@ fn warn_of_guessing(ctx: &mut Ctx<'_>, auto: &Block<'_>, guess: Guess, map: &BTr
     }
     let message = format!("`guess` delivers to each address at `{}` in To and Cc, as if all of them were yours", email.domain());
     ctx.add(ctx.warning(Code::Doubtful, entry.span, message).hint("say which are: `domains: [example.org]`, or `map` and `aliases` for this domain"));
+}
+
+/// Whoever gets mail for an address here has neighbours who are none of ours.
+fn warn_of_targets(ctx: &mut Ctx<'_>, auto: &Block<'_>, guess: Guess, targets: &BTreeSet<Domain>) {
+    const SHOWN_MAX: usize = 5;
+    let Some(entry) = auto.get("guess").filter(|_| guess != Guess::Off && !targets.is_empty()) else { return };
+    let mut shown: Vec<String> = targets.iter().take(SHOWN_MAX).map(|domain| format!("`{domain}`")).collect();
+    if targets.len() > SHOWN_MAX {
+        shown.push(format!("{} more", targets.len() - SHOWN_MAX));
+    }
+    let message =
+        format!("`guess` takes no address at {} from To and Cc: accepted only because an alias or `map` leads to a mailbox there", shown.join(", "));
+    // At the value: the key has the other warning's place.
+    let problem = ctx.warning(Code::Doubtful, entry.value.span, message);
+    ctx.add(problem.hint("envelope headers may name anybody there: write out which domains are yours, as in `domains: [example.org]`"));
 }
 
 /// Suffixes for "by", none for `auto`; and for `mx` the domain whose mail exchangers are believed too.
