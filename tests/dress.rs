@@ -512,6 +512,9 @@ mod s9_edits {
             let list = edits(&header, &all, &to(&[recipient]), "gate.example", &HeaderOptions::default());
             assert_eq!(apply(header.octets(), &list), format!("{want}{rest}"));
         }
+        // The default box got it in their place.
+        let list = edits(&header, &all, &to(&["post@o.example"]), "gate.example", &HeaderOptions::default());
+        assert_eq!(apply(header.octets(), &list), format!("X-Original-To: seen@o.example\n{rest}"));
         // What was looked up without its prefix is nobody else.
         let text = "Delivered-To: box-anna@o.example\nX-Mine: box-anna@o.example\n\n";
         assert_eq!(dressed(text, &resolved(1, "X-Mine", Some(1), &["anna@o.example"]), &HeaderOptions::default()), text);

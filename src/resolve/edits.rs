@@ -194,10 +194,11 @@ impl<'a> FieldRules<'a> {
     fn tells_of_others(&self, index: usize, named: &Named) -> bool {
         if self.used == Some(index) {
             // Its address may be another than the one that was looked up (a prefix, a pattern), so only a recipient of another transaction is
-            // somebody else.
-            let elsewhere = self.all.iter().filter(|recipient| !self.recipients.contains(recipient));
-            return named.is_several()
-                || (named.others(self.recipients) && elsewhere.into_iter().any(|other| !named.others(std::slice::from_ref(other))));
+            // somebody else. The default box is sent what was meant for others, and sees for whom.
+            let to_default_box = !self.recipients.iter().all(|recipient| self.all.contains(recipient));
+            let mut elsewhere = self.all.iter().filter(|recipient| !self.recipients.contains(recipient));
+            let names_them = named.others(self.recipients) && elsewhere.any(|other| !named.others(std::slice::from_ref(other)));
+            return named.is_several() || (names_them && !to_default_box);
         }
         named.is_several() || named.others(self.recipients)
     }
