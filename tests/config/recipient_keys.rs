@@ -353,3 +353,13 @@ fn guessing_knows_which_domains_only_hold_a_target() {
         assert_eq!(warnings(&silent), Vec::<String>::new(), "{silent}");
     }
 }
+
+#[test]
+fn as_many_recipients_as_one_transaction_takes() {
+    let of =
+        |n: usize| collector(&with(&format!("delivery: {{max_recipients: {n}}}\nrecipient: {{forward_to: a@b.example}}"))).delivery.max_recipients;
+    assert_eq!((of(1), of(1_000)), (1, 1_000));
+    for n in ["0", "1001", "10000"] {
+        refused(&with(&format!("delivery: {{max_recipients: {n}}}\nrecipient: {{forward_to: a@b.example}}")), "max_recipients");
+    }
+}

@@ -41,6 +41,8 @@ pub(super) const DELIVERY: Keys = Keys {
     not_yet: &[],
 };
 pub(super) const HEADERS: Keys = Keys { known: &["bcc", "delivered_to", "spam", "receipts"], not_yet: &[] };
+/// Most recipients of one transaction: as many as delivery ever puts into one.
+const RECIPIENTS_MAX: usize = 1_000;
 pub(super) const TRACE: Keys = Keys { known: &["received", "id"], not_yet: &[] };
 
 /// The delivery of a collector, from its own block over the shared ones. `owner` is who misses a target.
@@ -63,7 +65,7 @@ pub(super) fn delivery(ctx: &mut Ctx<'_>, block: &Block<'_>, owner: &Block<'_>) 
         },
         max_connections: block.get("max_connections").and_then(|entry| number(ctx, entry, 1..=1_000)).unwrap_or(4),
         max_messages_per_connection: block.get("max_messages_per_connection").and_then(|entry| number(ctx, entry, 0..=1_000_000)).unwrap_or(100),
-        max_recipients: block.get("max_recipients").and_then(|entry| number(ctx, entry, 1..=10_000)).unwrap_or(100),
+        max_recipients: block.get("max_recipients").and_then(|entry| number(ctx, entry, 1..=RECIPIENTS_MAX)).unwrap_or(100),
         trace_received: trace.get("received").and_then(|entry| boolean(ctx, entry)).unwrap_or(true),
         trace_id: trace.get("id").and_then(|entry| boolean(ctx, entry)).unwrap_or(true),
         max_hops: block.get("max_hops").and_then(|entry| number(ctx, entry, 1..=1_000)).unwrap_or(50),
