@@ -156,7 +156,7 @@ fn each_message_of_an_mbox_is_explained() {
     let message = |n: usize| {
         format!(
             "From s@a.example Sat Nov 21 10:00:00 2026\n{}\n",
-            to(n, if n % 2 == 0 { "anna" } else { "bob" }).replace("by mx.firm.example", "by 127.0.0.1")
+            to(n, if n.is_multiple_of(2) { "anna" } else { "bob" }).replace("by mx.firm.example", "by 127.0.0.1")
         )
     };
     let mbox = |count: usize| (0..count).map(message).collect::<String>();

@@ -94,8 +94,9 @@ pub(super) fn warn_of_slips(
 
 /// Found addresses need Maildirs that are there; who does not say otherwise may not know. `layers` are those of `delivery`.
 pub(super) fn warn_of_missing_maildirs(ctx: &mut Ctx<'_>, layers: &Block<'_>, recipient: &RecipientMode, delivery: &Delivery) {
-    if let (RecipientMode::Auto(..), Target::Maildir { .. }, Some(entry), None) =
+    if let (RecipientMode::Auto(..), Target::Maildir { path, .. }, Some(entry), None) =
         (recipient, &delivery.target, layers.get("maildir"), layers.get("maildir_create"))
+        && !path.is_empty()
     {
         let problem = ctx.warning(Code::Doubtful, entry.span, "the Maildirs of resolved addresses must be there: none is made for them");
         ctx.add(problem.hint("`maildir_create: true` in `delivery` makes them; `maildir_create: false` says that only who has one gets mail"));
