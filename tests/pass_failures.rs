@@ -17,7 +17,7 @@ use mailgather::source::*;
 use mailgather::spool::Spool;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -75,6 +75,8 @@ struct World {
     pop3: bool,
     /// What a message says in place of its usual text: a server may give a used UIDL to a new message.
     texts: Mutex<BTreeMap<u32, String>>,
+    /// The server's UIDVALIDITY, if it speaks IMAP.
+    epoch: AtomicU32,
     /// A header field more.
     paths: Mutex<BTreeMap<u32, String>>,
     /// The server says +OK to QUIT and removes nothing.
@@ -136,7 +138,7 @@ impl Session for FakeSession {
     async fn select(&mut self, _: &FolderName) -> Result<Selected, SourceError> {
         let world = &self.world;
         let exists = world.mailbox.lock().unwrap().len() as u64;
-        let (epoch, uid_next) = if world.pop3 { (Epoch(0), None) } else { (Epoch(77), Some(MESSAGES + 1)) };
+        let (epoch, uid_next) = if world.pop3 { (Epoch(0), None) } else { (Epoch(world.epoch.load(Relaxed)), Some(MESSAGES + 1)) };
         world.apply("select", || Selected { epoch, exists, uid_next, can_delete: true })
     }
 
@@ -166,8 +168,9 @@ impl Session for FakeSession {
         self.world.apply("next", || ())?;
         let Some(wanted) = self.asked.pop_front() else { return Ok(None) };
         let n = self.world.number(&wanted.uid);
-        let mailbox = MailboxId { protocol: "imap", host: "h".into(), login: "l".into() };
-        let (collector, epoch) = (CollectorId::new("c").unwrap(), Epoch(if self.world.pop3 { 0 } else { 77 }));
+        let protocol = if self.world.pop3 { "pop3" } else { "imap" };
+        let mailbox = MailboxId { protocol, host: "h.example".into(), login: "me@x.example".into() };
+        let (collector, epoch) = (CollectorId::new("c").unwrap(), Epoch(if self.world.pop3 { 0 } else { self.world.epoch.load(Relaxed) }));
         let key = MessageKey { collector, mailbox: Arc::new(mailbox), folder: FolderName::inbox(), epoch, uid: wanted.uid, generation: 0 };
         let mut intake = self.world.spool.intake(key, None).await;
         let id = self.world.texts.lock().unwrap().get(&n).cloned().unwrap_or_else(|| n.to_string());
@@ -355,6 +358,7 @@ impl Run {
             spool: Spool::new(dir.path(), 1 << 20, 1 << 22).unwrap(),
             pop3,
             texts: Mutex::default(),
+            epoch: AtomicU32::new(77),
             paths: Mutex::default(),
             forgetful: AtomicBool::new(false),
             ledger_breaks: AtomicBool::new(false),
@@ -487,6 +491,41 @@ async fn other_rules_do_not_deliver_again_what_is_owed() {
     assert_eq!(run.world.target.lock().unwrap().get(&("<1@x>".into(), "c@x.example".into())), Some(&1));
     run.world.forgetful.store(false, Relaxed);
     assert!(run.pass().await && run.world.mailbox.lock().unwrap().is_empty());
+}
+
+/// Mail that was kept, and mail that is held, stays what it is in a new epoch, whatever strikes while it is found out: under `after: delete` too it
+/// is neither delivered nor deleted.
+#[tokio::test]
+async fn a_new_epoch_leaves_alone_what_was_kept_or_is_held() {
+    let new = async || {
+        let mut run = Run::new(false, "new", "keep");
+        run.world.poison.lock().unwrap().insert(3);
+        assert!(run.pass().await);
+        run.world.poison.lock().unwrap().clear();
+        run.world.epoch.store(78, Relaxed);
+        run.collector = collector(false, "new", "delete");
+        *run.world.fate.lock().unwrap() = Fate::default();
+        run
+    };
+    let clean = new().await;
+    assert!(clean.pass().await);
+    let operations = clean.world.fate.lock().unwrap().count;
+    for k in 1..=operations {
+        for fault in [Fault::Before, Fault::After, Fault::CrashBefore, Fault::CrashAfter] {
+            let run = new().await;
+            run.world.fate.lock().unwrap().strike = Some((k, fault));
+            run.pass().await;
+            let struck = run.world.fate.lock().unwrap().struck.unwrap();
+            *run.world.fate.lock().unwrap() = Fate::default();
+            for _ in 1..=3 {
+                assert!(run.pass().await, "a clean pass after {k} {fault:?} {struck} failed");
+            }
+            assert_eq!(run.world.mailbox.lock().unwrap().len(), MESSAGES as usize, "after {k} {fault:?} {struck}");
+            assert_eq!(run.copies(), (2 * (MESSAGES as usize - 1), 1), "after {k} {fault:?} {struck}");
+            let held = run.ledger.inner.held().await.unwrap();
+            assert_eq!((held.len(), held[0].key.epoch, &held[0].key.uid), (1, Epoch(78), &RemoteUid::Number(3)), "after {k} {fault:?} {struck}");
+        }
+    }
 }
 
 #[tokio::test]

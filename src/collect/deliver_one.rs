@@ -10,7 +10,7 @@ use crate::config::{Collector, OnHold};
 use crate::deliver::Destination;
 use crate::deliver::local_check::{Exists, LocalCheck};
 use crate::held::{HeldStore, HoldNote};
-use crate::ledger::{Entry, Former, FormerKey, FormerMessage, HeldMail, Ledger, LedgerError, OwedCopy, Pending, Seen, SeenKey, State};
+use crate::ledger::{Entry, Former, FormerKey, FormerMessage, Hashes, HeldMail, Ledger, LedgerError, Pending, Seen, SeenKey, State};
 use crate::mail::{Address, Blame, Diagnosis, Fingerprint, Message, Outcome, Recipient, RemoteUid, Stage};
 use crate::observe::{Counters, maillog};
 use crate::policy::{Action, Circumstances};
@@ -41,8 +41,8 @@ pub struct Deliverer<'a> {
     pub dedupe: &'a Arc<Dedupe>,
     /// Exceptions of earlier passes.
     pub exceptions: &'a BTreeMap<RemoteUid, State>,
-    /// Which messages were delivered and are still owed their disposal.
-    pub owed: &'a HashMap<RemoteUid, OwedCopy>,
+    /// Which messages these are, as far as they were ever fetched.
+    pub hashes: &'a HashMap<RemoteUid, Hashes>,
     /// Messages of an earlier epoch that no new one has matched yet.
     pub former: &'a Mutex<Former>,
     /// Progress.
@@ -327,22 +327,26 @@ impl Deliverer<'_> {
         match self.exceptions.get(uid) {
             Some(State::Owed) => {
                 // A server may give the UIDL of a deleted message to a new one: only the same message may go undelivered.
-                let owed = self.owed.get(uid).copied().unwrap_or_default();
+                let owed = self.hashes.get(uid).copied().unwrap_or_default();
                 let is_same = owed.copy.map_or(owed.identity.as_ref() == Some(identity), |owed| owed == *copy);
                 return if is_same { Known::Settled(final_state(self.collector.after), None) } else { Known::Wanting(Pending::default(), None) };
             }
-            Some(state) if state.before().is_some() => return Known::Wanting(state.before().cloned().unwrap_or_default(), None),
+            Some(state) if self.hashes.contains_key(uid) && state.before().is_some() => {
+                return Known::Wanting(state.before().cloned().unwrap_or_default(), None);
+            }
             _ => {}
         }
+        // It was never fetched, or never came to a record: an earlier epoch may still know it.
+        let here = self.exceptions.get(uid).and_then(State::before).cloned().unwrap_or_default();
         // Equal alarms without an id and a date are different mail.
         let former = match message.has_identity() {
             true => self.former.lock().unwrap_or_else(PoisonError::into_inner).take(copy, identity),
             false => None,
         };
-        let Some(FormerMessage { state, key }) = former else { return Known::Wanting(Pending::default(), None) };
+        let Some(FormerMessage { state, key }) = former else { return Known::Wanting(here, None) };
         let state = match state {
-            State::Pending(before) => return Known::Wanting(before, key),
-            State::Left { before, .. } => return Known::Wanting(*before, key),
+            State::Pending(before) => return Known::Wanting(Pending { in_doubt: before.in_doubt + here.in_doubt, ..before }, key),
+            State::Left { before, .. } => return Known::Wanting(Pending { in_doubt: before.in_doubt + here.in_doubt, ..*before }, key),
             State::Owed | State::Flagged => final_state(self.collector.after),
             // What was collected under `keep` is left alone, and what is held stays so, whatever the collector does with its mail now.
             State::Kept | State::Held | State::Skipped { .. } => state,

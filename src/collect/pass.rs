@@ -471,7 +471,7 @@ impl<'a> Walk<'a> {
             spool: pass.spool,
             dedupe: pass.dedupe,
             exceptions: &self.progress.exceptions,
-            owed: &self.progress.owed,
+            hashes: &self.progress.hashes,
             former: &self.former,
             counters: pass.counters,
             target_down: &self.target_down,

@@ -55,7 +55,8 @@ pub trait Ledger: Send + Sync {
     /// Forgets what is gone from the server; returns how many. Only ever called with a complete listing.
     async fn prune(&self, place: &Place, present: &Present) -> Result<u64, LedgerError>;
 
-    /// Forgets the earlier epochs of this folder, once every message of it has been compared with them.
+    /// Forgets the earlier epochs of this folder, once every message of it has been compared with them; not while there is one that could not be
+    /// fetched yet.
     async fn forget_former(&self, place: &Place) -> Result<(), LedgerError>;
 
     /// Which of these deliveries were made at or after `since` (seconds since the epoch): one answer for each, the trace id of the message
@@ -149,15 +150,15 @@ pub struct Progress {
     pub kept: KnownUids,
     /// How many messages are kept in all.
     pub kept_count: u64,
-    /// Which messages wait for their disposal at the source, as far as that is known.
-    pub owed: HashMap<RemoteUid, OwedCopy>,
+    /// Which messages the exceptions are, as far as they were ever fetched.
+    pub hashes: HashMap<RemoteUid, Hashes>,
     /// Messages of earlier epochs of this folder (UIDVALIDITY changed). A new message that is one of them takes over its state.
     pub former: Former,
 }
 
-/// Which message is owed its disposal: servers give the UIDL of a deleted message to a new one.
+/// Which message it is, where a UID cannot tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OwedCopy {
+pub struct Hashes {
     /// Its [`crate::mail::Message::identity`].
     pub identity: Option<Fingerprint>,
     /// Its [`crate::mail::Message::copy_hash`].

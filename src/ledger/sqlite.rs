@@ -4,7 +4,7 @@
 //! row would manage some hundred rows a second; a group manages tens of thousands.
 
 use super::{
-    AtSource, Claim, Entry, Finished, Former, FormerKey, FormerMessage, HeldEnd, HeldId, HeldMail, History, Instance, Ledger, LedgerError, OwedCopy,
+    AtSource, Claim, Entry, Finished, Former, FormerKey, FormerMessage, Hashes, HeldEnd, HeldId, HeldMail, History, Instance, Ledger, LedgerError,
     Pending, Place, Progress, SEEN_MAX, Seen, SeenKey, State, schema, sqlite_held,
 };
 use crate::mail::{Epoch, Fingerprint, FolderName, KnownUids, MailboxId, Present, RemoteUid, TraceId, UidSet};
@@ -259,10 +259,10 @@ impl Ledger for SqliteLedger {
             claims.check(claim)?;
             let (id, watermark) = folder_row(connection, claim.mailbox, &folder, epoch)?;
             doubt_unfinished_batch(connection, id)?;
-            let (exceptions, owed) = exceptions(connection, id)?;
+            let (exceptions, hashes) = exceptions(connection, id)?;
             let (kept, kept_count) = kept(connection, id, watermark, history)?;
             let former = former(connection, claim.mailbox, &folder, id)?;
-            Ok(Progress { place: Place { claim, folder: id }, watermark, exceptions, kept, kept_count, owed, former })
+            Ok(Progress { place: Place { claim, folder: id }, watermark, exceptions, kept, kept_count, hashes, former })
         })
         .await
     }
@@ -352,6 +352,11 @@ impl Ledger for SqliteLedger {
         let (place, claims) = (*place, self.claims.clone());
         self.write(move |connection| {
             claims.check(place.claim)?;
+            let unfetched =
+                "SELECT EXISTS (SELECT 1 FROM exception WHERE folder = ?1 AND state = 'pending' AND fingerprint IS NULL AND copy IS NULL)";
+            if connection.query_row(unfetched, [place.folder], |row| row.get(0))? {
+                return Ok(());
+            }
             let former =
                 "SELECT f.id FROM folder f JOIN folder now ON f.mailbox = now.mailbox AND f.name = now.name AND f.id <> now.id WHERE now.id = ?1";
             for table in ["kept", "exception", "batch"] {
@@ -414,7 +419,7 @@ fn former(connection: &Connection, mailbox: i64, name: &FolderName, now: i64) ->
     let mut select = connection.prepare_cached(&sql)?;
     let mut rows = select.query(params![mailbox, name.as_str(), now])?;
     while let Some(row) = rows.next()? {
-        let (uid, mut state, OwedCopy { identity, copy }) = exception(row)?;
+        let (uid, mut state, Hashes { identity, copy }) = exception(row)?;
         let key = FormerKey { folder: row.get(12)?, uid };
         // Dropped from the store: nothing is held any more, and it still does not come again.
         if state == State::Held && sqlite_held::rows_of(connection, key.folder, &key.uid)?.is_empty() {
@@ -507,27 +512,27 @@ pub(super) fn except(connection: &Connection, folder: i64, uid: &RemoteUid, stat
     Ok(())
 }
 
-/// Exceptions, and which messages are owed their disposal.
-type Exceptions = (BTreeMap<RemoteUid, State>, HashMap<RemoteUid, OwedCopy>);
+/// Exceptions, and which messages they are.
+type Exceptions = (BTreeMap<RemoteUid, State>, HashMap<RemoteUid, Hashes>);
 
 fn exceptions(connection: &Connection, folder: i64) -> Result<Exceptions, Failure> {
     let mut select = connection.prepare(&format!("SELECT {EXCEPTION} FROM exception WHERE folder = ?1"))?;
     let mut rows = select.query([folder])?;
-    let (mut found, mut owed) = (BTreeMap::new(), HashMap::new());
+    let (mut found, mut known) = (BTreeMap::new(), HashMap::new());
     while let Some(row) = rows.next()? {
         let (uid, state, hashes) = exception(row)?;
-        if matches!(state, State::Owed | State::Flagged) {
-            owed.insert(uid.clone(), hashes);
+        if hashes != Hashes::default() {
+            known.insert(uid.clone(), hashes);
         }
         found.insert(uid, state);
     }
-    Ok((found, owed))
+    Ok((found, known))
 }
 
 /// The columns that [`exception`] reads.
 const EXCEPTION: &str = "uid, state, tries, first, next_try, in_doubt, done, reason, number, held, fingerprint, copy";
 
-fn exception(row: &Row<'_>) -> rusqlite::Result<(RemoteUid, State, OwedCopy)> {
+fn exception(row: &Row<'_>) -> rusqlite::Result<(RemoteUid, State, Hashes)> {
     let word: String = row.get(1)?;
     let number: i64 = row.get(8)?;
     let done: String = row.get(6)?;
@@ -555,7 +560,7 @@ fn exception(row: &Row<'_>) -> rusqlite::Result<(RemoteUid, State, OwedCopy)> {
         _ => State::Pending(pending),
     };
     let hash = |column| row.get::<_, Option<[u8; 32]>>(column).map(|hash| hash.map(Fingerprint));
-    Ok((uid_of(row, 0)?, state, OwedCopy { identity: hash(10)?, copy: hash(11)? }))
+    Ok((uid_of(row, 0)?, state, Hashes { identity: hash(10)?, copy: hash(11)? }))
 }
 
 fn kept(connection: &Connection, folder: i64, watermark: u32, history: History) -> Result<(KnownUids, u64), Failure> {
