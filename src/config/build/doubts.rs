@@ -54,7 +54,11 @@ pub(super) fn warn_of_slips(
     email: Option<&Address>,
 ) {
     if let Some(entry) = auto.get("trusted_hops").filter(|entry| matches!(&entry.value.value, Value::Scalar { text, .. } if text == "0")) {
-        let problem = ctx.warning(Code::Range, entry.value.span, "`trusted_hops: 0` believes no header at all: nobody is ever found");
+        let problem = ctx.warning(
+            Code::Range,
+            entry.value.span,
+            "`trusted_hops: 0` believes no header at all: only `guess` or `trust: any` could find somebody",
+        );
         ctx.add(problem.hint("1 believes the topmost Received, which your provider's server wrote; without the key the hosts decide"));
     }
     let back = |from: &Domain, to: &Domain| from < to && matches!(map.get(to), Some(MapTo::Domain(back)) if back == from);
