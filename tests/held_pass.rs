@@ -171,7 +171,7 @@ fn an_original_goes_to_whom_its_report_named() {
     let (from, sink) = (Dovecot::start(), Sink::lmtp());
     from.put("source", report);
     let with = |domain: &str| {
-        let rules = format!("{{auto: {{domains: [{domain}]}}, journal: exchange, journal_from: journal@corp.example, unresolved: hold}}");
+        let rules = format!("{{auto: {{domains: [{domain}]}}, journal: exchange, journal_from: journal@corp.example, journal_hosts: remote.example, unresolved: hold}}");
         config(&sink.delivery(), &[CollectorYaml::imap(&from, "source").set("recipient", &rules)])
     };
     let program = Mailgather::new(&with("elsewhere.example"));

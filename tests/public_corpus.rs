@@ -79,7 +79,7 @@ fn collect(imap: bool, from: &Dovecot, delivery: &str) -> (Mailgather, HashMap<S
     let program = Mailgather::new(&config(delivery, &[yaml]));
     let rules = loaded(&program);
     let done = program.once(&[]).expect_success();
-    assert!(done.stdout.contains(&format!("source: {} delivered\n", all.len())), "{}\n{}", done.stdout, tail(&done.stderr));
+    assert!(done.stdout.contains(&format!("source: {} delivered", all.len())), "{}\n{}", done.stdout, tail(&done.stderr));
     let again = program.once(&[]).expect_success();
     assert!(again.stdout.contains("source: 0 delivered\n"), "{}", again.stdout);
     // The log says which trace id belongs to which UID; UIDs and POP3's numbers are in the order of `put`.

@@ -261,7 +261,7 @@ fn a_refusal_without_a_default_box_is_held_or_what_the_operator_says() {
     for (what, code, said) in [
         ("on_permanent_failure: leave", 75, "1 to be tried again"),
         ("policy: [{reply: '5.1.1', do: defer}]", 75, "1 to be tried again"),
-        ("policy: [{reply: 550, do: discard}]", 0, "1 delivered"),
+        ("policy: [{reply: 550, do: discard}]", 0, "0 delivered, 1 thrown away by the configuration"),
         ("policy: [{reply: /no such user|unknown/, do: leave}, {reply: 550, do: discard}]", 75, "1 to be tried again"),
     ] {
         let from = source(&["refuse@pop.example"]);
