@@ -171,7 +171,9 @@ fn an_original_goes_to_whom_its_report_named() {
     let (from, sink) = (Dovecot::start(), Sink::lmtp());
     from.put("source", report);
     let with = |domain: &str| {
-        let rules = format!("{{auto: {{domains: [{domain}]}}, journal: exchange, journal_from: journal@corp.example, journal_hosts: remote.example, unresolved: hold}}");
+        let rules = format!(
+            "{{auto: {{domains: [{domain}]}}, journal: exchange, journal_from: journal@corp.example, journal_hosts: remote.example, unresolved: hold}}"
+        );
         config(&sink.delivery(), &[CollectorYaml::imap(&from, "source").set("recipient", &rules)])
     };
     let program = Mailgather::new(&with("elsewhere.example"));
@@ -188,7 +190,7 @@ fn an_original_goes_to_whom_its_report_named() {
 
     let (from, sink) = (Dovecot::start(), Sink::lmtp_builder().on_text("RCPT", "hidden", "554 5.7.1 policy").start());
     from.put("source", report);
-    let rules = "{auto: {domains: [example.org]}, journal: exchange, journal_from: journal@corp.example, default_box: post@example.org}";
+    let rules = "{auto: {domains: [example.org]}, journal: exchange, journal_from: journal@corp.example, journal_hosts: remote.example, default_box: post@example.org}";
     let collector = CollectorYaml::imap(&from, "source").set("recipient", rules);
     let program = Mailgather::new(&config(&sink.delivery(), &[collector]).replace("delivery: {", "delivery: {on_permanent_failure: hold, "));
     program.once(&[]).expect_success();
