@@ -5,8 +5,8 @@
 //! (<https://learn.microsoft.com/exchange/security-and-compliance/journaling/journaling>). Google sends the message itself, with the
 //! recipients in X-Gm-Original-To.
 //!
-//! Anybody can write such a report, and so dictate recipients: only those of the configured sender are opened, and only if they [came
-//! in](entry) from a host that sends them; all others are ordinary mail. What was opened and is not whole, or not as expected, is an error and never a wrong message: the report then goes where mail
+//! Anybody can write such a report, and so dictate recipients: only those of the configured sender are opened, and only if they came
+//! in from a host that sends them; all others are ordinary mail. What was opened and is not whole, or not as expected, is an error and never a wrong message: the report then goes where mail
 //! without recipients goes.
 //!
 //! ```text

@@ -14,7 +14,7 @@
 //! - else automatic, from the host that is collected from: the host itself, its parent domain if it has three labels or more (there is no list
 //!   of public suffixes here; the common shapes `co.uk`, `com.ru` are not taken for a parent), and the sister domains of a few large
 //!   providers; and from the hosts that the MX records of the mailbox's domain name, in the same way. Providers name their customers'
-//!   machines under their own domain too: a peer there is not inside if its name [looks like one](super::customer), unless it is the
+//!   machines under their own domain too: a peer there is not inside if its name looks like one (`customer.rs`), unless it is the
 //!   collected host or an MX host itself, or the provider is one of those large ones.
 //! - automatic, and the host is an IP address, `localhost` or a name without a dot: the operator's own server, whose mail names it does not
 //!   tell. The topmost Received field was written by the server that holds the mailbox, so it counts, and its `by` is then a trusted
