@@ -190,7 +190,10 @@ fn the_examples_of_the_reference_load() {
 fn defaults_are_those_of_the_requirements() {
     let c = collector(&with(""));
     let s = &c.server;
-    assert_eq!((s.protocol, s.port, s.tls.mode, s.auth, s.allow_plaintext), (Protocol::Imap, 993, TlsMode::Implicit, AuthMethod::Auto, false));
+    assert_eq!(
+        (s.protocol, s.port, s.tls.mode, s.auth.method, s.auth.allow_plaintext),
+        (Protocol::Imap, 993, TlsMode::Implicit, AuthMethod::Auto, false)
+    );
     assert_eq!((s.connect_timeout, s.idle_timeout), (Some(Duration::from_secs(30)), Some(Duration::from_secs(120))));
     assert_eq!((c.interval, c.collect, c.after), (Duration::from_secs(300), Collect::New, After::Keep));
     assert_eq!((c.max_messages_per_session, c.max_message_size, c.enabled), (100, None, true));
@@ -356,7 +359,7 @@ fn defaults_are_inherited_and_overridden_key_by_key() {
     );
     let c = collector(&text);
     assert_eq!((c.interval, c.collect), (Duration::from_secs(10), Collect::New));
-    assert_eq!(c.server.tls, Tls { mode: TlsMode::Implicit, ca_file: Some("/etc/mailgather/ca.pem".into()) });
+    assert_eq!(c.server.tls, Tls { ca_file: Some("/etc/mailgather/ca.pem".into()), ..Tls::mode(TlsMode::Implicit) });
     assert_eq!((c.server.connect_timeout, c.server.idle_timeout), (None, Some(Duration::from_secs(120))));
     refused(&format!("defaults: {{server: x.example}}\n{}", with("")), "unknown key `server` in `defaults`");
     // What is half a contradiction may be made whole by a collector.

@@ -1,7 +1,7 @@
 //! IMAP against a scripted peer: each way in which a step can fail, and a stream that is cut at every octet.
 
 use mailgather::config::secret::SecretReader;
-use mailgather::config::{AuthMethod, Protocol, SecretSource, Server, Tls, TlsMode};
+use mailgather::config::{Auth, AuthMethod, PartialFetch, Protocol, SecretSource, Server, Tls, TlsMode};
 use mailgather::mail::{CollectorId, Content, FolderName, KnownUids, RemoteUid, Secret};
 use mailgather::net::Channel;
 use mailgather::source::imap::ImapSource;
@@ -91,7 +91,7 @@ struct Play {
 
 impl Default for Play {
     fn default() -> Self {
-        let want = Want { above: 0, also: vec![], unseen: false, sizes: false, complete: false, known: KnownUids::new(), limit: 100 };
+        let want = Want { above: 0, also: vec![], unseen: false, since: None, sizes: false, complete: false, known: KnownUids::new(), limit: 100 };
         Play { tls: TlsMode::None, auth: AuthMethod::Auto, max: None, cut: usize::MAX, want, size: None }
     }
 }
@@ -105,11 +105,13 @@ async fn play(play: Play, greeting: &str, answer: impl Fn(&str) -> String + Send
         protocol: Protocol::Imap,
         host: "imap.example.org".into(),
         port: 143,
-        tls: Tls { mode: play.tls, ca_file: None },
+        tls: Tls::mode(play.tls),
         username: "user".into(),
         password: SecretSource::Plain(Secret::new(String::new())),
-        auth: play.auth,
-        allow_plaintext: false,
+        auth: Auth { method: play.auth, allow_plaintext: false, ..Auth::default() },
+        partial_fetch: PartialFetch::default(),
+        compress: false,
+        allow_plain_expunge: false,
         connect_timeout: Some(Duration::from_secs(5)),
         idle_timeout: Some(Duration::from_secs(5)),
     };
@@ -408,11 +410,13 @@ async fn look(
         protocol: Protocol::Imap,
         host: "imap.example.org".into(),
         port: 143,
-        tls: Tls { mode: TlsMode::None, ca_file: None },
+        tls: Tls::mode(TlsMode::None),
         username: "user".into(),
         password: SecretSource::Plain(Secret::new(String::new())),
-        auth: AuthMethod::Auto,
-        allow_plaintext: false,
+        auth: Auth { method: AuthMethod::Auto, allow_plaintext: false, ..Auth::default() },
+        partial_fetch: PartialFetch::default(),
+        compress: false,
+        allow_plain_expunge: false,
         connect_timeout: Some(Duration::from_secs(5)),
         idle_timeout: Some(Duration::from_secs(5)),
     };

@@ -3,7 +3,7 @@
 mod support;
 
 use mailgather::config::secret::SecretReader;
-use mailgather::config::{AuthMethod, Protocol, SecretSource, Server, Tls, TlsMode};
+use mailgather::config::{Auth, AuthMethod, PartialFetch, Protocol, SecretSource, Server, Tls, TlsMode};
 use mailgather::mail::{CollectorId, FolderName, KnownUids, RemoteUid, Secret};
 use mailgather::source::imap::ImapSource;
 use mailgather::source::{Disposal, Disposed, Fetched, Session, Source, SourceErrorKind, Want, Wanted};
@@ -48,11 +48,13 @@ impl Mailbox {
             protocol: Protocol::Imap,
             host: "localhost".into(),
             port: if mode == TlsMode::Implicit { self.server.imaps() } else { self.server.imap() },
-            tls: Tls { mode, ca_file: Some(self.server.ca()) },
+            tls: Tls { ca_file: Some(self.server.ca()), ..Tls::mode(mode) },
             username: USER.into(),
             password: SecretSource::Plain(Secret::new(password.into())),
-            auth,
-            allow_plaintext: true,
+            auth: Auth { method: auth, allow_plaintext: true, ..Auth::default() },
+            partial_fetch: PartialFetch::default(),
+            compress: false,
+            allow_plain_expunge: false,
             connect_timeout: Some(Duration::from_secs(20)),
             idle_timeout: Some(Duration::from_secs(20)),
         };
@@ -71,7 +73,7 @@ fn text(n: usize) -> String {
 }
 
 fn want() -> Want {
-    Want { above: 0, also: vec![], unseen: false, sizes: false, complete: false, known: KnownUids::new(), limit: 100_000 }
+    Want { above: 0, also: vec![], unseen: false, since: None, sizes: false, complete: false, known: KnownUids::new(), limit: 100_000 }
 }
 
 async fn listed(session: &mut Box<dyn Session>, want: Want) -> Vec<Wanted> {
@@ -129,7 +131,7 @@ async fn collects_marks_and_deletes() {
     let even: Vec<RemoteUid> = (2..=500).step_by(2).map(RemoteUid::Number).collect();
     assert_eq!(session.dispose(&odd, Disposal::MarkSeen).await.unwrap(), Disposed::Confirmed);
     assert_eq!(dovecot.flags().iter().filter(|flags| *flags == "S").count(), 250);
-    assert_eq!(listed(&mut session, Want { unseen: true, ..want() }).await.len(), 250);
+    assert_eq!(listed(&mut session, Want { unseen: true, since: None, ..want() }).await.len(), 250);
     assert_eq!(session.dispose(&even, Disposal::Delete).await.unwrap(), Disposed::Confirmed);
     assert_eq!(dovecot.flags().len(), 250);
     let listing = session.list(Want { above: 490, also: vec![odd[0].clone(), even[0].clone()], sizes: true, ..want() }).await.unwrap();

@@ -1,7 +1,7 @@
 //! Scripted POP3 servers: each way in which a step can fail.
 
 use mailgather::config::secret::SecretReader;
-use mailgather::config::{AuthMethod, Protocol, SecretSource, Server, Tls, TlsMode};
+use mailgather::config::{Auth, AuthMethod, PartialFetch, Protocol, SecretSource, Server, Tls, TlsMode};
 use mailgather::mail::{CollectorId, Content, Epoch, FolderName, KnownUids, RemoteUid, Secret};
 use mailgather::net::Channel;
 use mailgather::source::pop3::Pop3Source;
@@ -133,11 +133,13 @@ fn server() -> Server {
         protocol: Protocol::Pop3,
         host: "127.0.0.1".into(),
         port: 110,
-        tls: Tls { mode: TlsMode::None, ca_file: None },
+        tls: Tls::mode(TlsMode::None),
         username: "u1".into(),
         password: SecretSource::Plain(Secret::new("pw-u1".into())),
-        auth: AuthMethod::Auto,
-        allow_plaintext: false,
+        auth: Auth { method: AuthMethod::Auto, allow_plaintext: false, ..Auth::default() },
+        partial_fetch: PartialFetch::default(),
+        compress: false,
+        allow_plain_expunge: false,
         connect_timeout: Some(Duration::from_secs(10)),
         idle_timeout: Some(Duration::from_secs(10)),
     }
@@ -156,7 +158,7 @@ fn uid(id: &[u8]) -> RemoteUid {
 }
 
 fn want() -> Want {
-    Want { above: 0, also: vec![], unseen: false, sizes: false, complete: true, known: KnownUids::new(), limit: usize::MAX }
+    Want { above: 0, also: vec![], unseen: false, since: None, sizes: false, complete: true, known: KnownUids::new(), limit: usize::MAX }
 }
 
 /// What one whole session did.
@@ -353,7 +355,7 @@ async fn no_secret_without_tls() {
 async fn auth_plain_in_one_line_and_in_two() {
     const RESPONSE: &str = "AHUxAHB3LXUx\r\n";
     let mut plain = server();
-    plain.auth = AuthMethod::Plain;
+    plain.auth.method = AuthMethod::Plain;
     let mut offered = Fake::with(&[A]);
     offered.sasl = true;
     let (result, _, heard) = all(offered.clone()).await;

@@ -3,7 +3,7 @@
 mod support;
 
 use mailgather::config::secret::SecretReader;
-use mailgather::config::{AuthMethod, Protocol, SecretSource, Server, Tls, TlsMode};
+use mailgather::config::{Auth, AuthMethod, PartialFetch, Protocol, SecretSource, Server, Tls, TlsMode};
 use mailgather::mail::{Canonical, CollectorId, Content, FolderName, KnownUids, RemoteUid, Secret};
 use mailgather::source::pop3::Pop3Source;
 use mailgather::source::{Disposal, Fetched, Source, SourceErrorKind, Want, Wanted};
@@ -21,11 +21,13 @@ fn server(dovecot: &Dovecot, mode: TlsMode, auth: AuthMethod) -> Server {
         protocol: Protocol::Pop3,
         host: "127.0.0.1".into(),
         port: if mode == TlsMode::Implicit { dovecot.pop3s() } else { dovecot.pop3() },
-        tls: Tls { mode, ca_file: Some(dovecot.ca()) },
+        tls: Tls { ca_file: Some(dovecot.ca()), ..Tls::mode(mode) },
         username: "u1".into(),
         password: SecretSource::Env("UNUSED".into()),
-        auth,
-        allow_plaintext: mode == TlsMode::None,
+        auth: Auth { method: auth, allow_plaintext: mode == TlsMode::None, ..Auth::default() },
+        partial_fetch: PartialFetch::default(),
+        compress: false,
+        allow_plain_expunge: false,
         connect_timeout: Some(Duration::from_secs(20)),
         idle_timeout: Some(Duration::from_secs(20)),
     }
@@ -42,7 +44,7 @@ fn source_of(server: Server, password: &'static str) -> Pop3Source {
 async fn collect(source: &Pop3Source, delete: usize) -> Vec<Vec<u8>> {
     let mut session = source.open().await.unwrap();
     session.select(&FolderName::inbox()).await.unwrap();
-    let want = Want { above: 0, also: vec![], unseen: false, sizes: true, complete: true, known: KnownUids::new(), limit: usize::MAX };
+    let want = Want { above: 0, also: vec![], unseen: false, since: None, sizes: true, complete: true, known: KnownUids::new(), limit: usize::MAX };
     let listing = session.list(want).await.unwrap();
     assert!(listing.messages.iter().all(|m| m.size.is_some()) && listing.present.is_some());
     let uids: Vec<RemoteUid> = listing.messages.iter().map(|m| m.uid.clone()).collect();

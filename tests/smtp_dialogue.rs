@@ -527,7 +527,7 @@ fn authority() -> Authority {
 
 fn starttls(port: u16, ca_folder: &Path) -> Relay {
     let mut relay = relay(Endpoint::Tcp { host: "localhost".into(), port });
-    relay.tls = Tls { mode: TlsMode::StartTls, ca_file: Some(ca_folder.join("ca.pem")) };
+    relay.tls = Tls { ca_file: Some(ca_folder.join("ca.pem")), ..Tls::mode(TlsMode::StartTls) };
     relay.auth = Some(RelayAuth { username: "tim".into(), password: SecretSource::Env("UNUSED".into()) });
     relay
 }

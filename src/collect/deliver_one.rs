@@ -254,7 +254,7 @@ impl Deliverer<'_> {
     fn state_of_held(&self) -> State {
         match self.collector.on_hold {
             OnHold::Keep => State::Held,
-            OnHold::Delete => State::Owed,
+            OnHold::Delete | OnHold::Move => State::Owed,
         }
     }
 

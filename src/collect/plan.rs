@@ -18,7 +18,7 @@ pub const BATCH_MESSAGES_MAX: usize = 500;
 /// What happens to a copy whose recipients are all final.
 pub fn disposal(after: After) -> Disposal {
     match after {
-        After::Keep => Disposal::Keep,
+        After::Keep | After::DeleteAfter(_) | After::Move => Disposal::Keep,
         After::MarkSeen => Disposal::MarkSeen,
         After::Delete => Disposal::Delete,
     }
@@ -27,7 +27,7 @@ pub fn disposal(after: After) -> Disposal {
 /// The state of a message all of whose recipients are final.
 pub fn final_state(after: After) -> State {
     match after {
-        After::Keep => State::Kept,
+        After::Keep | After::DeleteAfter(_) | After::Move => State::Kept,
         After::MarkSeen | After::Delete => State::Owed,
     }
 }
@@ -68,6 +68,7 @@ pub fn plan(collector: &Collector, selected: &Selected, progress: &Progress, wit
         above: above(collector, progress),
         also,
         unseen: collector.collect == Collect::Unseen,
+        since: None,
         sizes: collector.max_message_size.is_some(),
         // UIDs that we remember can only become fewer: when fewer messages are there than we remember, some of those are gone.
         complete: selected.exists < remembered,

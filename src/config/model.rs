@@ -1,6 +1,6 @@
 //! The configuration as the program uses it: every value checked, every default filled in, every name the operator's own word.
 
-use crate::mail::{Address, CollectorId, MailboxId, Secret};
+use crate::mail::{Address, CollectorId, FolderName, MailboxId, Secret};
 pub use crate::policy::{Action, Policy, PolicyRule, ReplyPattern};
 use crate::resolve::Rules;
 pub use crate::resolve::{HeaderOptions, SenderFallback};
@@ -40,6 +40,8 @@ pub struct Service {
     pub memory: u64,
     /// Messages above this size go to a file as they arrive.
     pub spool_above: u64,
+    /// Below this much free space in the state directory no session starts, and nothing is marked or deleted at a source.
+    pub min_free_space: u64,
     /// What held mail may take.
     pub held: HeldLimits,
     /// The name servers for MX records; empty: those of the system.
@@ -91,14 +93,34 @@ pub struct Collector {
     pub server: Server,
     /// Time between passes; 50 ms to days.
     pub interval: Duration,
+    /// `interval: manual`: passes run on request only.
+    pub manual: bool,
+    /// The provider that filled in what the collector does not say, by its name.
+    pub provider: Option<String>,
     /// What to collect.
     pub collect: Collect,
     /// What to do with what was delivered.
     pub after: After,
+    /// Where [`After::Move`] moves it.
+    pub move_to: Option<FolderSelect>,
+    /// The folders to collect, in this order; never empty. POP3 has one, INBOX.
+    pub folders: Vec<Folder>,
+    /// When passes may run by themselves.
+    pub schedule: Schedule,
+    /// Whether the server tells of new mail.
+    pub idle: Idle,
+    /// What a first pass over a folder takes of what is there already.
+    pub first_run: FirstRun,
+    /// When what was delivered is expunged.
+    pub expunge: Expunge,
     /// 0 means no limit.
     pub max_messages_per_session: usize,
+    /// Octets that one session fetches at most, but for its last message; `None` means no limit.
+    pub max_bytes_per_session: Option<u64>,
     /// Messages above this size are skipped and reported.
     pub max_message_size: Option<u64>,
+    /// What is done with them.
+    pub too_large: TooLarge,
     /// Who gets the mail.
     pub recipient: RecipientMode,
     /// A hash of everything that decides about recipients: when it changes, what was left on the server is tried again.
@@ -111,6 +133,109 @@ pub struct Collector {
     pub on_hold: OnHold,
     /// Where it goes.
     pub delivery: Arc<Delivery>,
+}
+
+/// An entry of `folders`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Folder {
+    /// Which folder or folders of the mailbox.
+    pub select: FolderSelect,
+    /// A header field that is put on top of what comes from it, as `flag: spam` puts `X-Spam-Flag: YES`.
+    pub flag: Option<FolderFlag>,
+    /// Its mail goes to these addresses, whatever `recipient` says.
+    pub forward_to: Option<Vec<Address>>,
+    /// What is done with what was delivered, if not the collector's `after`.
+    pub after: Option<After>,
+    /// Where it is moved, if not to the collector's `move_to`.
+    pub move_to: Option<FolderSelect>,
+}
+
+/// What an entry of `folders` names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FolderSelect {
+    /// One, by its name in Unicode.
+    Name(FolderName),
+    /// All that match: `*` stands for anything, `%` for anything without the hierarchy separator (RFC 9051 §6.3.9).
+    Glob(String),
+    /// The one with this attribute (RFC 6154): `\\Junk`.
+    SpecialUse(String),
+}
+
+/// `flag` of a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FolderFlag {
+    /// `X-Spam-Flag: YES`
+    Spam,
+}
+
+/// `schedule`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Schedule {
+    /// At any time.
+    #[default]
+    Always,
+    /// Inside these hours.
+    Inside(Hours),
+    /// Outside these hours: `after_hours`, with those of `service.business_hours`.
+    Outside(Hours),
+}
+
+/// Days and hours in a time zone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hours {
+    /// Monday first.
+    pub days: [bool; 7],
+    /// Minutes since midnight; a range whose end is not above its start goes on over midnight, into the next day.
+    pub from: u16,
+    /// The first minute that is outside.
+    pub to: u16,
+    /// An IANA name, or the system's zone.
+    pub timezone: Option<String>,
+}
+
+/// `idle`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Idle {
+    /// Only the interval.
+    #[default]
+    Off,
+    /// IDLE (RFC 2177) where it is offered, with the interval's poll as its guard.
+    On,
+    /// The same, and switched off for a server that does not tell of new mail.
+    Auto,
+}
+
+/// `first_run`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FirstRun {
+    /// All of it.
+    #[default]
+    All,
+    /// Nothing: what is there counts as collected.
+    None,
+    /// What arrived within this time before the pass (IMAP: INTERNALDATE; POP3: the Date of the message).
+    Since(Duration),
+}
+
+/// `expunge`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expunge {
+    /// After so many deleted messages; 0: at the end of each batch and session.
+    pub every_messages: u32,
+    /// Only in each n-th session; 0 and 1: in each.
+    pub every_sessions: u32,
+}
+
+/// `max_message_size.action`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TooLarge {
+    /// It stays on the server and is reported.
+    #[default]
+    Skip,
+    /// It is fetched and held.
+    Hold,
+    /// Its header is delivered, with a note in place of the body; the message stays on the server.
+    HeadersOnly,
 }
 
 /// `recipient.auto.check_local`
@@ -143,6 +268,8 @@ pub enum OnHold {
     Keep,
     /// It is deleted: the held copy is then the only one.
     Delete,
+    /// It is moved to the folder that `move_to` names.
+    Move,
 }
 
 /// A remote mail server and how to log in.
@@ -161,9 +288,13 @@ pub struct Server {
     /// Where the password is.
     pub password: SecretSource,
     /// How to log in.
-    pub auth: AuthMethod,
-    /// A password may go over an open channel.
-    pub allow_plaintext: bool,
+    pub auth: Auth,
+    /// How large messages are asked for.
+    pub partial_fetch: PartialFetch,
+    /// COMPRESS=DEFLATE where it is offered (RFC 4978).
+    pub compress: bool,
+    /// Plain EXPUNGE is used where there is no UIDPLUS, and only when nobody else's message is flagged \Deleted.
+    pub allow_plain_expunge: bool,
     /// For connecting, the handshake and the greeting.
     pub connect_timeout: Option<Duration>,
     /// Without any octet from the server.
@@ -190,35 +321,141 @@ pub enum Protocol {
     Pop3,
 }
 
+/// `partial_fetch`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PartialFetch {
+    /// When.
+    pub mode: PartialMode,
+    /// Octets of one piece; 0 stands for the default, 1 MiB.
+    pub chunk: u32,
+}
+
+/// `partial_fetch.mode`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PartialMode {
+    /// Messages are asked for whole, but for one whose transfer broke off: that one goes on where it stopped, as long as the session can tell
+    /// that it is the same.
+    #[default]
+    Auto,
+    /// Always whole.
+    Off,
+    /// Always in pieces.
+    On,
+}
+
 /// `tls:`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
     /// When the channel is secured.
     pub mode: TlsMode,
-    /// Certificates to trust besides the system's.
+    /// How the server's certificate is judged.
+    pub verify: TlsVerify,
+    /// Certificates to trust besides the system's (PEM).
     pub ca_file: Option<PathBuf>,
+    /// What we show the server: certificate chain and key (PEM).
+    pub client_cert: Option<ClientCertificate>,
+    /// The oldest version that is spoken.
+    pub min_version: TlsVersion,
+}
+
+impl Tls {
+    /// This mode, and the default of everything else.
+    pub fn mode(mode: TlsMode) -> Self {
+        Tls { mode, ..Tls::default() }
+    }
 }
 
 /// `tls.mode`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TlsMode {
     /// From the first octet (RFC 8314).
+    #[default]
     Implicit,
     /// By STARTTLS or STLS, always: without it there is no login.
     StartTls,
+    /// By STARTTLS or STLS where the server offers it; else the channel stays open, and a password goes over it only with `allow_plaintext`.
+    Opportunistic,
     /// Never, on purpose.
     None,
 }
 
+/// `tls.verify`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum TlsVerify {
+    /// Chain, name and time (RFC 9525).
+    #[default]
+    Full,
+    /// The certificate's own SHA-256 (of its DER form) is one of these; chain, name and time are not asked.
+    Fingerprint(Vec<[u8; 32]>),
+    /// Not at all: whoever sits on the line reads and changes everything. Said aloud at each load.
+    Off,
+}
+
+/// `tls.min_version`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// TLS 1.0 (RFC 2246): only in a build with the feature `legacy-tls`.
+    V1_0,
+    /// TLS 1.1 (RFC 4346): the same.
+    V1_1,
+    /// TLS 1.2 (RFC 5246).
+    #[default]
+    V1_2,
+    /// TLS 1.3 (RFC 8446).
+    V1_3,
+}
+
+/// `tls.client_cert` and `tls.client_key`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The chain, our own certificate first.
+    pub cert: PathBuf,
+    /// Its key; the same file may hold both.
+    pub key: PathBuf,
+}
+
+/// `auth:`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Auth {
+    /// How to log in.
+    pub method: AuthMethod,
+    /// SASL mechanisms that `auto` never chooses, in upper case: `PLAIN`.
+    pub disable: Vec<String>,
+    /// The Windows domain, for NTLM.
+    pub domain: Option<String>,
+    /// A password may go over an open channel.
+    pub allow_plaintext: bool,
+    /// Where the access token is, for `oauth2`: a command's output or a file.
+    pub token: Option<SecretSource>,
+}
+
 /// `auth.method`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AuthMethod {
-    /// PLAIN if it is offered, else LOGIN (IMAP) or USER/PASS (POP3). Chosen before the first try; never a second try.
+    /// The strongest that the server offers and `disable` leaves: SCRAM-SHA-256, SCRAM-SHA-1, CRAM-MD5, PLAIN, LOGIN, then IMAP LOGIN or POP3
+    /// USER/PASS. Chosen before the first try; never a second try.
+    #[default]
     Auto,
     /// IMAP LOGIN, POP3 USER/PASS.
     Password,
     /// SASL PLAIN (RFC 4616).
     Plain,
+    /// SASL LOGIN (obsolete, and all that some servers know).
+    Login,
+    /// CRAM-MD5 (RFC 2195).
+    CramMd5,
+    /// SCRAM-SHA-256 (RFC 7677) or SCRAM-SHA-1 (RFC 5802), the stronger one that is offered; the server's signature is checked.
+    Scram,
+    /// POP3 APOP (RFC 1939 §7), with a greeting that holds a message id.
+    Apop,
+    /// NTLM, with `domain`.
+    Ntlm,
+    /// OAUTHBEARER (RFC 7628) or XOAUTH2, with a token.
+    OAuth2,
+    /// SASL EXTERNAL (RFC 4422): the client certificate is the login.
+    External,
+    /// No login: the server greets with PREAUTH (IMAP) or needs none.
+    None,
 }
 
 /// Where a secret is; read at each login, so that a changed secret needs no reload.
@@ -261,6 +498,10 @@ pub enum After {
     Delete,
     /// Set \Seen.
     MarkSeen,
+    /// Delete it when it has been collected for so long.
+    DeleteAfter(Duration),
+    /// Move it to the folder that `move_to` names.
+    Move,
 }
 
 /// `recipient:`

@@ -16,7 +16,9 @@ pub use error::{Retry, SourceError, SourceErrorKind};
 use crate::mail::{Canonical, Epoch, FolderName, HeaderBlock, KnownUids, Message, Present, RemoteUid};
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// A mailbox that can be connected to.
 #[async_trait]
@@ -54,6 +56,23 @@ pub trait Session: Send {
         Err(SourceError::new(SourceErrorKind::Mailbox, "headers", "", "this source cannot show headers alone"))
     }
 
+    /// The folders of the mailbox that can be selected. A server without folders has one, INBOX.
+    async fn folders(&mut self) -> Result<Vec<RemoteFolder>, SourceError> {
+        Ok(vec![RemoteFolder { name: FolderName::inbox(), attributes: Vec::new(), separator: None }])
+    }
+
+    /// True if the server offers to tell of new mail in the selected folder, and has not been told not to be asked.
+    fn can_idle(&self) -> bool {
+        false
+    }
+
+    /// Waits in the selected folder until the server tells of something, `limit` is over, or `stop` ends; re-issues what the protocol needs
+    /// (RFC 2177: within 29 minutes). The session can be used afterwards.
+    async fn idle(&mut self, limit: Duration, stop: BoxFuture<'_, ()>) -> Result<Woken, SourceError> {
+        let _ = (limit, stop);
+        Err(SourceError::new(SourceErrorKind::Mailbox, "idle", "", "this source cannot tell of new mail"))
+    }
+
     /// The address of the server, if the channel has one: for the Received field.
     fn peer(&self) -> Option<IpAddr> {
         None
@@ -67,6 +86,28 @@ pub trait Session: Send {
 
     /// Ends the session at once, without LOGOUT or QUIT: after an error, or with answers outstanding.
     async fn abandon(self: Box<Self>);
+}
+
+/// A folder of the mailbox (RFC 9051 §7.3.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteFolder {
+    /// Its name, in Unicode.
+    pub name: FolderName,
+    /// Its attributes: `\\Junk`, `\\All` (RFC 6154).
+    pub attributes: Vec<String>,
+    /// What stands between the levels of names.
+    pub separator: Option<char>,
+}
+
+/// Why an [`Session::idle`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woken {
+    /// The server told of new or vanished messages.
+    Told,
+    /// The time is over.
+    Limit,
+    /// Somebody asked it to end.
+    Stopped,
 }
 
 /// A folder as SELECT (or STAT) described it.
@@ -91,6 +132,9 @@ pub struct Want {
     pub also: Vec<RemoteUid>,
     /// Only messages without \Seen (IMAP); does not touch `also`.
     pub unseen: bool,
+    /// Only messages that arrived at this time or later, in seconds since the epoch (IMAP: INTERNALDATE, to the day; the rest stays known to
+    /// the server alone); does not touch `also`.
+    pub since: Option<i64>,
     /// Whether sizes are wanted: they cost a bridge a download of each message, so only if a limit is set.
     pub sizes: bool,
     /// Whether every message of the folder must be looked at, so that what has vanished can be pruned (IMAP).
@@ -181,7 +225,7 @@ impl Peeked {
 }
 
 /// What to do with a source copy whose recipients are all final.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Disposal {
     /// Nothing.
     Keep,
@@ -189,6 +233,8 @@ pub enum Disposal {
     MarkSeen,
     /// Delete it for good.
     Delete,
+    /// Move it to another folder of the mailbox (RFC 6851, else COPY and delete).
+    Move(FolderName),
 }
 
 /// How far a disposal got.

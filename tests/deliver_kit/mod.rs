@@ -57,13 +57,7 @@ pub fn words(outcomes: &[Outcome]) -> Vec<String> {
 
 /// A server in the clear, without a login.
 pub fn relay(endpoint: Endpoint) -> Relay {
-    Relay {
-        endpoints: vec![endpoint],
-        tls: Tls { mode: TlsMode::None, ca_file: None },
-        auth: None,
-        hello: Some("relay.example".into()),
-        smtputf8: true,
-    }
+    Relay { endpoints: vec![endpoint], tls: Tls::mode(TlsMode::None), auth: None, hello: Some("relay.example".into()), smtputf8: true }
 }
 
 pub fn local(port: u16) -> Relay {

@@ -113,7 +113,7 @@ fn relay(ctx: &mut Ctx<'_>, block: &Block<'_>, entry: &Entry, port: u16, target:
             }
             tls
         }
-        None => shared.map_or(Tls { mode: TlsMode::None, ca_file: None }, |relay| relay.tls.clone()),
+        None => shared.map_or(Tls::mode(TlsMode::None), |relay| relay.tls.clone()),
     };
     Some(Relay {
         endpoints,

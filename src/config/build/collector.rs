@@ -14,8 +14,11 @@ use super::{Ctx, kind_of};
 use crate::config::error::Code;
 use crate::config::text::Span;
 use crate::config::yaml::{Entry, Value};
-use crate::config::{After, CheckLocal, Collect, Collector, OnHold, Policy, Protocol, RecipientMode, Target};
-use crate::mail::{CollectorId, MailboxId};
+use crate::config::{
+    After, CheckLocal, Collect, Collector, Expunge, FirstRun, Folder, FolderSelect, Idle, OnHold, Policy, Protocol, RecipientMode, Schedule, Target,
+    TooLarge,
+};
+use crate::mail::{CollectorId, FolderName, MailboxId};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -196,6 +199,16 @@ fn collector<'n>(ctx: &mut Ctx<'_>, entry: &'n Entry, defaults: &Block<'n>, shar
         email,
         server,
         interval: common.interval,
+        manual: false,
+        provider: None,
+        folders: vec![Folder { select: FolderSelect::Name(FolderName::inbox()), flag: None, forward_to: None, after: None, move_to: None }],
+        schedule: Schedule::default(),
+        idle: Idle::default(),
+        first_run: FirstRun::default(),
+        expunge: Expunge::default(),
+        max_bytes_per_session: None,
+        too_large: TooLarge::default(),
+        move_to: None,
         collect: common.collect,
         after: common.after,
         max_messages_per_session: common.max_messages_per_session,

@@ -7,7 +7,7 @@ use super::password::password;
 use super::values::{boolean, choice, duration, number, path, text};
 use crate::config::error::Code;
 use crate::config::outside::Outside;
-use crate::config::{AuthMethod, Protocol, SecretSource, Server, Tls, TlsMode};
+use crate::config::{Auth, AuthMethod, PartialFetch, Protocol, SecretSource, Server, Tls, TlsMode};
 use crate::mail::{Address, Secret};
 use std::time::Duration;
 
@@ -75,8 +75,10 @@ pub(super) fn server(ctx: &mut Ctx<'_>, block: &Block<'_>, email: Option<&Addres
         tls,
         username: username?,
         password: password.unwrap_or(SecretSource::Plain(Secret::new(String::new()))),
-        auth: method,
-        allow_plaintext,
+        auth: Auth { method, allow_plaintext, ..Auth::default() },
+        partial_fetch: PartialFetch::default(),
+        compress: false,
+        allow_plain_expunge: false,
         connect_timeout,
         idle_timeout,
     })
@@ -106,7 +108,7 @@ pub(super) fn tls(ctx: &mut Ctx<'_>, block: &Block<'_>, default: TlsMode) -> Tls
     if let (Some(entry), Some(path)) = (block.get("ca_file"), &ca_file) {
         ctx.names(entry.value.span, Outside::File("ca_file", path.clone()));
     }
-    Tls { mode, ca_file }
+    Tls { ca_file, ..Tls::mode(mode) }
 }
 
 /// RFC 8314 §7.3 and the classic ports.

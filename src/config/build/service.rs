@@ -66,6 +66,7 @@ pub(super) fn service(ctx: &mut Ctx<'_>, top: &Block<'_>) -> Service {
         shutdown_grace: block.get("shutdown_grace").and_then(|entry| duration(ctx, entry)).unwrap_or(Duration::from_secs(30)),
         memory,
         spool_above,
+        min_free_space: 0,
         held: held(ctx, &block),
         dns: block.get("dns").map(|entry| dns(ctx, entry)).unwrap_or_default(),
     }

@@ -52,7 +52,7 @@ pub(super) async fn log_in(
     if preauth {
         return Ok(None);
     }
-    if !connection.channel().is_private() && !server.allow_plaintext {
+    if !connection.channel().is_private() && !server.auth.allow_plaintext {
         let error = connection.error(SourceErrorKind::Tls, "the password would go over a channel that anybody can read");
         return Err(error.hint("use `tls.mode: implicit` or `starttls`, or allow it by `auth.allow_plaintext: true`"));
     }
@@ -60,7 +60,7 @@ pub(super) async fn log_in(
         let tag = connection.send(&Command::Capability).await?;
         connection.finish(tag, "CAPABILITY", |_| ()).await?;
     }
-    let plain = choose_plain(connection, server.auth)?;
+    let plain = choose_plain(connection, server.auth.method)?;
     let initial = connection.has("SASL-IR") || connection.has("IMAP4REV2");
     let secret = password().await.map_err(|why| SourceError::no_secret(connection.peer(), why))?;
     let login = match plain {
@@ -93,6 +93,7 @@ fn choose_plain(connection: &Connection, method: AuthMethod) -> Result<bool, Sou
         AuthMethod::Plain => true,
         AuthMethod::Password => false,
         AuthMethod::Auto => offered,
+        _ => return Err(connection.error(SourceErrorKind::Auth, "this `auth.method` is not spoken yet")),
     };
     let missing = match plain {
         true if !offered => "the server does not offer AUTH=PLAIN",

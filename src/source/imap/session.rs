@@ -319,6 +319,9 @@ impl Session for ImapSession {
         }
         let uids: UidSet = uids.iter().filter_map(RemoteUid::number).collect();
         let expunge = how == Disposal::Delete && (self.connection.has("UIDPLUS") || self.connection.has("IMAP4REV2"));
+        if let Disposal::Move(_) = how {
+            return Err(self.connection.error(SourceErrorKind::Mailbox, "moving is not spoken yet"));
+        }
         if how == Disposal::Keep {
             return Ok(Disposed::Confirmed);
         }

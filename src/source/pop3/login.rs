@@ -65,16 +65,17 @@ pub(super) async fn login(
     ahead: bool,
 ) -> Result<Login, SourceError> {
     wire.stage = "login";
-    if !wire.channel().is_private() && !server.allow_plaintext {
+    if !wire.channel().is_private() && !server.auth.allow_plaintext {
         return Err(wire
             .error(SourceErrorKind::Tls, "the password is not sent over an open connection")
             .hint("set `tls: implicit` or `tls: starttls`, or `allow_plaintext: true` if the line is trusted"));
     }
     let capabilities = known.unwrap_or_default();
-    let plain = match server.auth {
+    let plain = match server.auth.method {
         AuthMethod::Plain => true,
         AuthMethod::Password => false,
         AuthMethod::Auto => !capabilities.user && capabilities.sasl_plain,
+        _ => return Err(wire.error(SourceErrorKind::Auth, "this `auth.method` is not spoken yet")),
     };
     // In an AUTH exchange the server may still ask for the response (`+`), and what went ahead would be taken for it.
     let ahead = ahead && capabilities.pipelining && !plain;
