@@ -3,6 +3,7 @@
 
 pub mod dedupe;
 pub mod deliver_one;
+pub mod hours;
 pub mod journal;
 pub mod limits;
 pub mod mx;
