@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// Collectors whose last session failed share this part of the permits, so that hanging mailboxes starve nobody.
 const FAILING_SHARE: usize = 4;
@@ -13,6 +13,7 @@ const FAILING_SHARE: usize = 4;
 pub struct Limits {
     all: Arc<Semaphore>,
     failing: Arc<Semaphore>,
+    idle: Semaphore,
     per_host: usize,
     hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
@@ -26,14 +27,20 @@ pub struct Permit {
 }
 
 impl Limits {
-    /// At most `sessions` passes at once, and `per_host` to one remote host.
-    pub fn new(sessions: usize, per_host: usize) -> Self {
+    /// At most `sessions` passes at once, and `per_host` to one remote host; beside them at most `idle` connections that wait for news.
+    pub fn new(sessions: usize, per_host: usize, idle: usize) -> Self {
         Limits {
             all: Arc::new(Semaphore::new(sessions.max(1))),
             failing: Arc::new(Semaphore::new((sessions / FAILING_SHARE).max(1))),
+            idle: Semaphore::new(idle.max(1)),
             per_host: per_host.max(1),
             hosts: Mutex::default(),
         }
+    }
+
+    /// Waits for the right to keep a connection that waits for news.
+    pub async fn idle_permit(&self) -> Option<SemaphorePermit<'_>> {
+        self.idle.acquire().await.ok()
     }
 
     /// Waits for a permit to `host`.
@@ -59,7 +66,7 @@ mod tests {
 
     #[tokio::test]
     async fn failing_collectors_leave_room() {
-        let limits = Limits::new(8, 8);
+        let limits = Limits::new(8, 8, 8);
         let held = [limits.permit("bad", true).await, limits.permit("bad", true).await];
         assert!(limits.permit("bad", true).now_or_never().is_none(), "a third failing one has to wait");
         assert!(limits.permit("good", false).now_or_never().is_some());
@@ -69,7 +76,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_host_has_its_own_limit() {
-        let limits = Limits::new(8, 2);
+        let limits = Limits::new(8, 2, 8);
         let held = [limits.permit("a", false).await, limits.permit("a", false).await];
         assert!(limits.permit("a", false).now_or_never().is_none());
         assert!(limits.permit("b", false).now_or_never().is_some());

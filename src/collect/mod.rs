@@ -4,6 +4,7 @@
 pub mod dedupe;
 pub mod deliver_one;
 pub mod hours;
+pub mod idle;
 pub mod journal;
 pub mod limits;
 pub mod mx;

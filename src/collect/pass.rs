@@ -72,6 +72,8 @@ pub struct Pass<'a> {
 /// What a pass did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PassReport {
+    /// New messages that were listed, whatever became of them.
+    pub found: u64,
     /// Messages that were delivered, to all of their recipients.
     pub delivered: u64,
     /// Of these, to the default box: nobody was found.
@@ -283,6 +285,7 @@ impl<'a> Walk<'a> {
             let exceptions = &self.progress.exceptions;
             let (steps, taken, more) = plan::steps(collector, &fresh, |uid| exceptions.contains_key(uid), room);
             room -= taken;
+            report.found += taken as u64;
             self.pass.counters.listed(steps.len() as u64);
             for batch in steps.chunks(BATCH_MESSAGES_MAX) {
                 if self.is_over() {

@@ -1,13 +1,15 @@
 //! One collector's life: wait, take a permit, run a pass, say how it went.
 
 use super::dedupe::Dedupe;
+use super::hours;
+use super::idle::Idle;
 use super::limits::Limits;
 use super::mx;
 use super::pass::{Pass, PassError, PassReport};
 use super::route::Router;
 use super::schedule::{self, Ended};
 use super::stop::Stop;
-use crate::config::Collector;
+use crate::config::{self, Collector, FolderSelect};
 use crate::deliver::Destination;
 use crate::deliver::local_check::LocalCheck;
 use crate::held::HeldStore;
@@ -50,6 +52,20 @@ pub struct Worker {
     pub counters: Arc<Counters>,
 }
 
+/// A wait for the hours of a schedule asks the clock again after this time.
+const CLOCK_ASKED_EVERY: Duration = Duration::from_secs(600);
+
+/// What a pass begins for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waking {
+    /// The interval is over.
+    Interval,
+    /// The server told of new mail.
+    Told,
+    /// Somebody asked for it.
+    Asked,
+}
+
 /// Numbers sessions, so that one can be found in the log.
 static SESSIONS: AtomicU64 = AtomicU64::new(1);
 
@@ -66,16 +82,28 @@ pub struct Session {
 impl Worker {
     /// Runs passes until asked to stop. `first` is the wait before the first one; `poke` asks for one more pass now.
     pub async fn run(&self, stop: &Stop, poke: &Notify, first: Duration) {
+        let idle = Idle::default();
+        futures_util::future::join(self.rounds(&idle, stop, poke, first), self.watch(&idle, stop)).await;
+    }
+
+    async fn rounds(&self, idle: &Idle, stop: &Stop, poke: &Notify, first: Duration) {
         let mut wait = first;
         let mut failures = 0;
-        while !stop.is_requested() {
-            let poked = tokio::select! {
+        loop {
+            let waking = tokio::select! {
                 biased;
                 () = stop.requested() => return,
-                () = poke.notified() => true,
-                () = tokio::time::sleep(wait) => false,
+                () = poke.notified() => Waking::Asked,
+                () = self.scheduled(wait) => Waking::Interval,
+                // A mailbox that fails is left alone for its time, whatever its server tells on another connection.
+                () = self.told(idle), if failures == 0 => Waking::Told,
             };
-            let Some(session) = self.session(stop, poked, failures > 0).await else { return };
+            let asked = waking == Waking::Asked;
+            let was_told = idle.pass_begins();
+            let Some(session) = self.session(stop, asked, failures > 0).await else { return };
+            if waking == Waking::Interval && session.report.found > 0 {
+                idle.found_by_interval(&self.collector.id, was_told, self.collector.idle == config::Idle::Auto);
+            }
             let ended = match &session.error {
                 None => {
                     failures = 0;
@@ -85,7 +113,7 @@ impl Worker {
                     (PassError::Target(_), Some(again)) => Ended::TargetDown(again),
                     _ => {
                         // What an operator asks for is no further failure in a row.
-                        failures = if poked { failures.max(1) } else { failures + 1 };
+                        failures = if asked { failures.max(1) } else { failures + 1 };
                         Ended::Failed { failures, retry: error.retry() }
                     }
                 },
@@ -93,6 +121,45 @@ impl Worker {
             wait = schedule::wait(self.collector.interval, ended, fastrand::f64());
             self.log_failure(&session, failures.max(1), Some(wait));
         }
+    }
+
+    /// Resolves when a pass may begin by itself: after `wait`, inside the schedule's hours; never, if passes run on request only.
+    async fn scheduled(&self, wait: Duration) {
+        if self.collector.manual {
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(wait).await;
+        self.opening_hours().await;
+    }
+
+    async fn told(&self, idle: &Idle) {
+        idle.told().await;
+        self.opening_hours().await;
+    }
+
+    async fn opening_hours(&self) {
+        loop {
+            let closed = hours::wait(&self.collector.schedule, jiff::Timestamp::now());
+            if closed.is_zero() {
+                return;
+            }
+            // Hours are the wall clock's, and somebody may set it.
+            tokio::time::sleep(closed.min(CLOCK_ASKED_EVERY)).await;
+        }
+    }
+
+    /// Watches the collector's folders for new mail, if it is to.
+    async fn watch(&self, idle: &Idle, stop: &Stop) {
+        if self.collector.idle == config::Idle::Off || self.collector.manual {
+            return;
+        }
+        let names = self.collector.folders.iter().filter_map(|folder| match &folder.select {
+            FolderSelect::Name(name) => Some(name),
+            // The interval finds what these match.
+            FolderSelect::Glob(_) | FolderSelect::SpecialUse(_) => None,
+        });
+        let watching = names.map(|folder| idle.watch(&self.collector.id, &*self.source, folder, &self.limits, stop));
+        futures_util::future::join_all(watching).await;
     }
 
     /// Runs passes until the mailbox has no new mail or one fails.

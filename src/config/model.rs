@@ -32,6 +32,8 @@ pub struct Service {
     pub max_sessions: usize,
     /// Passes at once to one remote host.
     pub max_sessions_per_host: usize,
+    /// Connections at once that wait for a server to tell of new mail.
+    pub max_idle: usize,
     /// First passes are spread over this time.
     pub start_jitter: Duration,
     /// How long a stop waits for passes to end at a message's border.

@@ -1,7 +1,7 @@
 //! The mail log: one function per thing that happens to mail, each with fixed fields. `grep` for a message's key follows it from its server
 //! to its mailbox; `id` is in the message itself (X-Mailgather-Id).
 
-use crate::mail::{CollectorId, Message, MessageKey, Recipient, Reply};
+use crate::mail::{CollectorId, FolderName, Message, MessageKey, Recipient, Reply};
 use std::time::Duration;
 
 /// Most recipients that one line names.
@@ -109,6 +109,27 @@ pub fn disposed(collector: &CollectorId, how: &str, messages: usize, state: &str
 pub fn uids_went_back(collector: &CollectorId, uid_next: u32, watermark: u32) {
     let next = "new mail below the watermark is not collected: have the server's UIDVALIDITY raised";
     error!(event = "uids_went_back", collector = %collector, uid_next, watermark, next);
+}
+
+/// A server that was to tell of new mail said nothing of some that a poll found.
+pub fn idle_missed(collector: &CollectorId, missed: u64, off: bool) {
+    let next = if off {
+        "this server is left to the interval until the next start or change of the collector"
+    } else {
+        "the interval's poll goes on as a guard"
+    };
+    warn!(event = "idle_missed", collector = %collector, missed, next);
+}
+
+/// A connection that waited for news is gone.
+pub fn idle_dropped(collector: &CollectorId, folder: &FolderName, reason: &str, again: Duration) {
+    let next = format!("in {} s; the interval's poll goes on meanwhile", again.as_secs());
+    info!(event = "idle_dropped", collector = %collector, folder = folder.as_str(), reason, next);
+}
+
+/// The server does not offer IDLE.
+pub fn idle_not_offered(collector: &CollectorId) {
+    info!(event = "idle_not_offered", collector = %collector, next = "the interval decides alone");
 }
 
 /// A session begins.

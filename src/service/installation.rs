@@ -95,7 +95,7 @@ impl Installation {
             instance,
             spool: Spool::new(&dir.join("spool"), service.spool_above, service.memory)?,
             hostname: net::hostname(),
-            limits: Arc::new(Limits::new(service.max_sessions, service.max_sessions_per_host)),
+            limits: Arc::new(Limits::new(service.max_sessions, service.max_sessions_per_host, service.max_idle)),
             dedupe: Arc::default(),
             dns: Arc::new(Dns::new(&service.dns)),
             destinations: Mutex::default(),

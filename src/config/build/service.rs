@@ -62,6 +62,7 @@ pub(super) fn service(ctx: &mut Ctx<'_>, top: &Block<'_>) -> Service {
         enabled: block.get("enabled").and_then(|entry| boolean(ctx, entry)).unwrap_or(true),
         max_sessions: block.get("max_sessions").and_then(|entry| number(ctx, entry, 1..=10_000)).unwrap_or(64),
         max_sessions_per_host: block.get("max_sessions_per_host").and_then(|entry| number(ctx, entry, 1..=10_000)).unwrap_or(8),
+        max_idle: 10_000,
         start_jitter: block.get("start_jitter").and_then(|entry| duration(ctx, entry)).unwrap_or(Duration::from_secs(30)),
         shutdown_grace: block.get("shutdown_grace").and_then(|entry| duration(ctx, entry)).unwrap_or(Duration::from_secs(30)),
         memory,
