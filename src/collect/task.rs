@@ -64,6 +64,8 @@ enum Waking {
     Told,
     /// Somebody asked for it.
     Asked,
+    /// Somebody asked for the one before, and it did not get to the end.
+    Rest,
 }
 
 /// Numbers sessions, so that one can be found in the log.
@@ -89,11 +91,14 @@ impl Worker {
     async fn rounds(&self, idle: &Idle, stop: &Stop, poke: &Notify, first: Duration) {
         let mut wait = first;
         let mut failures = 0;
+        // A requested pass left some for want of room: it goes on, whatever the schedule says.
+        let mut rest = false;
         loop {
             let waking = tokio::select! {
                 biased;
                 () = stop.requested() => return,
                 () = poke.notified() => Waking::Asked,
+                () = std::future::ready(()), if rest => Waking::Rest,
                 () = self.scheduled(wait) => Waking::Interval,
                 // A mailbox that fails is left alone for its time, whatever its server tells on another connection.
                 () = self.told(idle), if failures == 0 => Waking::Told,
@@ -104,6 +109,7 @@ impl Worker {
             if waking == Waking::Interval && session.report.found > 0 {
                 idle.found_by_interval(&self.collector.id, was_told, self.collector.idle == config::Idle::Auto);
             }
+            rest = session.error.is_none() && session.report.more && matches!(waking, Waking::Asked | Waking::Rest);
             let ended = match &session.error {
                 None => {
                     failures = 0;
