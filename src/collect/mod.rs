@@ -3,6 +3,7 @@
 
 pub mod dedupe;
 pub mod deliver_one;
+pub mod folders;
 pub mod hours;
 pub mod idle;
 pub mod journal;

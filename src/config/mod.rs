@@ -17,7 +17,7 @@ pub mod model;
 mod outside;
 pub mod secret;
 mod text;
-mod words;
+pub mod words;
 mod yaml;
 
 pub use diff::{Diff, diff};

@@ -107,6 +107,8 @@ pub struct Collector {
     pub move_to: Option<FolderSelect>,
     /// The folders to collect, in this order; never empty. POP3 has one, INBOX.
     pub folders: Vec<Folder>,
+    /// What is put on top of the mail of the folder at hand: set while a pass is in a folder that has one.
+    pub flag: Option<FolderFlag>,
     /// When passes may run by themselves.
     pub schedule: Schedule,
     /// Whether the server tells of new mail.

@@ -202,6 +202,7 @@ fn collector<'n>(ctx: &mut Ctx<'_>, entry: &'n Entry, defaults: &Block<'n>, shar
         manual: false,
         provider: None,
         folders: vec![Folder { select: FolderSelect::Name(FolderName::inbox()), flag: None, forward_to: None, after: None, move_to: None }],
+        flag: None,
         schedule: Schedule::default(),
         idle: Idle::default(),
         first_run: FirstRun::default(),
