@@ -19,6 +19,7 @@ pub mod held;
 mod schema;
 pub mod sqlite;
 mod sqlite_held;
+mod sqlite_rows;
 pub mod state;
 #[cfg(test)]
 pub(crate) mod suite;

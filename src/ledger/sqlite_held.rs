@@ -1,6 +1,7 @@
 //! The SQL of held mail, and of the deliveries by which duplicates are known.
 
-use super::sqlite::{Failure, Uid, except, keep, uid_of};
+use super::sqlite::Failure;
+use super::sqlite_rows::{Uid, except, keep, uid_of};
 use super::{AtSource, FormerKey, HeldEnd, HeldId, HeldMail, HeldWhy, Seen, SeenKey, State};
 use crate::mail::{CollectorId, Epoch, Fingerprint, FolderName, MailboxId, MessageKey, RemoteUid, TraceId};
 use rusqlite::{Connection, OptionalExtension, Row, params};

@@ -1,0 +1,258 @@
+//! The rows of folders and their messages: what [`super::sqlite`] reads and writes about them.
+
+use super::sqlite::Failure;
+use super::{Former, FormerKey, FormerMessage, Hashes, History, Pending, State, sqlite_held};
+use crate::mail::{Epoch, Fingerprint, FolderName, KnownUids, RemoteUid, UidSet};
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
+use std::collections::{BTreeMap, HashMap};
+
+/// What is known of the messages of earlier epochs of this folder.
+pub(super) fn former(connection: &Connection, mailbox: i64, name: &FolderName, now: i64) -> Result<Former, Failure> {
+    let others = "SELECT id FROM folder WHERE mailbox = ?1 AND name = ?2 AND id <> ?3";
+    let mut former = Former::default();
+    let sql = format!("SELECT fingerprint FROM kept WHERE folder IN ({others}) AND fingerprint IS NOT NULL");
+    let mut select = connection.prepare_cached(&sql)?;
+    let mut rows = select.query(params![mailbox, name.as_str(), now])?;
+    while let Some(row) = rows.next()? {
+        former.add_kept(Fingerprint(row.get(0)?));
+    }
+    // What was skipped for its size is judged anew, as it was never fetched.
+    let sql = format!("SELECT {EXCEPTION}, folder FROM exception WHERE folder IN ({others}) AND state <> 'skipped' ORDER BY folder, uid");
+    let mut select = connection.prepare_cached(&sql)?;
+    let mut rows = select.query(params![mailbox, name.as_str(), now])?;
+    while let Some(row) = rows.next()? {
+        let (uid, mut state, Hashes { identity, copy }) = exception(row)?;
+        let key = FormerKey { folder: row.get(12)?, uid };
+        // Dropped from the store: nothing is held any more, and it still does not come again.
+        if state == State::Held && sqlite_held::rows_of(connection, key.folder, &key.uid)?.is_empty() {
+            state = State::Kept;
+        }
+        if let Some(hash) = copy.or(identity) {
+            former.add(FormerMessage { state, key: Some(key) }, hash);
+        }
+    }
+    Ok(former)
+}
+
+/// The folder's id and watermark; made at its first pass.
+pub(super) fn folder_row(connection: &Connection, mailbox: i64, folder: &FolderName, epoch: Epoch) -> Result<(i64, u32), Failure> {
+    let select = "SELECT id, watermark FROM folder WHERE mailbox = ?1 AND name = ?2 AND epoch = ?3";
+    let of = params![mailbox, folder.as_str(), epoch.0];
+    if let Some(found) = connection.prepare_cached(select)?.query_row(of, |row| Ok((row.get(0)?, row.get(1)?))).optional()? {
+        return Ok(found);
+    }
+    connection.execute("INSERT INTO folder (mailbox, name, epoch) VALUES (?1, ?2, ?3)", of)?;
+    Ok((connection.last_insert_rowid(), 0))
+}
+
+/// Messages of a batch that nobody finished and that have no outcome may have been delivered: they become exceptions in doubt.
+pub(super) fn doubt_unfinished_batch(connection: &Connection, folder: i64) -> Result<(), Failure> {
+    let batch: Option<Vec<u8>> = connection.query_row("SELECT uids FROM batch WHERE folder = ?1", [folder], |row| row.get(0)).optional()?;
+    let Some(batch) = batch else { return Ok(()) };
+    for uid in decode_batch(&batch) {
+        let settled = "SELECT EXISTS (SELECT 1 FROM kept WHERE folder = ?1 AND uid = ?2)";
+        if connection.prepare_cached(settled)?.query_row(params![folder, Uid(&uid)], |row| row.get(0))? {
+            continue;
+        }
+        let sql =
+            "INSERT INTO exception (folder, uid, state, in_doubt, reason) VALUES (?1, ?2, 'pending', 1, 'the program ended during its delivery')
+                   ON CONFLICT DO UPDATE SET in_doubt = in_doubt + 1, state = 'pending', next_try = 0 WHERE state NOT IN ('owed', 'flagged', 'held')";
+        connection.prepare_cached(sql)?.execute(params![folder, Uid(&uid)])?;
+    }
+    connection.execute("DELETE FROM batch WHERE folder = ?1", [folder])?;
+    Ok(())
+}
+
+pub(super) fn keep(connection: &Connection, folder: i64, uid: &RemoteUid, fingerprint: Option<&Fingerprint>) -> Result<(), Failure> {
+    let fingerprint = fingerprint.map(|f| f.0.as_slice());
+    connection.prepare_cached("INSERT OR REPLACE INTO kept (folder, uid, fingerprint) VALUES (?1, ?2, ?3)")?.execute(params![
+        folder,
+        Uid(uid),
+        fingerprint
+    ])?;
+    connection.prepare_cached("DELETE FROM exception WHERE folder = ?1 AND uid = ?2")?.execute(params![folder, Uid(uid)])?;
+    Ok(())
+}
+
+/// `hashes` are the message's identity and which copy it is; those that are not known now stay what they were.
+pub(super) fn except(connection: &Connection, folder: i64, uid: &RemoteUid, state: &State, hashes: [Option<Fingerprint>; 2]) -> Result<(), Failure> {
+    let none = Pending::default();
+    let pending = state.before().unwrap_or(&none);
+    let (word, number) = match state {
+        State::Pending(_) => ("pending", 0),
+        State::Owed => ("owed", 0),
+        State::Flagged => ("flagged", 0),
+        State::Left { rules, .. } => ("left", rules.cast_signed()),
+        State::Skipped { octets } => ("skipped", octets.cast_signed()),
+        State::Held => ("held", 0),
+        State::Kept => ("kept", 0),
+    };
+    let (reason, next_try) = match state {
+        State::Left { reason, next_try, .. } => (reason.as_str(), *next_try),
+        _ => (pending.reason.as_str(), pending.next_try),
+    };
+    let sql = "INSERT OR REPLACE INTO exception (folder, uid, state, tries, first, next_try, in_doubt, done, reason, number, held, fingerprint, copy)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
+                       coalesce(?12, (SELECT fingerprint FROM exception WHERE folder = ?1 AND uid = ?2)),
+                       coalesce(?13, (SELECT copy FROM exception WHERE folder = ?1 AND uid = ?2)))";
+    let [identity, copy] = &hashes;
+    connection.prepare_cached(sql)?.execute(params![
+        folder,
+        Uid(uid),
+        word,
+        pending.tries,
+        pending.first,
+        next_try,
+        pending.in_doubt,
+        pending.done.join("\n"),
+        reason,
+        number,
+        pending.held,
+        identity.as_ref().map(|f| f.0.as_slice()),
+        copy.as_ref().map(|f| f.0.as_slice()),
+    ])?;
+    Ok(())
+}
+
+/// Exceptions, and which messages they are.
+type Exceptions = (BTreeMap<RemoteUid, State>, HashMap<RemoteUid, Hashes>);
+
+pub(super) fn exceptions(connection: &Connection, folder: i64) -> Result<Exceptions, Failure> {
+    let mut select = connection.prepare(&format!("SELECT {EXCEPTION} FROM exception WHERE folder = ?1"))?;
+    let mut rows = select.query([folder])?;
+    let (mut found, mut known) = (BTreeMap::new(), HashMap::new());
+    while let Some(row) = rows.next()? {
+        let (uid, state, hashes) = exception(row)?;
+        if hashes != Hashes::default() {
+            known.insert(uid.clone(), hashes);
+        }
+        found.insert(uid, state);
+    }
+    Ok((found, known))
+}
+
+/// The columns that [`exception`] reads.
+const EXCEPTION: &str = "uid, state, tries, first, next_try, in_doubt, done, reason, number, held, fingerprint, copy";
+
+fn exception(row: &Row<'_>) -> rusqlite::Result<(RemoteUid, State, Hashes)> {
+    let word: String = row.get(1)?;
+    let number: i64 = row.get(8)?;
+    let done: String = row.get(6)?;
+    let pending = Pending {
+        tries: row.get(2)?,
+        first: row.get(3)?,
+        next_try: row.get(4)?,
+        in_doubt: row.get(5)?,
+        done: done.lines().map(str::to_owned).collect(),
+        held: row.get(9)?,
+        reason: row.get(7)?,
+    };
+    let state = match word.as_str() {
+        "owed" => State::Owed,
+        "flagged" => State::Flagged,
+        "left" => State::Left {
+            reason: pending.reason.clone(),
+            rules: number.cast_unsigned(),
+            next_try: pending.next_try,
+            before: Box::new(Pending { reason: String::new(), next_try: 0, ..pending }),
+        },
+        "skipped" => State::Skipped { octets: number.cast_unsigned() },
+        "held" => State::Held,
+        // Anything else is not final: unknown means not delivered.
+        _ => State::Pending(pending),
+    };
+    let hash = |column| row.get::<_, Option<[u8; 32]>>(column).map(|hash| hash.map(Fingerprint));
+    Ok((uid_of(row, 0)?, state, Hashes { identity: hash(10)?, copy: hash(11)? }))
+}
+
+pub(super) fn kept(connection: &Connection, folder: i64, watermark: u32, history: History) -> Result<(KnownUids, u64), Failure> {
+    let count: u64 = connection.query_row("SELECT count(*) FROM kept WHERE folder = ?1", [folder], |row| row.get::<_, i64>(0))?.cast_unsigned();
+    let mut known = KnownUids::new();
+    let above = match history {
+        History::None => return Ok((known, count)),
+        History::AboveWatermark => watermark,
+        History::Full => 0,
+    };
+    let mut select = connection.prepare("SELECT uid FROM kept WHERE folder = ?1 AND uid > ?2 ORDER BY uid")?;
+    let mut rows = select.query(params![folder, above])?;
+    while let Some(row) = rows.next()? {
+        known.insert(&uid_of(row, 0)?);
+    }
+    Ok((known, count))
+}
+
+/// A UID as a SQL value.
+pub(super) struct Uid<'a>(pub(super) &'a RemoteUid);
+
+impl ToSql for Uid<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self.0 {
+            RemoteUid::Number(uid) => ToSqlOutput::Owned(Value::Integer(i64::from(*uid))),
+            RemoteUid::Opaque(uidl) => ToSqlOutput::Borrowed(ValueRef::Blob(uidl)),
+        })
+    }
+}
+
+pub(super) fn uid_of(row: &Row<'_>, column: usize) -> rusqlite::Result<RemoteUid> {
+    match row.get_ref(column)? {
+        ValueRef::Integer(uid) => u32::try_from(uid).map(RemoteUid::Number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, uid)),
+        value => Ok(RemoteUid::Opaque(value.as_blob()?.into())),
+    }
+}
+
+/// `n` and a sequence set for IMAP; for POP3 `o`, then each UIDL behind its length.
+pub(super) fn encode_batch(batch: &[RemoteUid]) -> Vec<u8> {
+    let numbers: Option<UidSet> = batch.iter().map(RemoteUid::number).collect::<Option<Vec<u32>>>().map(|uids| uids.into_iter().collect());
+    if let Some(set) = numbers {
+        return format!("n{set}").into_bytes();
+    }
+    let mut octets = vec![b'o'];
+    for uid in batch {
+        if let RemoteUid::Opaque(uidl) = uid {
+            octets.extend_from_slice(&(uidl.len() as u32).to_be_bytes());
+            octets.extend_from_slice(uidl);
+        }
+    }
+    octets
+}
+
+fn decode_batch(octets: &[u8]) -> Vec<RemoteUid> {
+    match octets.split_first() {
+        Some((b'n', set)) => {
+            let number = |text: &str| text.parse::<u32>().unwrap_or(0);
+            let ranges = std::str::from_utf8(set).unwrap_or("").split(',').filter(|text| !text.is_empty());
+            ranges
+                .flat_map(|text| text.split_once(':').map_or(number(text)..=number(text), |(low, high)| number(low)..=number(high)))
+                .map(RemoteUid::Number)
+                .collect()
+        }
+        Some((b'o', mut rest)) => {
+            let mut uids = Vec::new();
+            while let Some((len, more)) = rest.split_first_chunk::<4>()
+                && let Some((uidl, more)) = more.split_at_checked(u32::from_be_bytes(*len) as usize)
+            {
+                uids.push(RemoteUid::Opaque(uidl.into()));
+                rest = more;
+            }
+            uids
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_batch_is_read_as_written(numbers in proptest::collection::btree_set(1u32..1000, 0..20), uidls in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..9), 1..9)) {
+            let batch: Vec<_> = numbers.into_iter().map(RemoteUid::Number).collect();
+            prop_assert_eq!(decode_batch(&encode_batch(&batch)), batch);
+            let batch: Vec<_> = uidls.into_iter().map(|u| RemoteUid::Opaque(u.into())).collect();
+            prop_assert_eq!(decode_batch(&encode_batch(&batch)), batch);
+        }
+    }
+}
