@@ -1,14 +1,18 @@
 //! Layer 5: collecting. A [`task`] waits and runs passes; a [`pass`] walks one mailbox: list, plan, batches of fetch, resolve, deliver,
 //! record, dispose. [`plan`], [`schedule`] and [`settle`] decide and do no I/O.
 
+mod batch;
 pub mod dedupe;
 pub mod deliver_one;
+mod disposal;
+mod first_run;
 pub mod folders;
 pub mod hours;
 pub mod idle;
 pub mod journal;
 pub mod limits;
 pub mod mx;
+mod note;
 pub mod pass;
 pub mod plan;
 pub mod route;
@@ -16,6 +20,7 @@ pub mod schedule;
 pub mod settle;
 pub mod stop;
 pub mod task;
+mod walk;
 
 pub use limits::Limits;
 pub use pass::{Pass, PassError, PassReport};

@@ -1,11 +1,12 @@
 //! What a pass is going to do, decided without any I/O: which messages to ask for, which to take, which copies are owed a disposal, and how
 //! far the watermark may rise.
 
-use crate::config::{After, Collect, Collector, Protocol};
+use super::pass::Room;
+use crate::config::{After, Collect, Collector, Protocol, TooLarge};
 use crate::ledger::state::Due;
 use crate::ledger::{History, Progress, State, due};
 use crate::mail::RemoteUid;
-use crate::source::{Disposal, Listed, Selected, Want, Wanted};
+use crate::source::{Listed, Selected, Want, Wanted};
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
 /// Most messages of one listing; the rest is listed when these are done, so that memory does not follow the mailbox.
@@ -15,20 +16,11 @@ const DUE_MAX: usize = 2_000;
 /// Most messages of one batch: one FETCH behind another, one disposal, one line in the ledger that says "in flight".
 pub const BATCH_MESSAGES_MAX: usize = 500;
 
-/// What happens to a copy whose recipients are all final.
-pub fn disposal(after: After) -> Disposal {
-    match after {
-        After::Keep | After::DeleteAfter(_) | After::Move => Disposal::Keep,
-        After::MarkSeen => Disposal::MarkSeen,
-        After::Delete => Disposal::Delete,
-    }
-}
-
 /// The state of a message all of whose recipients are final.
 pub fn final_state(after: After) -> State {
     match after {
-        After::Keep | After::DeleteAfter(_) | After::Move => State::Kept,
-        After::MarkSeen | After::Delete => State::Owed,
+        After::Keep | After::DeleteAfter(_) => State::Kept,
+        After::MarkSeen | After::Delete | After::Move => State::Owed,
     }
 }
 
@@ -69,7 +61,7 @@ pub fn plan(collector: &Collector, selected: &Selected, progress: &Progress, wit
         also,
         unseen: collector.collect == Collect::Unseen,
         since: None,
-        sizes: collector.max_message_size.is_some(),
+        sizes: collector.max_message_size.is_some() || collector.max_bytes_per_session.is_some(),
         // UIDs that we remember can only become fewer: when fewer messages are there than we remember, some of those are gone.
         complete: selected.exists < remembered,
         known,
@@ -107,26 +99,47 @@ pub enum Step {
     },
 }
 
-/// Sorts a listing into steps. Takes at most `room` messages that no earlier pass has tried (`usize::MAX` for no limit); returns how many it
-/// took of those, and whether some were left for want of room.
-pub fn steps(collector: &Collector, listed: &[Listed], retried: impl Fn(&RemoteUid) -> bool, room: usize) -> (Vec<Step>, usize, bool) {
-    let (mut steps, mut taken, mut more) = (Vec::new(), 0, false);
+/// What is taken of a listing.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// What to do, in order.
+    pub steps: Vec<Step>,
+    /// How many of these no earlier pass has tried.
+    pub new: usize,
+    /// Some were left for want of room.
+    pub more: bool,
+}
+
+/// Sorts a listing into steps, as far as there is room. What an earlier pass has tried is neither counted nor held up: a hundred stuck messages
+/// must not starve the box, nor the box them.
+pub fn steps(collector: &Collector, listed: &[Listed], retried: impl Fn(&RemoteUid) -> bool, generation: u32, room: &mut Room) -> Taken {
+    let mut taken = Taken::default();
     for Listed { uid, size } in listed {
         let too_large = size.filter(|octets| collector.max_message_size.is_some_and(|limit| *octets > limit));
-        if retried(uid) {
-            // Neither counted nor held up: a hundred stuck messages must not starve the box, nor the box them.
-            steps.push(Step::Collect(Wanted { uid: uid.clone(), generation: 0, size: *size }));
-        } else if let Some(octets) = too_large {
-            steps.push(Step::TooLarge { uid: uid.clone(), octets });
-        } else if taken < room {
-            taken += 1;
-            steps.push(Step::Collect(Wanted { uid: uid.clone(), generation: 0, size: *size }));
-        } else {
-            more = true;
-            break;
+        let wanted = || Step::Collect(Wanted { uid: uid.clone(), generation, size: *size });
+        let header_only = collector.too_large == TooLarge::HeadersOnly;
+        match too_large {
+            Some(octets) if collector.too_large != TooLarge::Hold && (header_only || !retried(uid)) => {
+                taken.steps.push(Step::TooLarge { uid: uid.clone(), octets });
+                continue;
+            }
+            _ if retried(uid) => {
+                taken.steps.push(wanted());
+                continue;
+            }
+            _ if room.is_used_up() => {
+                taken.more = true;
+                break;
+            }
+            _ => {}
         }
+        taken.new += 1;
+        taken.steps.push(wanted());
+        room.messages = room.messages.saturating_sub(1);
+        // The last message may be larger than what is left, or it would never come.
+        room.octets = room.octets.saturating_sub(size.unwrap_or(0).max(1));
     }
-    (steps, taken, more)
+    taken
 }
 
 /// How far everything is settled: rises through the UIDs of the listings in ascending order, as long as each has a recorded state.

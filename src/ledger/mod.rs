@@ -53,6 +53,17 @@ pub trait Ledger: Send + Sync {
     /// Ends a batch: notes what was disposed of and how far everything is settled.
     async fn finish(&self, place: &Place, finished: Finished) -> Result<(), LedgerError>;
 
+    /// Notes messages as collected that never were: those that a first run leaves where they are.
+    async fn collected(&self, place: &Place, uids: &[RemoteUid]) -> Result<(), LedgerError>;
+
+    /// Kept messages that were collected before this time (seconds since the epoch), at most `limit`: they are owed a disposal from now on.
+    /// Returns how many.
+    async fn owe_aged(&self, place: &Place, before: i64, limit: usize) -> Result<u64, LedgerError>;
+
+    /// The server gives out UIDs again that other messages had, under the same UIDVALIDITY: what is known of this folder becomes that of an
+    /// earlier epoch. The place is stale from now on; [`Ledger::progress`] gives the new one.
+    async fn renumber(&self, place: &Place) -> Result<(), LedgerError>;
+
     /// Forgets what is gone from the server; returns how many. Only ever called with a complete listing.
     async fn prune(&self, place: &Place, present: &Present) -> Result<u64, LedgerError>;
 
@@ -143,6 +154,12 @@ pub enum History {
 pub struct Progress {
     /// What writes go to.
     pub place: Place,
+    /// How often the server has given out its UIDs anew, under this UIDVALIDITY.
+    pub generation: u32,
+    /// No pass has gone through the whole folder yet, in any epoch.
+    pub first_run: bool,
+    /// Sessions since the last one that expunged.
+    pub unexpunged: u32,
     /// Every message up to this UID is settled or an exception (IMAP; 0 at first).
     pub watermark: u32,
     /// Messages that are not settled, and those whose copy is owed a disposal.
@@ -207,6 +224,10 @@ pub struct Finished {
     pub vanished: Vec<RemoteUid>,
     /// Every message up to this UID is settled or an exception.
     pub watermark: Option<u32>,
+    /// A pass has gone through the whole folder.
+    pub first_run_over: bool,
+    /// Sessions since the last one that expunged, this one too.
+    pub unexpunged: Option<u32>,
 }
 
 /// Why the ledger did not do what it was asked. Nothing was recorded then, and nothing may be disposed of.

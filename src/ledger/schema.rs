@@ -36,6 +36,15 @@ pub(super) const STEPS: &[&str] = &[
         header_from TEXT NOT NULL, subject TEXT NOT NULL);
     CREATE INDEX held_uid ON held (uid);
     ",
+    // `epoch` is the UIDVALIDITY, and above its 32 bits how often the server has given out its UIDs anew under it.
+    "
+    ALTER TABLE kept ADD COLUMN at INTEGER NOT NULL DEFAULT 0;
+    UPDATE kept SET at = unixepoch();
+    CREATE INDEX kept_at ON kept (folder, at);
+    ALTER TABLE folder ADD COLUMN first_run INTEGER NOT NULL DEFAULT 1;
+    UPDATE folder SET first_run = 0;
+    ALTER TABLE folder ADD COLUMN unexpunged INTEGER NOT NULL DEFAULT 0;
+    ",
 ];
 
 /// The first version with held mail.

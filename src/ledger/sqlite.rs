@@ -3,7 +3,7 @@
 //! WAL with `synchronous=FULL`: a commit that returned survives a power cut (<https://sqlite.org/pragma.html#pragma_synchronous>). An fsync a
 //! row would manage some hundred rows a second; a group manages tens of thousands.
 
-use super::sqlite_rows::{Uid, doubt_unfinished_batch, encode_batch, except, exceptions, folder_row, former, keep, kept, uid_of};
+use super::sqlite_rows::{FolderRow, Uid, doubt_unfinished_batch, encode_batch, except, exceptions, folder_row, former, keep, kept, uid_of};
 use super::{
     AtSource, Claim, Entry, Finished, HeldEnd, HeldId, HeldMail, History, Instance, Ledger, LedgerError, Place, Progress, SEEN_MAX, Seen, SeenKey,
     State, schema, sqlite_held,
@@ -257,12 +257,13 @@ impl Ledger for SqliteLedger {
         let (claim, folder, claims) = (*claim, folder.clone(), self.claims.clone());
         self.write(move |connection| {
             claims.check(claim)?;
-            let (id, watermark) = folder_row(connection, claim.mailbox, &folder, epoch)?;
+            let FolderRow { id, watermark, generation, first_run, unexpunged } = folder_row(connection, claim.mailbox, &folder, epoch)?;
             doubt_unfinished_batch(connection, id)?;
             let (exceptions, hashes) = exceptions(connection, id)?;
             let (kept, kept_count) = kept(connection, id, watermark, history)?;
             let former = former(connection, claim.mailbox, &folder, id)?;
-            Ok(Progress { place: Place { claim, folder: id }, watermark, exceptions, kept, kept_count, hashes, former })
+            let place = Place { claim, folder: id };
+            Ok(Progress { place, generation, first_run, unexpunged, watermark, exceptions, kept, kept_count, hashes, former })
         })
         .await
     }
@@ -309,14 +310,66 @@ impl Ledger for SqliteLedger {
                 connection.prepare_cached("UPDATE exception SET state = 'flagged' WHERE folder = ?1 AND uid = ?2")?.execute(params![place.folder, Uid(uid)])?;
             }
             for uid in &finished.kept {
-                let sql = "INSERT OR REPLACE INTO kept (folder, uid, fingerprint) SELECT folder, uid, fingerprint FROM exception WHERE folder = ?1 AND uid = ?2";
+                let sql = "INSERT OR REPLACE INTO kept (folder, uid, fingerprint, at)
+                           SELECT folder, uid, fingerprint, unixepoch() FROM exception WHERE folder = ?1 AND uid = ?2";
                 connection.prepare_cached(sql)?.execute(params![place.folder, Uid(uid)])?;
                 connection.prepare_cached("DELETE FROM exception WHERE folder = ?1 AND uid = ?2")?.execute(params![place.folder, Uid(uid)])?;
             }
             if let Some(watermark) = finished.watermark {
                 connection.prepare_cached("UPDATE folder SET watermark = max(watermark, ?2) WHERE id = ?1")?.execute(params![place.folder, watermark])?;
             }
+            if finished.first_run_over {
+                connection.execute("UPDATE folder SET first_run = 0 WHERE id = ?1", [place.folder])?;
+            }
+            if let Some(unexpunged) = finished.unexpunged {
+                connection.execute("UPDATE folder SET unexpunged = ?2 WHERE id = ?1", params![place.folder, unexpunged])?;
+            }
             connection.prepare_cached("DELETE FROM batch WHERE folder = ?1")?.execute([place.folder])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn collected(&self, place: &Place, uids: &[RemoteUid]) -> Result<(), LedgerError> {
+        let (place, uids, claims) = (*place, uids.to_vec(), self.claims.clone());
+        self.write(move |connection| {
+            claims.check(place.claim)?;
+            // What is an exception was tried, and is no message that a first run leaves alone.
+            let sql = "INSERT OR IGNORE INTO kept (folder, uid, at) SELECT ?1, ?2, unixepoch()
+                       WHERE NOT EXISTS (SELECT 1 FROM exception WHERE folder = ?1 AND uid = ?2)";
+            let mut insert = connection.prepare_cached(sql)?;
+            for uid in &uids {
+                insert.execute(params![place.folder, Uid(uid)])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn owe_aged(&self, place: &Place, before: i64, limit: usize) -> Result<u64, LedgerError> {
+        let (place, claims) = (*place, self.claims.clone());
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.write(move |connection| {
+            claims.check(place.claim)?;
+            let aged = "SELECT uid FROM kept WHERE folder = ?1 AND at < ?2 ORDER BY at LIMIT ?3";
+            let sql = format!(
+                "INSERT OR IGNORE INTO exception (folder, uid, state, fingerprint)
+                 SELECT folder, uid, 'owed', fingerprint FROM kept WHERE folder = ?1 AND uid IN ({aged})"
+            );
+            let owed = connection.execute(&sql, params![place.folder, before, limit])?;
+            connection.execute(&format!("DELETE FROM kept WHERE folder = ?1 AND uid IN ({aged})"), params![place.folder, before, limit])?;
+            Ok(owed as u64)
+        })
+        .await
+    }
+
+    async fn renumber(&self, place: &Place) -> Result<(), LedgerError> {
+        let (place, claims) = (*place, self.claims.clone());
+        self.write(move |connection| {
+            claims.check(place.claim)?;
+            let sql = "INSERT INTO folder (mailbox, name, epoch, first_run, unexpunged)
+                       SELECT mailbox, name, epoch + 4294967296, first_run, unexpunged FROM folder WHERE id = ?1 ON CONFLICT DO NOTHING";
+            connection.execute(sql, [place.folder])?;
             Ok(())
         })
         .await
@@ -498,7 +551,7 @@ mod tests {
             Connection::open(&path).unwrap().execute(sql, [state]).unwrap();
             assert_eq!(look_at_held(&path).unwrap()[1].1, copy, "{state}");
         }
-        Connection::open(&path).unwrap().execute_batch("DELETE FROM exception; INSERT INTO kept VALUES (1, 1, NULL)").unwrap();
+        Connection::open(&path).unwrap().execute_batch("DELETE FROM exception; INSERT INTO kept (folder, uid) VALUES (1, 1)").unwrap();
         assert_eq!(look_at_held(&path).unwrap()[1].1, AtSource::Stays, "kept");
         // It does not wait for a writer, nor does a writer wait for it.
         let other = Connection::open(&path).unwrap();

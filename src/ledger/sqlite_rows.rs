@@ -35,15 +35,30 @@ pub(super) fn former(connection: &Connection, mailbox: i64, name: &FolderName, n
     Ok(former)
 }
 
-/// The folder's id and watermark; made at its first pass.
-pub(super) fn folder_row(connection: &Connection, mailbox: i64, folder: &FolderName, epoch: Epoch) -> Result<(i64, u32), Failure> {
-    let select = "SELECT id, watermark FROM folder WHERE mailbox = ?1 AND name = ?2 AND epoch = ?3";
+/// A folder in one epoch.
+pub(super) struct FolderRow {
+    pub id: i64,
+    pub watermark: u32,
+    pub generation: u32,
+    pub first_run: bool,
+    pub unexpunged: u32,
+}
+
+/// The folder's row; made at its first pass. A folder that was collected in an earlier epoch is not new.
+pub(super) fn folder_row(connection: &Connection, mailbox: i64, folder: &FolderName, epoch: Epoch) -> Result<FolderRow, Failure> {
+    let select = "SELECT id, watermark, epoch >> 32, first_run, unexpunged FROM folder
+                  WHERE mailbox = ?1 AND name = ?2 AND epoch & 4294967295 = ?3 ORDER BY epoch DESC LIMIT 1";
     let of = params![mailbox, folder.as_str(), epoch.0];
-    if let Some(found) = connection.prepare_cached(select)?.query_row(of, |row| Ok((row.get(0)?, row.get(1)?))).optional()? {
+    let read = |row: &Row<'_>| {
+        Ok(FolderRow { id: row.get(0)?, watermark: row.get(1)?, generation: row.get(2)?, first_run: row.get(3)?, unexpunged: row.get(4)? })
+    };
+    if let Some(found) = connection.prepare_cached(select)?.query_row(of, read).optional()? {
         return Ok(found);
     }
-    connection.execute("INSERT INTO folder (mailbox, name, epoch) VALUES (?1, ?2, ?3)", of)?;
-    Ok((connection.last_insert_rowid(), 0))
+    let insert = "INSERT INTO folder (mailbox, name, epoch, first_run)
+                  VALUES (?1, ?2, ?3, NOT EXISTS (SELECT 1 FROM folder WHERE mailbox = ?1 AND name = ?2 AND first_run = 0))";
+    connection.execute(insert, of)?;
+    Ok(connection.prepare_cached(select)?.query_row(of, read)?)
 }
 
 /// Messages of a batch that nobody finished and that have no outcome may have been delivered: they become exceptions in doubt.
@@ -66,7 +81,7 @@ pub(super) fn doubt_unfinished_batch(connection: &Connection, folder: i64) -> Re
 
 pub(super) fn keep(connection: &Connection, folder: i64, uid: &RemoteUid, fingerprint: Option<&Fingerprint>) -> Result<(), Failure> {
     let fingerprint = fingerprint.map(|f| f.0.as_slice());
-    connection.prepare_cached("INSERT OR REPLACE INTO kept (folder, uid, fingerprint) VALUES (?1, ?2, ?3)")?.execute(params![
+    connection.prepare_cached("INSERT OR REPLACE INTO kept (folder, uid, fingerprint, at) VALUES (?1, ?2, ?3, unixepoch())")?.execute(params![
         folder,
         Uid(uid),
         fingerprint

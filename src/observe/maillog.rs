@@ -100,6 +100,11 @@ pub fn unfetched(key: &MessageKey, reason: &str) {
     warn!(event = "message_not_fetched", collector = %key.collector, key = %key, reason, next = "tried again later");
 }
 
+/// A folder that the configuration names is not there.
+pub fn folder_missing(collector: &CollectorId, reason: &str) {
+    warn!(event = "folder_missing", collector = %collector, reason);
+}
+
 /// Copies at the source were disposed of.
 pub fn disposed(collector: &CollectorId, how: &str, messages: usize, state: &str) {
     info!(event = "remote_disposed", collector = %collector, how, messages, state);
@@ -107,8 +112,8 @@ pub fn disposed(collector: &CollectorId, how: &str, messages: usize, state: &str
 
 /// The server gives out UIDs again that it had given out, under the same UIDVALIDITY, which RFC 9051 §2.3.1.1 forbids.
 pub fn uids_went_back(collector: &CollectorId, uid_next: u32, watermark: u32) {
-    let next = "new mail below the watermark is not collected: have the server's UIDVALIDITY raised";
-    error!(event = "uids_went_back", collector = %collector, uid_next, watermark, next);
+    let next = "every message is compared with those that were collected, and what is new is taken";
+    warn!(event = "uids_went_back", collector = %collector, uid_next, watermark, next);
 }
 
 /// A server that was to tell of new mail said nothing of some that a poll found.

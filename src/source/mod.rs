@@ -231,6 +231,8 @@ pub enum Disposal {
     Keep,
     /// Set \Seen.
     MarkSeen,
+    /// Set \\Deleted, to be expunged by a later [`Disposal::Delete`].
+    Flag,
     /// Delete it for good.
     Delete,
     /// Move it to another folder of the mailbox (RFC 6851, else COPY and delete).

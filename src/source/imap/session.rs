@@ -327,7 +327,7 @@ impl Session for ImapSession {
         }
         for set in Command::sets(&uids) {
             // An EXPUNGE of exactly these UIDs takes nothing that STORE failed to flag, so that both can go together.
-            let store = if how == Disposal::Delete { Command::StoreDeleted(&set) } else { Command::StoreSeen(&set) };
+            let store = if matches!(how, Disposal::Delete | Disposal::Flag) { Command::StoreDeleted(&set) } else { Command::StoreSeen(&set) };
             let commands = [store, Command::Expunge(&set)];
             let tags = self.connection.send_all(&commands[..1 + usize::from(expunge)]).await?;
             for (tag, what) in tags.into_iter().zip(["UID STORE", "UID EXPUNGE"]) {

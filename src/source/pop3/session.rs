@@ -473,6 +473,7 @@ impl Session for Pop3Session {
         self.begin("dispose")?;
         let disposed = match how {
             Disposal::Keep => Disposed::Confirmed,
+            Disposal::Flag => return Err(self.wire.error(SourceErrorKind::Mailbox, "POP3 has no \\Deleted to set")),
             Disposal::Move(_) => return Err(self.wire.error(SourceErrorKind::Mailbox, "POP3 has no folders to move to")),
             Disposal::MarkSeen => return Err(self.wire.error(SourceErrorKind::Mailbox, "POP3 has no \\Seen to set")),
             Disposal::Delete if self.roster.is_none() => {

@@ -1,0 +1,105 @@
+//! Disposing of copies at the source whose recipients are all final: the last thing that happens to them, and only after the ledger says so.
+
+use super::pass::{PassError, PassReport};
+use super::walk::Walk;
+use crate::config::{After, Collect};
+use crate::ledger::Finished;
+use crate::mail::RemoteUid;
+use crate::observe::maillog;
+use crate::source::{Disposal, Disposed, Session};
+
+/// True if what was delivered is deleted, sooner or later.
+pub(super) fn deletes(after: After) -> bool {
+    matches!(after, After::Delete | After::DeleteAfter(_))
+}
+
+/// Disposes of these copies as the collector says.
+pub(super) async fn dispose(
+    walk: &Walk<'_>,
+    session: &mut dyn Session,
+    uids: Vec<RemoteUid>,
+    report: &mut PassReport,
+) -> Result<Finished, PassError> {
+    let collector = walk.pass.collector;
+    let expunge = collector.expunge;
+    let how = match collector.after {
+        _ if uids.is_empty() => return Ok(Finished::default()),
+        After::Keep => return Ok(Finished::default()),
+        After::MarkSeen => Disposal::MarkSeen,
+        After::Delete | After::DeleteAfter(_) if expunge.every_sessions > 1 => Disposal::Flag,
+        After::Delete | After::DeleteAfter(_) => Disposal::Delete,
+        After::Move => match &walk.place.move_to {
+            Some(folder) => Disposal::Move(folder.clone()),
+            None => {
+                maillog::folder_missing(&collector.id, "the folder that delivered mail is moved to is not there; the mail stays where it is");
+                return Ok(Finished::default());
+            }
+        },
+    };
+    let groups = match (expunge.every_messages, &how) {
+        (1.., Disposal::Delete) => expunge.every_messages as usize,
+        _ => uids.len(),
+    };
+    let mut finished = Finished::default();
+    for group in uids.chunks(groups) {
+        one_command(walk, session, group.to_vec(), &how, &mut finished, report).await?;
+    }
+    Ok(finished)
+}
+
+/// Expunges copies that were only flagged so far.
+pub(super) async fn expunge(
+    walk: &Walk<'_>,
+    session: &mut dyn Session,
+    uids: Vec<RemoteUid>,
+    report: &mut PassReport,
+) -> Result<Finished, PassError> {
+    let mut finished = Finished::default();
+    if !uids.is_empty() {
+        one_command(walk, session, uids, &Disposal::Delete, &mut finished, report).await?;
+    }
+    Ok(finished)
+}
+
+async fn one_command(
+    walk: &Walk<'_>,
+    session: &mut dyn Session,
+    uids: Vec<RemoteUid>,
+    how: &Disposal,
+    finished: &mut Finished,
+    report: &mut PassReport,
+) -> Result<(), PassError> {
+    let collector = walk.pass.collector;
+    let disposed = session.dispose(&uids, how.clone()).await?;
+    let word = match how {
+        Disposal::Keep => "keep",
+        Disposal::MarkSeen => "mark_seen",
+        Disposal::Flag => "flag",
+        Disposal::Delete => "delete",
+        Disposal::Move(_) => "move",
+    };
+    let state = match disposed {
+        Disposed::Confirmed => "confirmed",
+        Disposed::Requested => "requested; confirmed when the session ends",
+        Disposed::FlaggedOnly => "flagged \\Deleted only: the server has no UIDPLUS, and a plain EXPUNGE would take mail that others flagged",
+    };
+    maillog::disposed(&collector.id, word, uids.len(), state);
+    match (disposed, how) {
+        (Disposed::Confirmed, Disposal::Flag) => finished.flagged.extend(uids),
+        (Disposed::Confirmed, Disposal::Delete | Disposal::Move(_)) => {
+            report.disposed += uids.len() as u64;
+            // `all` has no watermark to tell what was delivered: were the server not to keep its word, the row would.
+            match collector.collect {
+                Collect::All => finished.flagged.extend(uids),
+                Collect::New | Collect::Unseen => finished.deleted.extend(uids),
+            }
+        }
+        (Disposed::Confirmed, _) => {
+            report.disposed += uids.len() as u64;
+            finished.kept.extend(uids);
+        }
+        (Disposed::FlaggedOnly, _) => finished.flagged.extend(uids),
+        (Disposed::Requested, _) => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! `first_run`: what the first pass over a folder takes of what is there already. What it leaves counts as collected, and never comes.
+
+use super::pass::PassError;
+use super::plan::{self, LISTING_MAX};
+use super::walk::Walk;
+use crate::config::{Collect, FirstRun, Protocol};
+use crate::ledger::Finished;
+use crate::mail::{KnownUids, RemoteUid};
+use crate::source::{Session, Want};
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// Notes what the first pass leaves alone, and limits what it lists. False if the pass was stopped on the way: the session is of no more use.
+pub(super) async fn prepare(walk: &Walk<'_>, session: &mut dyn Session, want: &mut Want) -> Result<bool, PassError> {
+    let collector = walk.pass.collector;
+    match collector.first_run {
+        FirstRun::All => Ok(true),
+        FirstRun::None => {
+            if let (Some(next), Collect::New) = (walk.selected.uid_next, collector.collect) {
+                // Whatever has a lower UID is there already (RFC 9051 §2.3.1.1).
+                let watermark = Some(next.saturating_sub(1));
+                // In one step: after a crash in between, mail that came meanwhile would be left alone too.
+                walk.pass.ledger.finish(&walk.progress.place, Finished { watermark, first_run_over: true, ..Finished::default() }).await?;
+                want.above = next.saturating_sub(1);
+                return Ok(true);
+            }
+            leave(walk, session, want, &HashSet::new()).await
+        }
+        FirstRun::Since(age) => {
+            let since = since(walk.place.now, age);
+            if (collector.collect, collector.server.protocol) == (Collect::New, Protocol::Imap) {
+                want.since = Some(since);
+                return Ok(true);
+            }
+            // Without a watermark each message that is left alone has to be known.
+            let Some(young) = uids(walk, session, &Want { since: Some(since), ..want.clone() }).await? else { return Ok(false) };
+            leave(walk, session, want, &young).await
+        }
+    }
+}
+
+/// The first pass has gone through the whole folder.
+pub(super) async fn over(walk: &Walk<'_>) -> Result<(), PassError> {
+    let collector = walk.pass.collector;
+    let mut finished = Finished { first_run_over: true, ..Finished::default() };
+    if let (Some(next), Collect::New, FirstRun::Since(_)) = (walk.selected.uid_next, collector.collect, collector.first_run) {
+        // What was too old for the first pass is below, and must not come with the second one.
+        finished.watermark = Some(next.saturating_sub(1));
+    }
+    walk.pass.ledger.finish(&walk.progress.place, finished).await?;
+    Ok(())
+}
+
+fn since(now: i64, age: Duration) -> i64 {
+    now.saturating_sub(i64::try_from(age.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// Notes everything that `want` lists, but for `young`, as collected.
+async fn leave(walk: &Walk<'_>, session: &mut dyn Session, want: &mut Want, young: &HashSet<RemoteUid>) -> Result<bool, PassError> {
+    let mut asked = Want { limit: LISTING_MAX, sizes: false, since: None, ..want.clone() };
+    loop {
+        let Some(listing) = walk.pass.unless_stopped(session.list(asked.clone())).await else { return Ok(false) };
+        let listing = listing?;
+        let left: Vec<RemoteUid> =
+            listing.messages.iter().map(|message| &message.uid).filter(|uid| !young.contains(uid)).cloned().collect();
+        walk.pass.ledger.collected(&walk.progress.place, &left).await?;
+        left.iter().for_each(|uid| want.known.insert(uid));
+        if !listing.more {
+            walk.pass.ledger.finish(&walk.progress.place, Finished { first_run_over: true, ..Finished::default() }).await?;
+            return Ok(true);
+        }
+        asked = plan::next_want(&asked, &listing.messages);
+    }
+}
+
+/// Everything that `want` lists.
+async fn uids(walk: &Walk<'_>, session: &mut dyn Session, want: &Want) -> Result<Option<HashSet<RemoteUid>>, PassError> {
+    let mut asked = Want { limit: LISTING_MAX, sizes: false, known: KnownUids::new(), ..want.clone() };
+    let mut found = HashSet::new();
+    loop {
+        let Some(listing) = walk.pass.unless_stopped(session.list(asked.clone())).await else { return Ok(None) };
+        let listing = listing?;
+        found.extend(listing.messages.iter().map(|message| message.uid.clone()));
+        if !listing.more {
+            return Ok(Some(found));
+        }
+        asked = plan::next_want(&asked, &listing.messages);
+    }
+}

@@ -1,0 +1,360 @@
+//! A pass inside one folder: list, batches, disposal. The order of effects is the one of [`super::pass`].
+
+use super::batch::{Batch, Brakes, fetch_and_deliver};
+use super::deliver_one::{By, Deliverer};
+use super::disposal;
+use super::first_run;
+use super::pass::{Pass, PassError, PassReport, Place, Room};
+use super::plan::{self, BATCH_MESSAGES_MAX, Plan, Step, Watermark};
+use crate::config::{Collect, TooLarge};
+use crate::ledger::state::Due;
+use crate::ledger::{Entry, Finished, Former, Progress, State};
+use crate::mail::{MessageKey, Present, RemoteUid};
+use crate::observe::maillog;
+use crate::source::{Fetched, Listed, Listing, Selected, Session, Wanted};
+use std::net::IpAddr;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A message that could not be fetched so often is set aside, reported, and tried once a day.
+const FETCHES_MAX: u32 = 10;
+
+/// The state of a pass inside its folder.
+pub(super) struct Walk<'a> {
+    pub(super) pass: &'a Pass<'a>,
+    pub(super) progress: &'a Progress,
+    pub(super) selected: &'a Selected,
+    pub(super) place: &'a Place,
+    watermark: Watermark,
+    /// Answers to FETCH or RETR are outstanding: the session can only be abandoned.
+    outstanding: bool,
+    target_down: Mutex<Option<String>>,
+    /// What is not recorded would come again: once the ledger fails, nothing more is handed over.
+    ledger_failed: AtomicBool,
+    /// Messages of an earlier epoch that no new one has matched yet.
+    former: Mutex<Former>,
+    source_ip: Option<IpAddr>,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(pass: &'a Pass<'a>, progress: &'a Progress, selected: &'a Selected, place: &'a Place, source_ip: Option<IpAddr>) -> Self {
+        Walk {
+            pass,
+            progress,
+            selected,
+            place,
+            watermark: Watermark::new(pass.collector),
+            outstanding: false,
+            target_down: Mutex::default(),
+            ledger_failed: AtomicBool::new(false),
+            former: Mutex::new(progress.former.clone()),
+            source_ip,
+        }
+    }
+
+    /// False if answers are outstanding: the session can be used no more.
+    pub(super) fn is_sound(&self) -> bool {
+        !self.outstanding
+    }
+
+    pub(super) async fn all(&mut self, session: &mut dyn Session, room: &mut Room, report: &mut PassReport) -> Result<(), PassError> {
+        let collector = self.pass.collector;
+        let due =
+            Due { now: self.place.now, rules: collector.recipient_hash, max_message_size: collector.max_message_size, forced: self.pass.forced };
+        let Plan { mut want, owed, keep_after_all } = plan::plan(collector, self.selected, self.progress, due);
+        if !keep_after_all.is_empty() {
+            self.pass.ledger.finish(&self.progress.place, Finished { kept: keep_after_all, ..Finished::default() }).await?;
+        }
+        let first_run = self.progress.first_run && self.progress.former.is_empty();
+        if first_run && !first_run::prepare(self, session, &mut want).await? {
+            self.outstanding = true;
+            return Ok(());
+        }
+        loop {
+            let Some(listing) = self.pass.unless_stopped(session.list(want.clone())).await else {
+                self.outstanding = true;
+                return Ok(());
+            };
+            let listing = listing?;
+            self.forget_vanished(&listing).await?;
+            // An IMAP UID names one message for ever. An UIDL may name another one by now: those that are owed come with the others, and are
+            // compared before they are disposed of.
+            let is_settled = |uid: &RemoteUid| uid.number().is_some() && owed.contains(uid);
+            let (owed_now, fresh): (Vec<Listed>, Vec<Listed>) = listing.messages.iter().cloned().partition(|message| is_settled(&message.uid));
+            self.dispose_owed(session, owed_now, report).await?;
+            self.watermark.listed(&fresh, self.progress.watermark);
+            let exceptions = &self.progress.exceptions;
+            let taken = plan::steps(collector, &fresh, |uid| exceptions.contains_key(uid), self.progress.generation, room);
+            report.found += taken.new as u64;
+            self.pass.counters.listed(taken.steps.len() as u64);
+            for batch in taken.steps.chunks(BATCH_MESSAGES_MAX) {
+                if self.is_over() {
+                    break;
+                }
+                self.batch(session, batch, report).await?;
+            }
+            self.check_target()?;
+            report.more |= taken.more || (listing.more && room.is_used_up());
+            let is_whole = !self.is_over() && !listing.more && !taken.more;
+            if is_whole && !self.progress.former.is_empty() && collector.collect != Collect::Unseen {
+                // Every message of the new epoch has been compared with the former one.
+                self.pass.ledger.forget_former(&self.progress.place).await?;
+            }
+            if is_whole && self.progress.first_run {
+                first_run::over(self).await?;
+            }
+            if self.is_over() || !listing.more || taken.more || room.is_used_up() {
+                return self.end_of_folder(session, report).await;
+            }
+            want = plan::next_want(&want, &listing.messages);
+        }
+    }
+
+    /// Expunges what earlier sessions only flagged, in the session whose turn it is.
+    async fn end_of_folder(&self, session: &mut dyn Session, report: &mut PassReport) -> Result<(), PassError> {
+        let every = self.pass.collector.expunge.every_sessions;
+        if every <= 1 || self.outstanding || !disposal::deletes(self.pass.collector.after) {
+            return Ok(());
+        }
+        let sessions = self.progress.unexpunged.saturating_add(1);
+        let mut finished = Finished { unexpunged: Some(sessions), ..Finished::default() };
+        if sessions >= every {
+            // Those of this session are among them: the ledger says so.
+            let flagged = self.pass.ledger.progress(&self.progress.place.claim, &self.place.name, self.selected.epoch, plan::history(Collect::All)).await?;
+            let flagged: Vec<RemoteUid> = flagged.exceptions.into_iter().filter(|(_, state)| *state == State::Flagged).map(|(uid, _)| uid).collect();
+            finished = disposal::expunge(self, session, flagged, report).await?;
+            finished.unexpunged = Some(0);
+        }
+        self.pass.ledger.finish(&self.progress.place, finished).await?;
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        self.outstanding || self.pass.stop.is_requested()
+    }
+
+    fn check_target(&self) -> Result<(), PassError> {
+        match self.target_down.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(reason) => Err(PassError::Target(reason)),
+            None => Ok(()),
+        }
+    }
+
+    async fn forget_vanished(&self, listing: &Listing) -> Result<(), PassError> {
+        let (ledger, place) = (self.pass.ledger, &self.progress.place);
+        if !listing.vanished.is_empty() {
+            ledger.finish(place, Finished { vanished: listing.vanished.clone(), ..Finished::default() }).await?;
+        }
+        // Pruning is for complete listings that were compared with the whole history; anything less would forget what is still there.
+        let Some(present) = listing.present.clone().filter(|_| !listing.more) else { return Ok(()) };
+        match present {
+            // A set smaller than EXISTS said is no complete one, whatever the server calls it.
+            Present::Numbers(ref set) if set.len() < self.selected.exists => {}
+            Present::Numbers(_) => {
+                ledger.prune(place, &present).await?;
+            }
+            Present::Met(mut known) => {
+                for message in &listing.messages {
+                    known.insert(&message.uid);
+                    known.meet(&message.uid);
+                }
+                let whole_history = known.len() >= self.progress.kept_count;
+                if whole_history && known.unmet() > 0 {
+                    ledger.prune(place, &Present::Met(known)).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies whose disposal an earlier pass could not finish.
+    async fn dispose_owed(&self, session: &mut dyn Session, owed: Vec<Listed>, report: &mut PassReport) -> Result<(), PassError> {
+        if owed.is_empty() {
+            return Ok(());
+        }
+        let uids: Vec<RemoteUid> = owed.into_iter().map(|message| message.uid).collect();
+        let finished = disposal::dispose(self, session, uids, report).await?;
+        self.pass.ledger.finish(&self.progress.place, finished).await?;
+        Ok(())
+    }
+
+    /// One batch. An error of the source ends it early: what was handed over by then is delivered, recorded, and owed its disposal.
+    async fn batch(&mut self, session: &mut dyn Session, steps: &[Step], report: &mut PassReport) -> Result<(), PassError> {
+        let (ledger, place, collector) = (self.pass.ledger, &self.progress.place, self.pass.collector);
+        let mut entries = Vec::new();
+        let mut wanted = Vec::new();
+        let mut headers = Vec::new();
+        for step in steps {
+            match step {
+                Step::Collect(message) => wanted.push(message.clone()),
+                Step::TooLarge { uid, octets } if collector.too_large == TooLarge::HeadersOnly => headers.push((uid.clone(), *octets)),
+                Step::TooLarge { uid, octets } => entries.push(self.too_large(uid, *octets)),
+            }
+        }
+        let mut failed = None;
+        let mut disposable = Vec::new();
+        if !wanted.is_empty() {
+            let uids: Vec<RemoteUid> = wanted.iter().map(|message| message.uid.clone()).collect();
+            ledger.begin(place, &uids).await?;
+            if let Err(error) = session.fetch(wanted.clone()).await {
+                // Nothing was asked for, so that nothing is in doubt.
+                ledger.finish(place, Finished::default()).await?;
+                return Err(error.into());
+            }
+            let fetched = self.fetch(&mut *session).await;
+            failed = fetched.failed;
+            self.outstanding |= fetched.outstanding;
+            report.octets += fetched.octets;
+            for (entry, by) in fetched.recorded {
+                report.count(&entry, by);
+                self.watermark.settled(&entry.uid);
+                if entry.state == State::Owed {
+                    disposable.push(entry.uid);
+                }
+            }
+            let answered = fetched.answered;
+            if let Some(PassError::Source(error)) = &failed
+                && error.is_about_one_message()
+                && let Some(message) = wanted.iter().find(|message| !answered.contains(&message.uid) && !self.is_owed(&message.uid))
+            {
+                // The message at which the session broke may be what broke it: set back, it cannot hold up the others for ever.
+                entries.push(self.unfetched(&message.uid, &format!("the session broke at this message: {}", error.text)));
+            }
+            if failed.is_none() && !self.outstanding {
+                entries.extend(
+                    wanted
+                        .iter()
+                        .filter(|message| !answered.contains(&message.uid) && !self.is_owed(&message.uid))
+                        .map(|message| self.unanswered(message)),
+                );
+            }
+        }
+        if failed.is_none() && !self.outstanding {
+            for (uid, octets) in headers {
+                entries.push(self.header_only(session, &uid, octets).await?);
+            }
+        }
+        for entry in entries {
+            if let Err(error) = ledger.record(place, entry.clone()).await {
+                return Err(failed.unwrap_or_else(|| error.into()));
+            }
+            report.count(&entry, By::default());
+            self.watermark.settled(&entry.uid);
+        }
+        if let Some(error @ PassError::Ledger(_)) = failed {
+            // What could not be recorded is in doubt, and the batch says so.
+            return Err(error);
+        }
+        if let Some(error) = failed {
+            // Owed disposals wait for the next pass; how far everything is settled is noted all the same.
+            ledger.finish(place, Finished { watermark: self.watermark.rise(), ..Finished::default() }).await?;
+            return Err(error);
+        }
+        let mut finished = if self.outstanding { Finished::default() } else { disposal::dispose(self, session, disposable, report).await? };
+        finished.watermark = self.watermark.rise();
+        ledger.finish(place, finished).await?;
+        tracing::debug!(event = "batch_finished", collector = %collector.id, messages = steps.len());
+        Ok(())
+    }
+
+    async fn fetch(&self, session: &mut dyn Session) -> Batch {
+        let brakes = Brakes { stop: self.pass.stop, target_down: &self.target_down, ledger_failed: &self.ledger_failed };
+        let other = |fetched: Fetched| {
+            let (uid, entry) = match fetched {
+                Fetched::Missing { uid, reason } => (uid.clone(), Some(self.unfetched(&uid, &reason))),
+                Fetched::TooLarge { uid, octets } => (uid.clone(), Some(self.too_large(&uid, octets))),
+                Fetched::Message(message) => (message.key.uid.clone(), None),
+            };
+            let entry = entry.filter(|_| !self.is_owed(&uid));
+            (uid, entry)
+        };
+        fetch_and_deliver(session, &self.deliverer(), (self.pass.ledger, self.progress.place), brakes, &other).await
+    }
+
+    fn deliverer(&self) -> Deliverer<'_> {
+        let pass = self.pass;
+        Deliverer {
+            collector: pass.collector,
+            router: pass.router,
+            destination: pass.destination,
+            local_check: pass.local_check,
+            ledger: pass.ledger,
+            held: pass.held,
+            spool: pass.spool,
+            dedupe: pass.dedupe,
+            exceptions: &self.progress.exceptions,
+            hashes: &self.progress.hashes,
+            former: &self.former,
+            counters: pass.counters,
+            target_down: &self.target_down,
+            source_ip: self.source_ip,
+            now: self.place.now,
+        }
+    }
+
+    /// The header of a message that is too large, with a note in place of its body, is delivered; the message itself stays where it is.
+    async fn header_only(&self, session: &mut dyn Session, uid: &RemoteUid, octets: u64) -> Result<Entry, PassError> {
+        let skipped = self.too_large(uid, octets);
+        let Some(peeked) = session.header_of(uid).await? else { return Ok(skipped) };
+        let note = super::note::of_too_large(&peeked.header, self.pass.collector, &self.place.name, octets);
+        let mut intake = self.pass.spool.intake(self.key(uid), Some(note.len() as u64)).await;
+        let message = match intake.write(&note).await {
+            Ok(()) => intake.finish().await,
+            Err(error) => Err(error),
+        };
+        let message = match message {
+            Ok(message) => message,
+            Err(error) => return Ok(self.unfetched(uid, &format!("its header cannot be spooled: {error}"))),
+        };
+        let done = self.deliverer().deliver(message).await;
+        if let Some(error) = done.failed {
+            return Err(error.into());
+        }
+        Ok(match done.entry {
+            // What is not final is tried again, and so is the header.
+            Some(entry) if matches!(entry.state, State::Pending(_) | State::Left { .. }) => entry,
+            Some(entry) => Entry { state: skipped.state, ..entry },
+            None => self.unfetched(uid, "the target takes nothing now"),
+        })
+    }
+
+    /// A message that was delivered before stays owed its disposal, whatever came of looking at it again.
+    fn is_owed(&self, uid: &RemoteUid) -> bool {
+        self.progress.exceptions.get(uid) == Some(&State::Owed)
+    }
+
+    /// The key of a message that was never fetched, for the log.
+    fn key(&self, uid: &RemoteUid) -> MessageKey {
+        let collector = self.pass.collector;
+        MessageKey {
+            collector: collector.id.clone(),
+            mailbox: Arc::new(collector.server.mailbox()),
+            folder: self.place.name.clone(),
+            epoch: self.selected.epoch,
+            uid: uid.clone(),
+            generation: self.progress.generation,
+        }
+    }
+
+    fn too_large(&self, uid: &RemoteUid, octets: u64) -> Entry {
+        maillog::skipped(&self.key(uid), &format!("{octets} octets are more than max_message_size"));
+        Entry::new(uid.clone(), State::Skipped { octets }, None)
+    }
+
+    fn unfetched(&self, uid: &RemoteUid, reason: &str) -> Entry {
+        maillog::unfetched(&self.key(uid), reason);
+        let before = self.progress.exceptions.get(uid).and_then(State::before).cloned().unwrap_or_default();
+        if before.tries + 1 >= FETCHES_MAX {
+            let reason = format!("it could not be fetched {FETCHES_MAX} times; the last: {reason}");
+            return Entry::new(uid.clone(), State::left(reason, self.pass.collector.recipient_hash, self.place.now, before), None);
+        }
+        let delay = self.pass.collector.delivery.retry.after(before.tries);
+        Entry::new(uid.clone(), State::Pending(before.failed(self.place.now, reason.to_owned(), delay)), None)
+    }
+
+    /// The source answered for everything else and never for this one.
+    fn unanswered(&self, message: &Wanted) -> Entry {
+        self.unfetched(&message.uid, "the server did not answer for this message")
+    }
+}
+
