@@ -295,6 +295,15 @@ impl Ledger for FaultyLedger {
     async fn finish(&self, place: &Place, finished: Finished) -> Result<(), LedgerError> {
         self.apply("finish", self.inner.finish(place, finished)).await
     }
+    async fn collected(&self, place: &Place, uids: &[RemoteUid]) -> Result<(), LedgerError> {
+        self.apply("collected", self.inner.collected(place, uids)).await
+    }
+    async fn owe_aged(&self, place: &Place, before: i64, limit: usize) -> Result<u64, LedgerError> {
+        self.apply("owe_aged", self.inner.owe_aged(place, before, limit)).await
+    }
+    async fn renumber(&self, place: &Place) -> Result<(), LedgerError> {
+        self.apply("renumber", self.inner.renumber(place)).await
+    }
     async fn prune(&self, place: &Place, present: &Present) -> Result<u64, LedgerError> {
         self.apply("prune", self.inner.prune(place, present)).await
     }

@@ -278,7 +278,7 @@ pub(super) struct Place {
 }
 
 /// What the limits of a session leave.
-pub(super) struct Room {
+pub struct Room {
     /// Messages that no earlier pass has tried.
     pub messages: usize,
     /// Octets.
