@@ -360,6 +360,8 @@ pub struct Tls {
     pub client_cert: Option<ClientCertificate>,
     /// The oldest version that is spoken.
     pub min_version: TlsVersion,
+    /// Whose TLS it is.
+    pub backend: TlsBackend,
 }
 
 impl Tls {
@@ -407,6 +409,19 @@ pub enum TlsVersion {
     V1_2,
     /// TLS 1.3 (RFC 8446).
     V1_3,
+}
+
+/// `tls.backend`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsBackend {
+    /// TLS 1.2 and 1.3 with what is known to be safe.
+    #[default]
+    Rustls,
+    /// The system's OpenSSL, for servers that speak nothing better: only in a build with the feature `legacy-tls`. Said aloud at each load.
+    OpenSsl {
+        /// OpenSSL's own measure of what is taken, 0 (anything) to 5; `None`: the system's.
+        security_level: Option<u8>,
+    },
 }
 
 /// `tls.client_cert` and `tls.client_key`

@@ -15,6 +15,9 @@ pub enum Channel {
     Tcp(TcpStream),
     /// TLS over TCP.
     Tls(Box<TlsStream<TcpStream>>),
+    /// TLS by the system's OpenSSL over TCP.
+    #[cfg(feature = "legacy-tls")]
+    OpenSsl(Box<tokio_openssl::SslStream<TcpStream>>),
     /// A unix socket.
     Unix(UnixStream),
     /// A pipe in memory, for tests with a scripted peer.
@@ -32,6 +35,8 @@ impl Channel {
         let stream = match self {
             Channel::Tcp(stream) => stream,
             Channel::Tls(stream) => stream.get_ref().0,
+            #[cfg(feature = "legacy-tls")]
+            Channel::OpenSsl(stream) => stream.get_ref(),
             Channel::Unix(_) | Channel::Memory(_) => return None,
         };
         stream.peer_addr().ok().map(|address| address.ip().to_canonical())
@@ -39,7 +44,12 @@ impl Channel {
 
     /// True if this is TLS.
     pub fn is_tls(&self) -> bool {
-        matches!(self, Channel::Tls(_))
+        match self {
+            Channel::Tls(_) => true,
+            #[cfg(feature = "legacy-tls")]
+            Channel::OpenSsl(_) => true,
+            Channel::Tcp(_) | Channel::Unix(_) | Channel::Memory(_) => false,
+        }
     }
 }
 
@@ -48,6 +58,8 @@ macro_rules! each {
         match $self.get_mut() {
             Channel::Tcp($inner) => $body,
             Channel::Tls($inner) => $body,
+            #[cfg(feature = "legacy-tls")]
+            Channel::OpenSsl($inner) => $body,
             Channel::Unix($inner) => $body,
             Channel::Memory($inner) => $body,
         }

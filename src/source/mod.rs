@@ -7,7 +7,9 @@
 //! - Nothing is marked, moved or deleted but by [`Session::dispose`].
 //! - Time limits live inside: a call ends by itself, so that nobody has to drop its future.
 
+mod auth;
 pub mod error;
+mod hints;
 pub mod imap;
 pub mod pop3;
 

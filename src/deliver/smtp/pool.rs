@@ -242,8 +242,8 @@ impl Pool {
             return Ok(None);
         }
         let load = async {
-            let ca_file = self.relay.tls.ca_file.clone();
-            match tokio::task::spawn_blocking(move || TlsClient::new(ca_file.as_deref())).await {
+            let tls = self.relay.tls.clone();
+            match tokio::task::spawn_blocking(move || TlsClient::new(&tls)).await {
                 Ok(loaded) => loaded.map_err(|error| failed(Stage::Tls, error.text)),
                 Err(join) => Err(failed(Stage::Tls, join)),
             }

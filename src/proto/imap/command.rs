@@ -3,7 +3,6 @@
 
 use super::{Capabilities, utf7};
 use crate::mail::{FolderName, Secret, UidSet};
-use crate::proto::sasl;
 
 /// Longest set of UIDs in one command: some servers cut lines at 8192 octets (RFC 7162 §4).
 const SET_OCTETS_MAX: usize = 7900;
@@ -19,15 +18,8 @@ pub enum Command<'a> {
     StartTls,
     /// Log in by name and password.
     Login(&'a str, &'a Secret),
-    /// Log in by SASL PLAIN; the credentials go along (SASL-IR, RFC 4959) or wait for the server's `+`.
-    AuthenticatePlain {
-        /// Name.
-        username: &'a str,
-        /// Password.
-        password: &'a Secret,
-        /// Whether they go along.
-        initial: bool,
-    },
+    /// Log in by this SASL mechanism; its first message goes along (SASL-IR, RFC 4959), or it all waits for the server's `+`.
+    Authenticate(&'a str, Option<&'a Secret>),
     /// Open a folder.
     Select(&'a FolderName),
     /// Open a folder, for looking only (RFC 9051 §6.3.3).
@@ -122,16 +114,13 @@ impl Command<'_> {
                 writer.text(" ");
                 writer.string(password.expose())?;
             }
-            Command::AuthenticatePlain { username, password, initial } => {
-                let response = sasl::plain(username, password).ok_or(UnwritableCommand)?;
-                writer.text("AUTHENTICATE PLAIN");
-                if *initial {
+            Command::Authenticate(mechanism, initial) => {
+                writer.text("AUTHENTICATE ");
+                writer.text(mechanism);
+                if let Some(initial) = initial {
                     writer.text(" ");
-                } else {
-                    writer.text("\r\n");
-                    writer.parts.push(Vec::new());
+                    writer.text(initial.expose());
                 }
-                writer.text(response.expose());
             }
             Command::Select(folder) => {
                 writer.text("SELECT ");

@@ -85,7 +85,8 @@ impl Line {
         String::from_utf8_lossy(&self.octets).into_owned()
     }
 
-    pub(super) fn octets(&self) -> &[u8] {
+    /// The octets, as they came; large literals are not among them.
+    pub fn octets(&self) -> &[u8] {
         &self.octets
     }
 

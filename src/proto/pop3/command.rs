@@ -1,8 +1,5 @@
 //! Commands as they go over the wire. Nothing in an argument can end its line.
 
-use crate::mail::Secret;
-use crate::proto::sasl;
-
 /// A command.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Command<'a> {
@@ -14,12 +11,12 @@ pub enum Command<'a> {
     User(&'a str),
     /// The password.
     Pass(&'a str),
-    /// AUTH PLAIN, the response to follow when the server asks.
-    AuthPlain,
-    /// AUTH PLAIN with the response in the same line (RFC 5034 §4).
-    AuthPlainInitial(&'a str, &'a str),
-    /// The response of AUTH PLAIN: login name and password (RFC 4616 §2).
-    PlainResponse(&'a str, &'a str),
+    /// Login name, and the digest of greeting and password (RFC 1939 §7).
+    Apop(&'a str, &'a str),
+    /// AUTH by this SASL mechanism, with its first message in the same line, or all of it when the server asks (RFC 5034 §4).
+    Auth(&'a str, Option<&'a str>),
+    /// The answer to a SASL challenge.
+    Response(&'a str),
     /// How many messages?
     Stat,
     /// All ids.
@@ -52,9 +49,12 @@ impl Command<'_> {
             Command::Stls => out.extend_from_slice(b"STLS"),
             Command::User(user) => words(out, &["USER ", sendable("login name", user)?]),
             Command::Pass(password) => words(out, &["PASS ", sendable("password", password)?]),
-            Command::AuthPlain => out.extend_from_slice(b"AUTH PLAIN"),
-            Command::AuthPlainInitial(user, password) => words(out, &["AUTH PLAIN ", &plain(user, password)?]),
-            Command::PlainResponse(user, password) => words(out, &[&plain(user, password)?]),
+            // Blanks separate the arguments of APOP, and nothing can quote them.
+            Command::Apop(user, _) if user.contains([' ', '\t']) => return Err(Unsendable("login name")),
+            Command::Apop(user, digest) => words(out, &["APOP ", sendable("login name", user)?, " ", digest]),
+            Command::Auth(mechanism, None) => words(out, &["AUTH ", mechanism]),
+            Command::Auth(mechanism, Some(initial)) => words(out, &["AUTH ", mechanism, " ", sendable("password", initial)?]),
+            Command::Response(response) => words(out, &[sendable("password", response)?]),
             Command::Stat => out.extend_from_slice(b"STAT"),
             Command::Uidl => out.extend_from_slice(b"UIDL"),
             Command::List => out.extend_from_slice(b"LIST"),
@@ -67,10 +67,9 @@ impl Command<'_> {
         Ok(())
     }
 
-    /// True if the response of AUTH PLAIN is short enough for the command's own line.
-    pub fn plain_fits_initial(user: &str, password: &str) -> bool {
-        let response = (user.len() + password.len() + 2).div_ceil(3) * 4;
-        "AUTH PLAIN \r\n".len() + response <= COMMAND_OCTETS_MAX
+    /// True if the first message of a mechanism is short enough for the command's own line.
+    pub fn fits_initial(mechanism: &str, initial: &str) -> bool {
+        "AUTH  \r\n".len() + mechanism.len() + initial.len() <= COMMAND_OCTETS_MAX
     }
 }
 
@@ -80,13 +79,6 @@ fn words(out: &mut Vec<u8>, words: &[&str]) {
 
 fn sendable<'a>(what: &'static str, text: &'a str) -> Result<&'a str, Unsendable> {
     if text.bytes().any(|b| matches!(b, b'\r' | b'\n' | 0)) { Err(Unsendable(what)) } else { Ok(text) }
-}
-
-/// The response of AUTH PLAIN; a line break in name or password is refused too, for the sake of servers that decode first and split then.
-fn plain(user: &str, password: &str) -> Result<String, Unsendable> {
-    let (user, password) = (sendable("login name", user)?, sendable("password", password)?);
-    let response = sasl::plain(user, &Secret::new(password.to_owned())).ok_or(Unsendable("password"))?;
-    Ok(response.expose().to_owned())
 }
 
 #[cfg(test)]
@@ -106,8 +98,10 @@ mod tests {
             (Command::User("mrose"), "USER mrose\r\n"),
             (Command::Pass(" tan staaf "), "PASS  tan staaf \r\n"),
             // RFC 5034 §6.
-            (Command::AuthPlainInitial("test", "test"), "AUTH PLAIN AHRlc3QAdGVzdA==\r\n"),
-            (Command::PlainResponse("test", "test"), "AHRlc3QAdGVzdA==\r\n"),
+            (Command::Auth("PLAIN", Some("AHRlc3QAdGVzdA==")), "AUTH PLAIN AHRlc3QAdGVzdA==\r\n"),
+            (Command::Auth("CRAM-MD5", None), "AUTH CRAM-MD5\r\n"),
+            (Command::Response("AHRlc3QAdGVzdA=="), "AHRlc3QAdGVzdA==\r\n"),
+            (Command::Apop("mrose", "c4c9"), "APOP mrose c4c9\r\n"),
             (Command::Retr(u32::MAX), "RETR 4294967295\r\n"),
             (Command::Top(7), "TOP 7 0\r\n"),
             (Command::Dele(7), "DELE 7\r\n"),
@@ -122,16 +116,17 @@ mod tests {
         for bad in ["a\r\nDELE 1", "a\n", "\r", "a\0b"] {
             assert_eq!(line(Command::User(bad)), Err(Unsendable("login name")));
             assert_eq!(line(Command::Pass(bad)), Err(Unsendable("password")));
-            assert_eq!(line(Command::PlainResponse("u", bad)), Err(Unsendable("password")));
-            assert_eq!(line(Command::AuthPlainInitial(bad, "p")), Err(Unsendable("login name")));
+            assert_eq!(line(Command::Response(bad)), Err(Unsendable("password")));
+            assert_eq!(line(Command::Auth("PLAIN", Some(bad))), Err(Unsendable("password")));
+            assert_eq!(line(Command::Apop(bad, "c4c9")), Err(Unsendable("login name")));
         }
     }
 
     #[test]
     fn an_initial_response_fits_in_255_octets() {
         for length in 0..400 {
-            let (user, password) = ("u", "p".repeat(length));
-            assert_eq!(Command::plain_fits_initial(user, &password), line(Command::AuthPlainInitial(user, &password)).unwrap().len() <= 255);
+            let initial = "p".repeat(length);
+            assert_eq!(Command::fits_initial("PLAIN", &initial), line(Command::Auth("PLAIN", Some(&initial))).unwrap().len() <= 255);
         }
     }
 }

@@ -53,7 +53,8 @@ pub enum Refusal {
 }
 
 /// Words by which servers without response codes say "not now".
-const NOT_NOW: [&str; 9] = ["lock", "busy", "in use", "try again", "too many", "temporar", "unavailable", "later", "already open"];
+const NOT_NOW: [&str; 11] =
+    ["lock", "busy", "in use", "try again", "too many", "temporar", "unavailable", "later", "already open", "throttl", "backoff time"];
 
 impl Reply {
     /// Reads a line (without its line end), or `None` if it is no reply at all.

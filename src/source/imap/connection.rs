@@ -69,6 +69,8 @@ pub(super) struct Connection {
     tags: u32,
     outstanding: VecDeque<Tag>,
     literals: Literals,
+    /// What stood behind the last `+`.
+    challenge: Vec<u8>,
     /// As last told; `None` before, and after STARTTLS and the login.
     pub(super) capabilities: Option<Capabilities>,
     waited: Duration,
@@ -88,6 +90,7 @@ impl Connection {
             tags: 0,
             outstanding: VecDeque::new(),
             literals: Literals::default(),
+            challenge: Vec::new(),
             capabilities: None,
             waited: Duration::ZERO,
             received: 0,
@@ -165,6 +168,16 @@ impl Connection {
         }
         self.write(&out).await?;
         Ok(tags)
+    }
+
+    /// What stood behind the `+` that came last: a SASL challenge.
+    pub(super) fn take_challenge(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.challenge)
+    }
+
+    /// Sends the answer to a challenge (RFC 9051 §6.2.2).
+    pub(super) async fn answer(&mut self, response: &str) -> Result<(), SourceError> {
+        self.write(format!("{response}\r\n").as_bytes()).await
     }
 
     /// True if the command needs no `+` on its way.
@@ -279,7 +292,10 @@ impl Connection {
             Response::Exists(number) => Some(Input::Exists(number)),
             Response::Expunge => Some(Input::Expunge),
             Response::Fetch(fetch) => Some(Input::Fetch(fetch)),
-            Response::Continue => Some(Input::Continue),
+            Response::Continue => {
+                self.challenge = line.octets().get(1..).unwrap_or_default().trim_ascii().to_vec();
+                Some(Input::Continue)
+            }
             Response::Other => None,
             Response::Garbage => {
                 let error = self.error(SourceErrorKind::Protocol, "the server sent what is not IMAP").said(&line.to_text());

@@ -1,12 +1,21 @@
 //! From the greeting to the login: the part in which nothing may be believed and nothing secret said too early.
 
 use super::connection::{Connection, Input, Tag};
+use crate::config::Server;
 use crate::config::secret::SecretReader;
-use crate::config::{AuthMethod, Server};
-use crate::mail::FolderName;
+use crate::mail::{FolderName, Secret};
 use crate::net::Channel;
 use crate::proto::imap::{Command, State};
+use crate::proto::sasl::{Exchange, Mechanism};
+use crate::source::auth::{self, Way};
 use crate::source::{SourceError, SourceErrorKind};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long the server may take to hear that we give a login up.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(3);
+const NO_STARTTLS: &str = "use `tls: {mode: implicit}` with port 993; the password is not sent in the clear. A server that offered STARTTLS before may \
+                           have somebody on the line who takes it out";
 
 /// Reads the greeting; true if it says that we are logged in already.
 pub(super) async fn greeting(connection: &mut Connection) -> Result<bool, SourceError> {
@@ -27,16 +36,30 @@ pub(super) async fn start_tls(mut connection: Connection, preauth: bool) -> Resu
     if preauth {
         return Err(connection.error(SourceErrorKind::Tls, "the server is logged in before TLS (PREAUTH), as an attacker would have it"));
     }
-    if connection.capabilities.is_none() {
-        let tag = connection.send(&Command::Capability).await?;
-        connection.finish(tag, "CAPABILITY", |_| ()).await?;
-    }
+    know_capabilities(&mut connection).await?;
     if !connection.has("STARTTLS") {
-        return Err(connection.error(SourceErrorKind::Tls, "the server does not offer STARTTLS").hint("use `tls.mode: implicit` and port 993"));
+        return Err(connection.error(SourceErrorKind::Tls, "the server does not offer STARTTLS").hint(NO_STARTTLS));
     }
     let tag = connection.send(&Command::StartTls).await?;
-    connection.finish(tag, "STARTTLS", |_| ()).await?;
-    connection.into_channel()
+    loop {
+        match connection.next().await? {
+            Input::Answer(answered, status) if answered == tag && status.state == State::Ok => return connection.into_channel(),
+            Input::Answer(_, status) => return Err(connection.refused("STARTTLS", &status).hint(NO_STARTTLS)),
+            Input::Continue => return Err(connection.error(SourceErrorKind::Tls, "the server answers STARTTLS with a question")),
+            // Nothing of it is believed: what TLS does not cover, anybody may have written.
+            _ => {}
+        }
+    }
+}
+
+/// True if the server offers TLS: the question of `tls: {mode: opportunistic}`.
+pub(super) async fn offers_tls(connection: &mut Connection, preauth: bool) -> Result<bool, SourceError> {
+    connection.enter("starttls");
+    if preauth {
+        return Ok(false);
+    }
+    know_capabilities(connection).await?;
+    Ok(connection.has("STARTTLS"))
 }
 
 /// Logs in, by the one way that was chosen before: a second try could lock the account. Sends SELECT INBOX along if `select` and it is safe;
@@ -50,26 +73,63 @@ pub(super) async fn log_in(
 ) -> Result<Option<Tag>, SourceError> {
     connection.enter("login");
     if preauth {
-        return Ok(None);
+        if !auth::has_secret(server.auth.method) {
+            return Ok(None);
+        }
+        // Whose mailbox would it be? (CVE-2020-12398 and its like; RFC 9051 §7.1.4)
+        let error = connection.error(SourceErrorKind::Auth, "the server says that we are logged in before we said who we are (PREAUTH)");
+        return Err(error.hint("if it is meant so: `auth: {method: none}`"));
     }
-    if !connection.channel().is_private() && !server.auth.allow_plaintext {
-        let error = connection.error(SourceErrorKind::Tls, "the password would go over a channel that anybody can read");
-        return Err(error.hint("use `tls.mode: implicit` or `starttls`, or allow it by `auth.allow_plaintext: true`"));
+    let private = connection.channel().is_private();
+    auth::guard(server, private, connection.peer())?;
+    know_capabilities(connection).await?;
+    let offered = Mechanism::ALL.into_iter().map(Mechanism::name).filter(|name| connection.has(&format!("AUTH={name}"))).collect();
+    let way = auth::choose(&server.auth, Some(offered), !connection.has("LOGINDISABLED")).map_err(|missing| no_way(connection, missing))?;
+    match way {
+        Way::Command => {
+            let secret = password().await.map_err(|why| SourceError::no_secret(connection.peer(), why))?;
+            by_command(connection, &Command::Login(&server.username, &secret), select).await
+        }
+        Way::Sasl(Mechanism::External) => {
+            if !private {
+                return Err(connection.error(SourceErrorKind::Tls, "a login by client certificate needs TLS"));
+            }
+            let exchange = auth::exchange(Mechanism::External, server, &Secret::new(String::new()), connection.peer())?;
+            by_mechanism(connection, exchange, select).await
+        }
+        Way::Sasl(mechanism) => {
+            let secret = password().await.map_err(|why| SourceError::no_secret(connection.peer(), why))?;
+            let exchange = auth::exchange(mechanism, server, &secret, connection.peer())?;
+            by_mechanism(connection, exchange, select).await
+        }
+        Way::None => {
+            let error = connection.error(SourceErrorKind::Auth, "the server wants a login, and `auth.method` is none");
+            Err(error.hint("`none` is for servers that know us otherwise and greet with PREAUTH"))
+        }
+        Way::Apop => Err(connection.error(SourceErrorKind::Auth, "APOP is a login of POP3")),
     }
+}
+
+async fn know_capabilities(connection: &mut Connection) -> Result<(), SourceError> {
     if connection.capabilities.is_none() {
         let tag = connection.send(&Command::Capability).await?;
         connection.finish(tag, "CAPABILITY", |_| ()).await?;
     }
-    let plain = choose_plain(connection, server.auth.method)?;
-    let initial = connection.has("SASL-IR") || connection.has("IMAP4REV2");
-    let secret = password().await.map_err(|why| SourceError::no_secret(connection.peer(), why))?;
-    let login = match plain {
-        true => Command::AuthenticatePlain { username: &server.username, password: &secret, initial },
-        false => Command::Login(&server.username, &secret),
-    };
+    Ok(())
+}
+
+/// The way that is configured is not offered.
+fn no_way(connection: &Connection, missing: String) -> SourceError {
+    if connection.channel().is_tls() {
+        return connection.error(SourceErrorKind::Auth, missing).hint("choose another `auth: {method: …}`, or ask the provider which one it takes");
+    }
+    connection.error(SourceErrorKind::Tls, missing).hint("most servers offer a login only over TLS: `tls: {mode: implicit}` or `starttls`")
+}
+
+async fn by_command(connection: &mut Connection, login: &Command<'_>, select: bool) -> Result<Option<Tag>, SourceError> {
     let inbox = FolderName::inbox();
-    let mut commands = vec![login];
-    if select && connection.goes_at_once(&login) {
+    let mut commands = vec![*login];
+    if select && connection.goes_at_once(login) {
         commands.push(Command::Select(&inbox));
     }
     let tags = connection.send_all(&commands).await?;
@@ -79,7 +139,7 @@ pub(super) async fn log_in(
         match connection.next().await? {
             Input::Answer(tag, status) if tag == tags[0] && status.state == State::Ok => break,
             Input::Answer(_, status) => return Err(connection.refused("the login", &status)),
-            // An error of a mechanism that has no second step, or a server that forgot what came with the command.
+            // A server that forgot what came with the command.
             Input::Continue => return Err(connection.error(SourceErrorKind::Protocol, "the server asks for more than a login")),
             _ => {}
         }
@@ -87,19 +147,55 @@ pub(super) async fn log_in(
     Ok(tags.get(1).copied())
 }
 
-fn choose_plain(connection: &Connection, method: AuthMethod) -> Result<bool, SourceError> {
-    let offered = connection.has("AUTH=PLAIN");
-    let plain = match method {
-        AuthMethod::Plain => true,
-        AuthMethod::Password => false,
-        AuthMethod::Auto => offered,
-        _ => return Err(connection.error(SourceErrorKind::Auth, "this `auth.method` is not spoken yet")),
+/// RFC 9051 §6.2.2.
+async fn by_mechanism(connection: &mut Connection, mut exchange: Exchange, select: bool) -> Result<Option<Tag>, SourceError> {
+    let mechanism = exchange.mechanism();
+    let goes_along = connection.has("SASL-IR") || connection.has("IMAP4REV2");
+    let initial = if goes_along { exchange.initial() } else { None };
+    let inbox = FolderName::inbox();
+    let mut commands = vec![Command::Authenticate(mechanism.name(), initial.as_ref())];
+    // Only where nothing can be asked on the way would SELECT not be taken for an answer.
+    if select && initial.is_some() && mechanism == Mechanism::Plain {
+        commands.push(Command::Select(&inbox));
+    }
+    let tags = connection.send_all(&commands).await?;
+    connection.capabilities = None;
+    for _ in 0..=auth::STEPS_MAX {
+        let status = loop {
+            match connection.next().await? {
+                Input::Answer(tag, status) if tag == tags[0] => break Some(status),
+                Input::Answer(_, status) => return Err(connection.refused("the login", &status)),
+                Input::Continue => break None,
+                _ => {}
+            }
+        };
+        match status {
+            Some(status) if status.state == State::Ok => {
+                exchange.finish().map_err(|error| auth::failed(connection.peer(), mechanism, &error))?;
+                return Ok(tags.get(1).copied());
+            }
+            Some(status) => return Err(auth::refused(connection.refused("the login", &status), &exchange)),
+            None => {
+                let answer;
+                (exchange, answer) = auth::step(exchange, connection.take_challenge()).await;
+                match answer {
+                    Ok(answer) => connection.answer(answer.expose()).await?,
+                    Err(error) => {
+                        cancel(connection, tags[0]).await;
+                        return Err(auth::failed(connection.peer(), mechanism, &error));
+                    }
+                }
+            }
+        }
+    }
+    Err(connection.error(SourceErrorKind::Protocol, format!("{}: the server does not stop asking", mechanism.name())))
+}
+
+/// Ends an exchange as RFC 9051 §6.2.2 wants it, so that the server does not count a login that hangs. What it says to that changes nothing.
+async fn cancel(connection: &mut Connection, tag: Tag) {
+    let farewell = async {
+        connection.answer("*").await?;
+        connection.finish(tag, "the end of the login", |_| ()).await
     };
-    let missing = match plain {
-        true if !offered => "the server does not offer AUTH=PLAIN",
-        false if connection.has("LOGINDISABLED") => "the server has disabled LOGIN",
-        _ => return Ok(plain),
-    };
-    let error = connection.error(SourceErrorKind::Tls, missing);
-    Err(if connection.channel().is_tls() { error } else { error.hint("most servers offer a login only over TLS") })
+    let _ = timeout(CANCEL_PATIENCE, farewell).await;
 }

@@ -16,7 +16,7 @@ use crate::net::{self, Channel, DialError, DialErrorKind, TlsClient};
 use crate::spool::Spool;
 use async_trait::async_trait;
 use connection::Connection;
-use login::{greeting, log_in, start_tls};
+use login::{greeting, log_in, offers_tls, start_tls};
 use session::ImapSession;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,7 +67,14 @@ impl ImapSource {
         let greeted = timeout(limit, greeting(&mut connection)).await;
         let mut preauth =
             greeted.unwrap_or_else(|_| Err(timed_out("greeting", &peer, limit))).map_err(|error| error.of_greeting(self.server.tls.mode))?;
-        if self.server.tls.mode == TlsMode::StartTls {
+        let wants_tls = match self.server.tls.mode {
+            TlsMode::StartTls => true,
+            TlsMode::Opportunistic => {
+                timeout(limit, offers_tls(&mut connection, preauth)).await.unwrap_or_else(|_| Err(timed_out("starttls", &peer, limit)))?
+            }
+            TlsMode::Implicit | TlsMode::None => false,
+        };
+        if wants_tls {
             let plain = timeout(limit, start_tls(connection, preauth)).await.unwrap_or_else(|_| Err(timed_out("starttls", &peer, limit)))?;
             let channel = self.secure("starttls", plain).await?;
             // Nothing that was said before TLS is remembered (RFC 9051 §6.2.1).
@@ -85,9 +92,9 @@ impl ImapSource {
 
     async fn secure(&self, stage: &'static str, channel: Channel) -> Result<Channel, SourceError> {
         let failed = |error: DialError| SourceError::dial(stage, &self.peer(), error);
-        let ca_file = self.server.tls.ca_file.clone();
+        let tls = self.server.tls.clone();
         // Reading the authorities is work for a thread that may block.
-        let client = tokio::task::spawn_blocking(move || TlsClient::new(ca_file.as_deref())).await;
+        let client = tokio::task::spawn_blocking(move || TlsClient::new(&tls)).await;
         let client = client.unwrap_or_else(|join| Err(DialError { kind: DialErrorKind::Tls, text: join.to_string(), hint: None })).map_err(failed)?;
         client.secure(channel, &self.server.host, self.server.connect_timeout).await.map_err(failed)
     }

@@ -1,19 +1,17 @@
 //! What kind of failure a refusal of the server is. Pure.
 
 use crate::proto::imap::{Code, State, Status};
-use crate::source::{SourceError, SourceErrorKind};
-use std::time::Duration;
+use crate::source::{SourceError, SourceErrorKind, hints};
 
 /// Response codes that mean: not now (RFC 5530, RFC 9051 §7.1, and what Yahoo and Gmail say).
-const NOT_NOW: [&str; 6] = ["UNAVAILABLE", "LIMIT", "INUSE", "OVERQUOTA", "THROTTLED", "IN-USE"];
+const NOT_NOW: [&str; 7] = ["UNAVAILABLE", "LIMIT", "INUSE", "OVERQUOTA", "THROTTLED", "IN-USE", "SERVERBUG"];
+/// Response codes that mean: not with these credentials.
+const CREDENTIALS: [&str; 6] = ["AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "CONTACTADMIN", "WEBALERT", "AUTH"];
+/// Words that mean the same, though they sound like "not now": tries go on counting.
+const CREDENTIALS_TEXTS: [&str; 3] = ["login failures", "failed login", "failed attempts"];
 /// Words that mean the same where there is no code: Exchange ("Suggested Backoff Time", "User is authenticated but not connected"), Yahoo.
 const NOT_NOW_TEXTS: [&str; 8] =
     ["throttl", "backoff time", "authenticated but not connected", "rate limit", "too many", "try again later", "temporar", "server busy"];
-
-/// What Exchange says before a number of milliseconds, in small letters.
-const BACKOFF_TIME: &str = "suggested backoff time:";
-/// Longest wait that a server may ask for: a nonsensical number must not put a mailbox to sleep.
-const BACKOFF_MAX: Duration = Duration::from_secs(3600);
 
 /// The error for a status that is not the OK that was hoped for.
 pub(super) fn refusal(stage: &'static str, peer: &str, what: &str, status: &Status) -> SourceError {
@@ -23,33 +21,19 @@ pub(super) fn refusal(stage: &'static str, peer: &str, what: &str, status: &Stat
     };
     let error = SourceError::new(kind(stage, status), stage, peer, format!("the server {verb} {what}")).said(&said(status));
     match error.kind {
-        SourceErrorKind::Auth => error.hint("check username and password; some providers want an app password or have to allow IMAP first"),
-        SourceErrorKind::Throttled => wait_as_told(error, status).hint("the server has no time for this account now; it is tried again later"),
+        SourceErrorKind::Auth => error.hint(hints::login(peer, name_of(status), &status.text)),
+        SourceErrorKind::Throttled => wait_as_told(error, status).hint(hints::not_now(&status.text)),
+        SourceErrorKind::Tls if stage == "login" => error.hint("the server wants TLS before the login: `tls: {mode: implicit}` or `starttls`"),
         _ => error,
     }
 }
 
 /// Adds the wait that the server suggests, if it does.
 pub(super) fn wait_as_told(error: SourceError, status: &Status) -> SourceError {
-    match suggested_wait(&status.text) {
+    match hints::suggested_wait(&status.text) {
         Some(wait) => error.after(wait),
         None => error,
     }
-}
-
-/// "Suggested Backoff Time: 281961 milliseconds", in any case.
-fn suggested_wait(text: &str) -> Option<Duration> {
-    let text = text.to_ascii_lowercase();
-    let (_, rest) = text.split_once(BACKOFF_TIME)?;
-    let rest = rest.trim_start();
-    let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = rest.split_at(digits);
-    if number.is_empty() || !unit.trim_start().starts_with("millisecond") {
-        return None;
-    }
-    // Only digits are left: what does not fit is too much.
-    let wait = number.parse().map_or(BACKOFF_MAX, Duration::from_millis).min(BACKOFF_MAX);
-    (!wait.is_zero()).then_some(wait)
 }
 
 /// True if the server is at its limit, so that asking on is of no use.
@@ -60,18 +44,25 @@ pub(super) fn is_not_now(status: &Status) -> bool {
 }
 
 fn kind(stage: &'static str, status: &Status) -> SourceErrorKind {
-    let code = match &status.code {
-        Some(Code::Named(name)) => name.as_str(),
-        _ => "",
-    };
+    let code = name_of(status);
+    let text = status.text.to_ascii_lowercase();
     match (stage, code, status.state) {
         ("starttls", _, _) | (_, "PRIVACYREQUIRED", _) => SourceErrorKind::Tls,
+        ("login", code, _) if CREDENTIALS.contains(&code) => SourceErrorKind::Auth,
         (_, "AUTHENTICATIONFAILED" | "AUTHORIZATIONFAILED" | "EXPIRED", _) => SourceErrorKind::Auth,
+        ("login", "", _) if CREDENTIALS_TEXTS.iter().any(|words| text.contains(words)) => SourceErrorKind::Auth,
         _ if is_not_now(status) => SourceErrorKind::Throttled,
         // Also a BAD: whatever the reason, the same login again and again is what locks accounts.
         ("login", _, _) => SourceErrorKind::Auth,
         (_, _, State::Bad) => SourceErrorKind::Protocol,
         _ => SourceErrorKind::Mailbox,
+    }
+}
+
+fn name_of(status: &Status) -> &str {
+    match &status.code {
+        Some(Code::Named(name)) => name,
+        _ => "",
     }
 }
 
@@ -87,6 +78,7 @@ pub(super) fn said(status: &Status) -> String {
 mod tests {
     use super::*;
     use crate::proto::imap::{Line, Response};
+    use std::time::Duration;
 
     #[test]
     fn exchange_says_when_to_come_back() {
@@ -127,6 +119,17 @@ mod tests {
             ("dispose", "a2 NO [READ-ONLY] no", Mailbox),
             ("list", "a2 BAD syntax", Protocol),
             ("starttls", "a2 NO later", Tls),
+            ("login", "a1 NO [AUTHORIZATIONFAILED] no such identity", Auth),
+            ("login", "a1 NO [CONTACTADMIN] try again later", Auth),
+            ("login", "a1 NO [WEBALERT https://x] Web login required.", Auth),
+            ("login", "a1 NO [ALERT] Application-specific password required", Auth),
+            ("login", "a1 NO Too many login failures", Auth),
+            ("login", "a1 NO [SERVERBUG] oops", Throttled),
+            ("login", "a1 NO [INUSE] Mailbox is in use", Throttled),
+            ("login", "a1 NO LOGIN Server error - Please try again later", Throttled),
+            ("login", "a1 NO Request is throttled. Suggested Backoff Time: 1000 milliseconds", Throttled),
+            ("login", "a1 NO NEOBHODIM parol prilozheniya", Auth),
+            ("login", "a1 NO LOGIN failed.", Auth),
         ] {
             let Response::Tagged { status, .. } = Response::parse(&Line::from(line.as_bytes())) else { panic!("{line}") };
             assert_eq!(refusal(stage, "h:1", "this", &status).kind, wanted, "{line}");

@@ -1,11 +1,19 @@
 //! From the greeting to the TRANSACTION state: capabilities, and one try to log in.
 
-use super::super::{SourceError, SourceErrorKind};
+use super::super::auth::{self, Way};
+use super::super::{SourceError, SourceErrorKind, hints};
 use super::wire::Wire;
-use crate::config::{AuthMethod, Server};
+use crate::config::Server;
 use crate::mail::Secret;
+use crate::proto::pop3::command::Unsendable;
 use crate::proto::pop3::reply::Refusal;
 use crate::proto::pop3::{Capabilities, Command, Reply, Status, capa};
+use crate::proto::sasl::{self, Mechanism};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long the server may take to hear that we give a login up.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How the session starts.
 pub(super) struct Login {
@@ -15,15 +23,15 @@ pub(super) struct Login {
     pub(super) asked_ahead: bool,
 }
 
-/// Reads the greeting.
-pub(super) async fn greeting(wire: &mut Wire) -> Result<(), SourceError> {
+/// Reads the greeting, and gives it back: APOP needs its timestamp.
+pub(super) async fn greeting(wire: &mut Wire) -> Result<String, SourceError> {
     wire.stage = "greeting";
     let reply = wire.final_reply().await?;
     if reply.status == Status::Ok {
-        return Ok(());
+        return Ok(reply.text);
     }
     let kind = if reply.refusal() == Refusal::Mailbox { SourceErrorKind::Mailbox } else { SourceErrorKind::Throttled };
-    Err(wire.error(kind, "the server does not serve us now").said(&reply.text))
+    Err(as_told(wire.error(kind, "the server does not serve us now").said(&reply.text), &reply))
 }
 
 /// Asks for STLS: with +OK the handshake follows; with anything else nothing more may be said (no login in the clear, no second way).
@@ -32,10 +40,10 @@ pub(super) async fn starttls(wire: &mut Wire) -> Result<(), SourceError> {
     let reply = wire.ask(Command::Stls).await?;
     match reply.status {
         Status::Ok => Ok(()),
-        _ => Err(wire
-            .error(SourceErrorKind::Tls, "the server does not offer STLS")
-            .said(&reply.text)
-            .hint("use `tls: implicit` with port 995 if the provider offers it; the password is not sent in the clear")),
+        _ => Err(wire.error(SourceErrorKind::Tls, "the server does not offer STLS").said(&reply.text).hint(
+            "use `tls: {mode: implicit}` with port 995 if the provider offers it; the password is not sent in the clear. A server that \
+                 offered STLS before may have somebody on the line who takes it out",
+        )),
     }
 }
 
@@ -56,79 +64,141 @@ pub(super) async fn capabilities(wire: &mut Wire) -> Result<Option<Capabilities>
     Err(wire.error(SourceErrorKind::Protocol, "the server's list of capabilities has no end"))
 }
 
-/// Logs in, once. `ahead` sends STAT and UIDL along with it.
+/// Logs in, once. `ahead` sends STAT and UIDL along with it; `password` is there if the method has one.
 pub(super) async fn login(
     wire: &mut Wire,
     server: &Server,
     known: Option<Capabilities>,
+    greeting: &str,
     password: &Secret,
     ahead: bool,
 ) -> Result<Login, SourceError> {
     wire.stage = "login";
-    if !wire.channel().is_private() && !server.auth.allow_plaintext {
-        return Err(wire
-            .error(SourceErrorKind::Tls, "the password is not sent over an open connection")
-            .hint("set `tls: implicit` or `tls: starttls`, or `allow_plaintext: true` if the line is trusted"));
-    }
+    let private = wire.channel().is_private();
+    auth::guard(server, private, &wire.peer)?;
     let capabilities = known.unwrap_or_default();
-    let plain = match server.auth.method {
-        AuthMethod::Plain => true,
-        AuthMethod::Password => false,
-        AuthMethod::Auto => !capabilities.user && capabilities.sasl_plain,
-        _ => return Err(wire.error(SourceErrorKind::Auth, "this `auth.method` is not spoken yet")),
-    };
-    // In an AUTH exchange the server may still ask for the response (`+`), and what went ahead would be taken for it.
-    let ahead = ahead && capabilities.pipelining && !plain;
-    let (user, password) = (server.username.as_str(), password.expose());
-    if plain {
-        plain_login(wire, capabilities, user, password).await?;
-    } else {
-        wire.push(Command::User(user))?;
-        if ahead {
-            wire.push(Command::Pass(password))?;
-            wire.push(Command::Stat)?;
-            wire.push(Command::Uidl)?;
+    let way = auth::choose(&server.auth, capabilities.sasl, true).map_err(|missing| {
+        wire.error(SourceErrorKind::Auth, missing).hint("choose another `auth: {method: …}`, or ask the provider which one it takes")
+    })?;
+    let user = server.username.as_str();
+    match way {
+        Way::Command => {
+            let ahead = ahead && capabilities.pipelining;
+            by_command(wire, user, password, ahead).await?;
+            return Ok(Login { capabilities, asked_ahead: ahead });
         }
-        wire.flush().await?;
-        let reply = wire.final_reply().await?;
-        if reply.status != Status::Ok {
-            return Err(refused(wire, &reply));
+        Way::Apop => by_apop(wire, greeting, user, password).await?,
+        Way::Sasl(Mechanism::External) if !private => {
+            return Err(wire.error(SourceErrorKind::Tls, "a login by client certificate needs TLS"));
         }
-        if !ahead {
-            wire.push(Command::Pass(password))?;
-            wire.flush().await?;
-        }
-        let reply = wire.final_reply().await?;
-        if reply.status != Status::Ok {
-            return Err(refused(wire, &reply));
-        }
+        // In an AUTH exchange the server may still ask for something, and what went ahead would be taken for it.
+        Way::Sasl(mechanism) => by_mechanism(wire, server, mechanism, password, capabilities).await?,
+        Way::None => {}
     }
-    Ok(Login { capabilities, asked_ahead: ahead })
+    Ok(Login { capabilities, asked_ahead: false })
 }
 
-/// RFC 5034 §4. The initial response is used only where the server names PLAIN in CAPA, for older servers do not know it.
-async fn plain_login(wire: &mut Wire, capabilities: Capabilities, user: &str, password: &str) -> Result<(), SourceError> {
-    let initial = capabilities.sasl_plain && Command::plain_fits_initial(user, password);
-    let mut reply = wire.ask(if initial { Command::AuthPlainInitial(user, password) } else { Command::AuthPlain }).await?;
-    if reply.status == Status::Continue {
-        reply = wire.ask(Command::PlainResponse(user, password)).await?;
+/// USER and PASS (RFC 1939 §7).
+async fn by_command(wire: &mut Wire, user: &str, password: &Secret, ahead: bool) -> Result<(), SourceError> {
+    wire.push(Command::User(user))?;
+    if ahead {
+        wire.push(Command::Pass(password.expose()))?;
+        wire.push(Command::Stat)?;
+        wire.push(Command::Uidl)?;
     }
-    match reply.status {
-        Status::Ok => Ok(()),
-        Status::Err => Err(refused(wire, &reply)),
-        Status::Continue => Err(wire.error(SourceErrorKind::Protocol, "the server asks for more than PLAIN has")),
+    wire.flush().await?;
+    let reply = wire.final_reply().await?;
+    if reply.status != Status::Ok {
+        return Err(refused(wire, &reply));
     }
+    if !ahead {
+        wire.push(Command::Pass(password.expose()))?;
+        wire.flush().await?;
+    }
+    let reply = wire.final_reply().await?;
+    if reply.status == Status::Ok { Ok(()) } else { Err(refused(wire, &reply)) }
+}
+
+/// RFC 1939 §7.
+async fn by_apop(wire: &mut Wire, greeting: &str, user: &str, password: &Secret) -> Result<(), SourceError> {
+    let Some(timestamp) = sasl::timestamp(greeting) else {
+        let error = wire.error(SourceErrorKind::Auth, "the greeting has no timestamp that APOP could use").said(greeting);
+        return Err(error.hint("the server offers no APOP, or what stands in the greeting is no message id and may be an attack (CVE-2007-1558)"));
+    };
+    let digest = sasl::apop(timestamp, password);
+    let reply = wire.ask(Command::Apop(user, &digest)).await?;
+    if reply.status == Status::Ok { Ok(()) } else { Err(refused(wire, &reply)) }
+}
+
+/// RFC 5034 §4.
+async fn by_mechanism(
+    wire: &mut Wire,
+    server: &Server,
+    mechanism: Mechanism,
+    password: &Secret,
+    capabilities: Capabilities,
+) -> Result<(), SourceError> {
+    // Some servers decode first and split lines then.
+    for (what, text) in [("login name", server.username.as_str()), ("password", password.expose())] {
+        if text.contains(['\r', '\n', '\0']) {
+            return Err(wire.error(SourceErrorKind::Auth, Unsendable(what).to_string()));
+        }
+    }
+    let mut exchange = auth::exchange(mechanism, server, password, &wire.peer)?;
+    // PLAIN alone goes along with the command, and only where CAPA names it, for older servers do not know that; a token is too long for
+    // many (Exchange Online wants its XOAUTH2 in two lines even when it is short).
+    let names_it = capabilities.sasl.is_some_and(|sasl| sasl.has(mechanism));
+    let plain = if mechanism == Mechanism::Plain { sasl::plain(&server.username, password) } else { None };
+    let initial = plain.filter(|plain| names_it && Command::fits_initial(mechanism.name(), plain.expose()));
+    if initial.is_some() {
+        // It is the exchange's first message, and its only one.
+        exchange.initial();
+    }
+    let mut reply = wire.ask(Command::Auth(mechanism.name(), initial.as_ref().map(Secret::expose))).await?;
+    for _ in 0..auth::STEPS_MAX {
+        match reply.status {
+            Status::Ok => return exchange.finish().map_err(|error| auth::failed(&wire.peer, mechanism, &error)),
+            Status::Err => return Err(auth::refused(refused(wire, &reply), &exchange)),
+            Status::Continue => {}
+        }
+        let answer;
+        (exchange, answer) = auth::step(exchange, std::mem::take(&mut reply.text).into_bytes()).await;
+        match answer {
+            Ok(answer) => reply = wire.ask(Command::Response(answer.expose())).await?,
+            Err(error) => {
+                // RFC 5034 §4: the server answers -ERR, whatever it is; nothing depends on it.
+                let _ = timeout(CANCEL_PATIENCE, wire.ask(Command::Response("*"))).await;
+                return Err(auth::failed(&wire.peer, mechanism, &error));
+            }
+        }
+    }
+    Err(wire.error(SourceErrorKind::Protocol, format!("{}: the server does not stop asking", mechanism.name())))
 }
 
 fn refused(wire: &Wire, reply: &Reply) -> SourceError {
+    if reply.status == Status::Continue {
+        return wire.error(SourceErrorKind::Protocol, "the server asks for more where nothing follows");
+    }
     let (kind, text) = match reply.refusal() {
         Refusal::NotNow => (SourceErrorKind::Throttled, "the server does not let us in now"),
         Refusal::Mailbox => (SourceErrorKind::Mailbox, "the server cannot open the mailbox"),
         Refusal::Credentials | Refusal::Plain => (SourceErrorKind::Auth, "the server refuses the login"),
     };
     let error = wire.error(kind, text).said(&reply.text);
-    if kind == SourceErrorKind::Auth {
-        return error.hint("check username and password; many providers want an app password, or POP3 switched on in their settings");
+    match kind {
+        SourceErrorKind::Auth => {
+            let code = if reply.refusal() == Refusal::Credentials { "AUTH" } else { "" };
+            error.hint(hints::login(&wire.peer, code, &reply.text))
+        }
+        SourceErrorKind::Throttled => as_told(error.hint(hints::not_now(&reply.text)), reply),
+        _ => error.hint("the server says that somebody has to repair the mailbox: ask its operator"),
     }
-    error
+}
+
+/// Adds the wait that the server suggests, if it does.
+fn as_told(error: SourceError, reply: &Reply) -> SourceError {
+    match hints::suggested_wait(&reply.text) {
+        Some(wait) => error.after(wait),
+        None => error,
+    }
 }

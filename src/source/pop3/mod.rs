@@ -22,9 +22,10 @@ mod wire;
 
 use super::{Session, Source, SourceError, SourceErrorKind};
 use crate::config::secret::SecretReader;
-use crate::config::{Server, TlsMode};
-use crate::mail::{CollectorId, MailboxId};
+use crate::config::{Server, Tls, TlsMode};
+use crate::mail::{CollectorId, MailboxId, Secret};
 use crate::net::{self, Channel, DialError, DialErrorKind, TlsClient};
+use crate::proto::pop3::Capabilities;
 use crate::spool::Spool;
 use async_trait::async_trait;
 use session::Pop3Session;
@@ -97,37 +98,60 @@ impl Pop3Source {
 
     async fn converse(&self, channel: Channel, deadline: Instant) -> Result<Box<dyn Session>, SourceError> {
         // Read before anything else: a command that asks a vault may take longer than the server waits.
-        let password = (self.password)().await.map_err(|why| SourceError::no_secret(&self.peer, why))?;
+        let password = match super::auth::has_secret(self.server.auth.method) {
+            true => (self.password)().await.map_err(|why| SourceError::no_secret(&self.peer, why))?,
+            false => Secret::new(String::new()),
+        };
         let mut wire = Wire::new(channel, self.peer.clone(), self.server.idle_timeout);
         let greeted = timeout(deadline.saturating_duration_since(Instant::now()), login::greeting(&mut wire)).await;
-        greeted
+        let greeting = greeted
             .unwrap_or_else(|_| Err(self.error(SourceErrorKind::Timeout, "greeting", "no greeting within `connect_timeout`")))
             .map_err(|error| error.of_greeting(self.server.tls.mode))?;
-        if self.server.tls.mode == TlsMode::StartTls {
-            login::starttls(&mut wire).await?;
-            let bare = wire.into_bare_channel()?;
-            let secured = self.secure(bare, "starttls", self.server.connect_timeout.unwrap_or(CONNECT_MAX)).await?;
-            wire = Wire::new(secured, self.peer.clone(), self.server.idle_timeout);
-        }
         let mut known = None;
-        if self.quirks.capa.may_try() {
-            let asked = login::capabilities(&mut wire).await;
-            self.quirks.capa.note(&asked);
-            known = asked?;
+        let wants_tls = match self.server.tls.mode {
+            TlsMode::StartTls => true,
+            TlsMode::Opportunistic => {
+                known = self.capabilities(&mut wire).await?;
+                known.is_some_and(|can| can.stls)
+            }
+            TlsMode::Implicit | TlsMode::None => false,
+        };
+        if wants_tls {
+            let limit = self.server.connect_timeout.unwrap_or(CONNECT_MAX);
+            let asked = timeout(limit, login::starttls(&mut wire)).await;
+            asked.unwrap_or_else(|_| Err(self.error(SourceErrorKind::Timeout, "starttls", "no answer within `connect_timeout`")))?;
+            let bare = wire.into_bare_channel()?;
+            let secured = self.secure(bare, "starttls", limit).await?;
+            wire = Wire::new(secured, self.peer.clone(), self.server.idle_timeout);
+            // Nothing that was said before TLS is remembered (RFC 2595 §4).
+            known = None;
+        }
+        if wants_tls || self.server.tls.mode != TlsMode::Opportunistic {
+            known = self.capabilities(&mut wire).await?;
         }
         let ahead = self.quirks.pipelining.may_try();
-        let logged_in = login::login(&mut wire, &self.server, known, &password, ahead).await;
+        let logged_in = login::login(&mut wire, &self.server, known, &greeting, &password, ahead).await;
         if logged_in.is_err() && ahead && known.is_some_and(|can| can.pipelining) {
             self.quirks.pipelining.note(&logged_in);
         }
         Ok(Box::new(Pop3Session::new(self, wire, logged_in?)))
     }
 
+    /// What the server can do, if it says so; one that hangs up at the question is not asked again.
+    async fn capabilities(&self, wire: &mut Wire) -> Result<Option<Capabilities>, SourceError> {
+        if !self.quirks.capa.may_try() {
+            return Ok(None);
+        }
+        let asked = login::capabilities(wire).await;
+        self.quirks.capa.note(&asked);
+        asked
+    }
+
     async fn secure(&self, channel: Channel, stage: &'static str, limit: Duration) -> Result<Channel, SourceError> {
-        // The system's authorities are read once; a file of the operator's each time, as it may have been renewed.
-        let tls = match &self.server.tls.ca_file {
-            None => self.tls.get_or_try_init(|| trust(None)).await.cloned(),
-            Some(file) => trust(Some(file.clone())).await,
+        // The system's authorities are read once; files of the operator's each time, as they may have been renewed.
+        let tls = match (&self.server.tls.ca_file, &self.server.tls.client_cert) {
+            (None, None) => self.tls.get_or_try_init(|| prepare(self.server.tls.clone())).await.cloned(),
+            _ => prepare(self.server.tls.clone()).await,
         };
         let secured = match tls {
             Ok(tls) => tls.secure(channel, &self.server.host, Some(limit)).await,
@@ -142,8 +166,8 @@ impl Pop3Source {
 }
 
 /// Reads files, so not on a thread of the runtime.
-async fn trust(ca_file: Option<std::path::PathBuf>) -> Result<TlsClient, DialError> {
-    let read = tokio::task::spawn_blocking(move || TlsClient::new(ca_file.as_deref())).await;
+async fn prepare(tls: Tls) -> Result<TlsClient, DialError> {
+    let read = tokio::task::spawn_blocking(move || TlsClient::new(&tls)).await;
     read.unwrap_or_else(|join| Err(DialError { kind: DialErrorKind::Tls, text: join.to_string(), hint: None }))
 }
 
