@@ -4,6 +4,7 @@
 //! checked. Whether there was an error decides at the end.
 
 mod address;
+mod auth;
 mod auto;
 mod block;
 mod check_local;
@@ -18,6 +19,7 @@ mod recipient;
 mod server;
 mod service;
 mod target;
+mod tls;
 mod values;
 
 use super::error::{Code, Problem, Report, Severity};

@@ -477,6 +477,13 @@ pub enum AuthMethod {
     None,
 }
 
+impl AuthMethod {
+    /// True if this login has a password or a token.
+    pub fn has_secret(self) -> bool {
+        !matches!(self, AuthMethod::None | AuthMethod::External)
+    }
+}
+
 /// Where a secret is; read at each login, so that a changed secret needs no reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretSource {

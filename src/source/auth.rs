@@ -60,15 +60,10 @@ pub(super) fn choose(auth: &Auth, offered: Option<Mechanisms>, command: bool) ->
     }
 }
 
-/// True if this login has a password or a token.
-pub(super) fn has_secret(method: AuthMethod) -> bool {
-    !matches!(method, AuthMethod::None | AuthMethod::External)
-}
-
 /// An error if a secret would go over a channel that others can read. Also of a mechanism that only proves that we know it: whoever has
 /// recorded the proof can guess at leisure.
 pub(super) fn guard(server: &Server, private: bool, peer: &str) -> Result<(), SourceError> {
-    if private || server.auth.allow_plaintext || !has_secret(server.auth.method) {
+    if private || server.auth.allow_plaintext || !server.auth.method.has_secret() {
         return Ok(());
     }
     let error = SourceError::new(SourceErrorKind::Tls, "login", peer, "the password would go over a channel that anybody can read");

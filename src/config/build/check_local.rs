@@ -3,8 +3,8 @@
 use super::Ctx;
 use super::block::{Block, Keys, open_entry};
 use super::password::{COMMAND_TIMEOUT, argv, command_timeout};
-use super::server::tls;
 use super::target::endpoints;
+use super::tls::tls;
 use super::values::{choice, path};
 use crate::config::error::Code;
 use crate::config::outside::Outside;

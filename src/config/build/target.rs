@@ -4,7 +4,7 @@ use super::Ctx;
 use super::address::{host, host_and_port};
 use super::block::{Block, Keys, open_entry};
 use super::password::password;
-use super::server::tls;
+use super::tls::tls;
 use super::values::{one_or_more, path, text};
 use crate::config::error::Code;
 use crate::config::outside::Outside;

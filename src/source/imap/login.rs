@@ -73,7 +73,7 @@ pub(super) async fn log_in(
 ) -> Result<Option<Tag>, SourceError> {
     connection.enter("login");
     if preauth {
-        if !auth::has_secret(server.auth.method) {
+        if !server.auth.method.has_secret() {
             return Ok(None);
         }
         // Whose mailbox would it be? (CVE-2020-12398 and its like; RFC 9051 §7.1.4)

@@ -98,7 +98,7 @@ impl Pop3Source {
 
     async fn converse(&self, channel: Channel, deadline: Instant) -> Result<Box<dyn Session>, SourceError> {
         // Read before anything else: a command that asks a vault may take longer than the server waits.
-        let password = match super::auth::has_secret(self.server.auth.method) {
+        let password = match self.server.auth.method.has_secret() {
             true => (self.password)().await.map_err(|why| SourceError::no_secret(&self.peer, why))?,
             false => Secret::new(String::new()),
         };

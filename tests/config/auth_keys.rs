@@ -1,0 +1,149 @@
+//! `tls`, `auth` and `login`: what each becomes, and what does not go together.
+
+use super::*;
+
+/// The collector's lines without its `password`.
+fn without_password(lines: &str) -> String {
+    with(lines).replace("    password: {env: P}\n", "")
+}
+
+#[test]
+fn m9_verify_fingerprint_and_client_certificates() {
+    let tls = |lines: &str| collector(&with(lines)).server.tls;
+    assert_eq!(tls(""), Tls::mode(TlsMode::Implicit));
+    assert_eq!(tls("tls: {verify: full}").verify, TlsVerify::Full);
+    let (a, b) = ("0f".repeat(32), vec!["AB"; 32].join(":"));
+    assert_eq!(tls(&format!("tls: {{fingerprint: {a}}}")).verify, TlsVerify::Fingerprint(vec![[0x0f; 32]]));
+    assert_eq!(tls(&format!("tls: {{verify: fingerprint, fingerprint: [{a}, '{b}']}}")).verify, TlsVerify::Fingerprint(vec![[0x0f; 32], [0xab; 32]]));
+    let own = tls("tls: {client_cert: us.pem, client_key: /keys/us.key, min_version: 1.3}");
+    let files = ClientCertificate { cert: "/etc/mailgather/us.pem".into(), key: "/keys/us.key".into() };
+    assert_eq!((own.client_cert, own.min_version), (Some(files), TlsVersion::V1_3));
+    assert_eq!(tls("tls: {client_cert: /us.pem}").client_cert.unwrap().key, Path::new("/us.pem"));
+    for (lines, words) in [
+        ("tls: {verify: fingerprint}", "`verify: fingerprint` without `fingerprint`"),
+        ("tls: {verify: full, fingerprint: 0f}", "contradict each other"),
+        ("tls: {verify: off, fingerprint: 0f}", "contradict each other"),
+        ("tls: {fingerprint: 0f0f}", "64 hexadecimal digits"),
+        ("tls: {fingerprint: da39a3ee5e6b4b0d3255bfef95601890afd80709}", "40 digits are a SHA-1"),
+        ("tls: {client_key: /k}", "`client_key` without `client_cert`"),
+        ("tls: {min_version: 1.0}", "spoken by `backend: openssl` only"),
+        ("tls: {min_version: 2}", "`min_version` is one of"),
+        ("tls: {security_level: 0}", "goes with `backend: openssl` only"),
+        ("tls: {verify: no}", "write `off`"),
+    ] {
+        refused(&with(lines), words);
+    }
+    warned("tls: {verify: off}", "whoever sits on the line");
+    warned(&format!("tls: {{fingerprint: {a}, ca_file: /x}}"), "`ca_file` has no effect");
+    warned("tls: {mode: opportunistic}\nauth: {allow_plaintext: true}", "takes TLS away");
+    assert_eq!(read(&with("tls: {mode: opportunistic}")).unwrap().warnings, []);
+    assert_eq!(tls("tls: {mode: opportunistic}").mode, TlsMode::Opportunistic);
+    let relay = "delivery: {smtp: localhost, tls: {mode: opportunistic}}\n";
+    refused(&format!("{relay}{}", with("").split_once('\n').unwrap().1), "is for collectors");
+}
+
+/// An old server: refused with an explanation, or taken with a warning, as the build is.
+#[test]
+fn old_tls_is_told_about() {
+    let lines = "tls: {backend: openssl, min_version: 1.0, security_level: 0}";
+    if cfg!(feature = "legacy-tls") {
+        warned(lines, "can be broken");
+        let tls = collector(&with(lines)).server.tls;
+        assert_eq!((tls.backend, tls.min_version), (TlsBackend::OpenSsl { security_level: Some(0) }, TlsVersion::V1_0));
+    } else {
+        refused(&with(lines), "--features legacy-tls");
+    }
+    refused(&with("tls: {backend: openssl, security_level: 6}"), "must be from 0 to 5");
+}
+
+#[test]
+fn c8_c9_k7_p5_methods_and_what_they_need() {
+    let auth = |text: &str| {
+        let server = collector(text).server;
+        (server.auth, server.password)
+    };
+    for (word, method) in [
+        ("auto", AuthMethod::Auto),
+        ("password", AuthMethod::Password),
+        ("plain", AuthMethod::Plain),
+        ("login", AuthMethod::Login),
+        ("cram_md5", AuthMethod::CramMd5),
+        ("scram", AuthMethod::Scram),
+        ("ntlm", AuthMethod::Ntlm),
+        ("oauth2", AuthMethod::OAuth2),
+    ] {
+        let (auth, password) = auth(&with(&format!("auth: {{method: {word}}}")));
+        assert_eq!((auth.method, password), (method, SecretSource::Env("P".into())), "{word}");
+    }
+    assert_eq!(auth(&with("protocol: pop3\nauth: {method: apop}")).0.method, AuthMethod::Apop);
+    let (oauth, token) = auth(&without_password("auth: {method: oauth2, token: {command: [get-token, a]}}"));
+    let command = SecretSource::Command { argv: vec!["get-token".into(), "a".into()], timeout: Duration::from_secs(10) };
+    assert_eq!((oauth.token, token), (Some(command.clone()), command));
+    let (external, nothing) = auth(&without_password("tls: {client_cert: /us.pem}\nauth: {method: external}"));
+    assert_eq!((external.method, nothing), (AuthMethod::External, SecretSource::Plain(mailgather::mail::Secret::new(String::new()))));
+    let none = read(&without_password("tls: {mode: none}\nauth: {method: none}")).unwrap();
+    assert!(none.warnings.len() == 1 && none.warnings[0].to_string().contains("nobody is logged in"));
+    let ntlm = auth(&with("auth: {method: ntlm, domain: CORP}")).0;
+    assert_eq!((ntlm.method, ntlm.domain.as_deref()), (AuthMethod::Ntlm, Some("CORP")));
+    for (lines, words) in [
+        ("auth: {method: apop}", "APOP is a login of POP3"),
+        ("auth: {method: ntlm}", "`method: ntlm` and no `password`"),
+        ("auth: {method: external}", "there is none"),
+        ("auth: {method: oauth2}", "no `token`"),
+        ("", "has no `password`"),
+    ] {
+        refused(&without_password(lines), words);
+    }
+    for (lines, words) in [
+        ("auth: {method: plain, token: {file: /t}}", "`token` goes with `method: oauth2` only"),
+        ("auth: {method: plain, disable: [plain]}", "switches off the very `method`"),
+        ("auth: {method: scram, disable: [scram]}", "switches off the very `method`"),
+        ("auth: {method: gssapi}", "`method` is one of"),
+        ("auth: {domain: ''}", "`domain` is empty"),
+        ("auth: {method: cram_md5}\ntls: {mode: none}", "open channel"),
+    ] {
+        refused(&with(lines), words);
+    }
+    warned("auth: {domain: CORP}", "goes with `method: ntlm` only");
+    warned("tls: {client_cert: /us.pem}\nauth: {method: external}", "`password` has no effect");
+    warned("auth: {method: oauth2, token: {file: /t}}", "`password` has no effect");
+}
+
+#[test]
+fn m15_mechanisms_that_are_switched_off() {
+    let disable = |lines: &str| collector(&with(lines)).server.auth.disable;
+    assert_eq!(disable("auth: {disable: [plain]}"), ["PLAIN"]);
+    assert_eq!(disable("auth: {disable: [Plain, cram_md5, SCRAM]}"), ["PLAIN", "CRAM-MD5", "SCRAM-SHA-256", "SCRAM-SHA-1"]);
+    assert_eq!(disable("auth: {disable: []}"), [""; 0]);
+    assert_eq!(disable("auth: {method: scram, disable: [SCRAM-SHA-256]}"), ["SCRAM-SHA-256"]);
+    warned("auth: {disable: [PLIAN]}", "is no mechanism that would be used");
+}
+
+#[test]
+fn k6_m7_p2_login_names() {
+    let username = |lines: &str| collector(&with(lines)).server.username;
+    assert_eq!(username(""), "a@почта.рф");
+    assert_eq!(username("login: email"), "a@почта.рф");
+    assert_eq!(username("login: local_part"), "a");
+    assert_eq!(username("login: manual\nusername: 'dom\\juser\\J.User'"), "dom\\juser\\J.User");
+    assert_eq!(username("username: ü@икс.рф"), "ü@икс.рф");
+    for (lines, words) in [
+        ("login: email\nusername: u", "`username` is another one"),
+        ("login: local_part\nusername: u", "`username` is another one"),
+        ("login: manual", "`login: manual` without `username`"),
+        ("login: mail", "did you mean `email`?"),
+    ] {
+        refused(&with(lines), words);
+    }
+    let shared = collector(&format!("defaults: {{login: local_part}}\n{}", with("")));
+    assert_eq!(shared.server.username, "a");
+}
+
+/// Tokens are secrets, wherever they stand in a report.
+#[test]
+fn tokens_are_never_shown() {
+    let report = read(&with("auth: {method: plain, token: hunter2}")).unwrap_err().to_string();
+    assert!(!report.contains("hunter2"), "{report}");
+    let report = read(&with("auth:\n  method: plain\n  token: hunter2\n  tokn: hunter2\n")).unwrap_err().to_string();
+    assert!(!report.contains("hunter2"), "{report}");
+}
