@@ -119,6 +119,12 @@ pub(super) fn refused(error: SourceError, exchange: &Exchange) -> SourceError {
         }
         None => error,
     };
+    if matches!(exchange.mechanism(), Mechanism::XOAuth2 | Mechanism::OAuthBearer) && error.kind == SourceErrorKind::Auth {
+        return error.hint(
+            "the access token is refused: it has expired, or was made for another service, scope or mailbox; look at what `auth: {token: …}` yields, \
+             and whether IMAP and POP3 are allowed for the mailbox",
+        );
+    }
     // Hashed passwords on the server rule these out for good, however right the password is.
     let may_lack_it = matches!(exchange.mechanism(), Mechanism::ScramSha256 | Mechanism::ScramSha1 | Mechanism::CramMd5);
     match &error.hint {

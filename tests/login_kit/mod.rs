@@ -1,0 +1,162 @@
+//! What the tests of TLS and logins share: a source for a server, and a scripted peer in memory.
+
+// Each test binary uses a part of it.
+#![allow(dead_code)]
+
+use mailgather::config::secret::SecretReader;
+use mailgather::config::{Auth, AuthMethod, PartialFetch, Protocol, SecretSource, Server, Tls, TlsMode};
+use mailgather::mail::{CollectorId, FolderName, Secret};
+use mailgather::net::Channel;
+use mailgather::source::imap::ImapSource;
+use mailgather::source::pop3::Pop3Source;
+use mailgather::source::{Session, Source, SourceError};
+use mailgather::spool::Spool;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
+/// A server on this machine.
+pub fn server(protocol: Protocol, port: u16, mode: TlsMode, method: AuthMethod) -> Server {
+    Server {
+        protocol,
+        host: "localhost".into(),
+        port,
+        tls: Tls::mode(mode),
+        username: "tim@example.org".into(),
+        password: SecretSource::Plain(Secret::new(String::new())),
+        auth: Auth { method, ..Auth::default() },
+        partial_fetch: PartialFetch::default(),
+        compress: false,
+        allow_plain_expunge: false,
+        connect_timeout: Some(Duration::from_secs(20)),
+        idle_timeout: Some(Duration::from_secs(20)),
+    }
+}
+
+/// What came of an attempt.
+pub struct Attempt {
+    pub result: Result<(), SourceError>,
+    /// How often the secret was read.
+    pub secret_read: usize,
+}
+
+impl Attempt {
+    #[track_caller]
+    pub fn error(self) -> SourceError {
+        self.result.expect_err("it should have failed")
+    }
+}
+
+enum Kind {
+    Imap(ImapSource),
+    Pop3(Pop3Source),
+}
+
+/// Connects, logs in, opens INBOX, and says good-bye.
+pub async fn attempt(server: &Server, secret: &'static str) -> Attempt {
+    run(server, secret, None).await
+}
+
+/// The same over a channel that is there.
+pub async fn attempt_over(channel: Channel, server: &Server, secret: &'static str) -> Attempt {
+    run(server, secret, Some(channel)).await
+}
+
+async fn run(server: &Server, secret: &'static str, channel: Option<Channel>) -> Attempt {
+    let reads = Arc::new(AtomicUsize::new(0));
+    let noted = reads.clone();
+    let reader: SecretReader = Arc::new(move || {
+        noted.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async move { Ok(Secret::new(secret.into())) })
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::new(folder.path(), 1 << 16, 1 << 20).unwrap();
+    let id = CollectorId::new("c").unwrap();
+    let kind = match server.protocol {
+        Protocol::Imap => Kind::Imap(ImapSource::new(server.clone(), reader, spool, id, None)),
+        Protocol::Pop3 => Kind::Pop3(Pop3Source::new(server.clone(), reader, spool, id, None)),
+    };
+    let opened: Result<Box<dyn Session>, SourceError> = match (&kind, channel) {
+        (Kind::Imap(source), None) => source.open().await,
+        (Kind::Pop3(source), None) => source.open().await,
+        (Kind::Imap(source), Some(channel)) => source.open_over(channel).await,
+        (Kind::Pop3(source), Some(channel)) => source.open_over(channel).await,
+    };
+    let result = async {
+        let mut session = opened?;
+        session.select(&FolderName::inbox()).await?;
+        session.close().await.map(|_| ())
+    };
+    let result = result.await;
+    if let Err(error) = &result {
+        let shown = format!("{error} {error:?}");
+        assert!(secret.is_empty() || !shown.contains(secret), "the secret shows: {shown}");
+    }
+    Attempt { result, secret_read: reads.load(Ordering::Relaxed) }
+}
+
+/// The lines that a peer heard.
+#[derive(Clone, Default)]
+pub struct Heard(Arc<Mutex<Vec<String>>>);
+
+impl Heard {
+    pub fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+
+    pub fn note(&self, line: &str) {
+        self.0.lock().unwrap().push(line.to_owned());
+    }
+}
+
+/// A peer in memory: greets, and answers each line with what `answer` makes of it. `@` in an answer stands for the last tag.
+pub fn peer(greeting: &str, mut answer: impl FnMut(&str) -> String + Send + 'static) -> (Channel, Heard) {
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let heard = Heard::default();
+    let (noted, greeting) = (heard.clone(), greeting.to_owned());
+    tokio::spawn(async move {
+        let mut stream = BufReader::new(far);
+        let mut tag = String::new();
+        if stream.write_all(greeting.as_bytes()).await.is_err() {
+            return;
+        }
+        let mut line = String::new();
+        while stream.read_line(&mut line).await.unwrap_or(0) > 0 {
+            let said = line.trim_end_matches(['\r', '\n']);
+            let command = match said.split_once(' ') {
+                Some((first, rest)) if first.starts_with('a') && first[1..].bytes().all(|b| b.is_ascii_digit()) => {
+                    tag = first.to_owned();
+                    rest
+                }
+                _ => said,
+            };
+            noted.note(command);
+            if stream.write_all(answer(command).replace('@', &tag).as_bytes()).await.is_err() {
+                return;
+            }
+            line.clear();
+        }
+    });
+    (Channel::Memory(near), heard)
+}
+
+/// What an IMAP server answers to everything but a login.
+pub fn imap_answer(command: &str) -> String {
+    match command.split(' ').next().unwrap_or_default() {
+        "CAPABILITY" => "* CAPABILITY IMAP4rev1 UIDPLUS\r\n@ OK done\r\n".into(),
+        "SELECT" => "* 0 EXISTS\r\n* OK [UIDVALIDITY 77] ok\r\n* OK [UIDNEXT 10] ok\r\n@ OK [READ-WRITE] done\r\n".into(),
+        "LOGOUT" => "* BYE bye\r\n@ OK bye\r\n".into(),
+        _ => "@ BAD what\r\n".into(),
+    }
+}
+
+/// What a POP3 server answers to everything but a login.
+pub fn pop3_answer(command: &str) -> String {
+    match command.split(' ').next().unwrap_or_default() {
+        "STAT" => "+OK 0 0\r\n".into(),
+        "UIDL" | "LIST" => "+OK\r\n.\r\n".into(),
+        "QUIT" => "+OK bye\r\n".into(),
+        _ => "-ERR what\r\n".into(),
+    }
+}
