@@ -77,6 +77,13 @@ fn of_certificate(untrusted: &Untrusted) -> (String, Option<&'static str>) {
             "the server sends a CA certificate as its own (often self-signed): let it use one with `basicConstraints=CA:FALSE`, signed by that CA, \
              and name the CA's file by `tls: {ca_file: …}`; or name the certificate itself by `tls: {fingerprint: …}`",
         ),
+        CertificateError::BadSignature => (
+            format!(
+                "the certificate is not trusted: the authority that it names did not sign it, or a key is too weak (RSA below 2048 bits); its SHA-256 \
+                 is {own}"
+            ),
+            "let the server's owner replace it; name the right authority by `tls: {ca_file: …}`, or the certificate itself by `tls: {fingerprint: …}`",
+        ),
         other => (
             format!("the certificate is not trusted: {other:?}; its SHA-256 is {own}"),
             "let the server's owner replace it; one that is known can be named by `tls: {fingerprint: …}`",
@@ -116,6 +123,7 @@ mod tests {
             (untrusted(Some(CertificateError::NotValidYet)), "not valid yet", "clock"),
             (untrusted(Some(ca)), "a CA certificate", "CA:FALSE"),
             (untrusted(Some(CertificateError::BadEncoding)), "BadEncoding", "replace it"),
+            (untrusted(Some(CertificateError::BadSignature)), "too weak", "replace it"),
             (untrusted(None), "not one of `tls.fingerprint`: its SHA-256 is AB:AB:", "sits on the line"),
             (Error::InvalidMessage(InvalidMessage::InvalidContentType), "not TLS", "mode: starttls"),
             (Error::AlertReceived(AlertDescription::ProtocolVersion), "ProtocolVersion", "backend: openssl"),
