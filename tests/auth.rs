@@ -79,7 +79,7 @@ async fn i6_c8_k7_m15_each_method_logs_in_and_is_refused_once() {
 }
 
 #[tokio::test]
-async fn m8_c11_p6_logins_over_each_channel() {
+async fn i5_m8_c11_p6_logins_over_each_channel() {
     let dovecot = dovecot("");
     for protocol in [Protocol::Imap, Protocol::Pop3] {
         for (mode, tls) in [(TlsMode::Implicit, true), (TlsMode::StartTls, true), (TlsMode::Opportunistic, true)] {

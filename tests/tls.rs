@@ -284,7 +284,7 @@ impl OpenSsl {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut serve = Command::new("openssl");
         serve.args(["s_server", "-quiet", "-accept", &format!("127.0.0.1:{port}"), "-key", &key_file, "-cert", &cert_file]).args(arguments);
-        let child = serve.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
+        let child = serve.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
         let begun = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(begun.elapsed() < Duration::from_secs(20), "openssl s_server does not listen");
@@ -320,31 +320,42 @@ async fn f16_weak_keys_and_old_versions_are_refused() {
 #[cfg(feature = "legacy-tls")]
 #[tokio::test]
 async fn old_servers_are_reached_on_purpose() {
-    use std::io::Write;
-    for (arguments, least) in
-        [(&["-tls1", "-cipher", "DEFAULT@SECLEVEL=0"][..], TlsVersion::V1_0), (&["-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"], TlsVersion::V1_1)]
-    {
-        for (verify, trusts, fine) in [
-            (TlsVerify::Full, true, true),
-            (TlsVerify::Full, false, false),
-            (TlsVerify::Fingerprint(vec![[0; 32]]), true, false),
-            (TlsVerify::Off, false, true),
+    use mailgather::net::{TlsClient, tcp};
+    let limit = Some(Duration::from_secs(20));
+    let old = |version: &'static str| [version, "-rev", "-cipher", "DEFAULT@SECLEVEL=0"];
+    for (version, least) in [("-tls1", TlsVersion::V1_0), ("-tls1_1", TlsVersion::V1_1)] {
+        let (openssl, ca) = OpenSsl::start(&["-newkey", "rsa:2048"], &old(version)).unwrap();
+        let pem = std::fs::read(&ca).unwrap();
+        let der = <CertificateDer<'_> as rustls::pki_types::pem::PemObject>::from_pem_slice(&pem).unwrap();
+        let own: [u8; 32] = Sha256::digest(&der).into();
+        for (verify, trusts, host, level, least, words) in [
+            (TlsVerify::Full, true, "localhost", Some(0), least, None),
+            (TlsVerify::Fingerprint(vec![own]), false, "127.0.0.1", Some(0), least, None),
+            (TlsVerify::Off, false, "127.0.0.1", Some(0), least, None),
+            (TlsVerify::Full, false, "localhost", Some(0), least, Some("not trusted")),
+            (TlsVerify::Full, true, "127.0.0.1", Some(0), least, Some("not trusted")),
+            (TlsVerify::Fingerprint(vec![[0; 32]]), true, "localhost", Some(0), least, Some("not one of `tls.fingerprint`")),
+            (TlsVerify::Full, true, "localhost", Some(0), TlsVersion::V1_2, Some("handshake")),
+            (TlsVerify::Full, true, "localhost", Some(2), least, Some("handshake")),
         ] {
-            let (mut openssl, ca) = OpenSsl::start(&["-newkey", "rsa:2048"], arguments).unwrap();
             let tls = Tls {
                 verify: verify.clone(),
-                ca_file: trusts.then_some(ca),
+                ca_file: trusts.then(|| ca.clone()),
                 min_version: least,
-                backend: TlsBackend::OpenSsl { security_level: Some(0) },
+                backend: TlsBackend::OpenSsl { security_level: level },
                 ..Tls::default()
             };
-            // What the server reads on its input, it sends.
-            let mut input = openssl.child.stdin.take().unwrap();
-            input.write_all(b"* BYE too old\r\n").unwrap();
-            let error = attempt(&client(openssl.port, Protocol::Imap, tls), "hunter2").await.error();
-            assert_eq!(error.kind == Kind::Tls, !fine, "{verify:?}: {error}");
-            if fine {
-                assert!(error.server.is_some_and(|said| said.contains("too old")), "{verify:?}");
+            let channel = tcp("127.0.0.1", openssl.port, limit).await.unwrap();
+            match (TlsClient::new(&tls).unwrap().secure(channel, host, limit).await, words) {
+                (Ok(mut channel), None) => {
+                    assert!(channel.is_tls() && channel.is_private());
+                    channel.write_all(b"abc\n").await.unwrap();
+                    let mut answer = [0; 4];
+                    channel.read_exact(&mut answer).await.unwrap();
+                    assert_eq!(&answer, b"cba\n");
+                }
+                (Err(error), Some(words)) => assert!(error.text.contains(words), "{verify:?}: {error}"),
+                (other, words) => panic!("{version} {verify:?} {host}: {other:?}, not {words:?}"),
             }
         }
     }
