@@ -675,3 +675,77 @@ async fn f34_refused_and_unavailable_are_told_apart() {
         assert_eq!(heard.lines().iter().filter(|line| line.starts_with("PASS")).count(), 1);
     }
 }
+
+/// The keys as an operator writes them, from the file to the mail: each collector by another way.
+#[test]
+fn i5_m9_k6_k7_c8_rows_by_their_keys() {
+    let dovecot = dovecot(&format!(
+        "passdb {{\n driver = oauth2\n mechanisms = xoauth2 oauthbearer\n args = {}\n}}",
+        {
+            let folder = Box::leak(Box::new(tempfile::tempdir().unwrap()));
+            std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+            let conf = folder.path().join("oauth2.conf");
+            let text = format!(
+                "introspection_url = http://127.0.0.1:{}/introspect?token=\nintrospection_mode = get\nforce_introspection = yes\n\
+                 username_attribute = username\nactive_attribute = active\nactive_value = true\n",
+                introspection()
+            );
+            std::fs::write(&conf, text).unwrap();
+            conf
+        }
+        .display()
+    ));
+    let pem = std::fs::read(dovecot.ca().with_file_name("server.pem")).unwrap();
+    let der = <rustls::pki_types::CertificateDer<'_> as rustls::pki_types::pem::PemObject>::from_pem_slice(&pem).unwrap();
+    let fingerprint = Sha256::digest(&der).iter().map(|octet| format!("{octet:02X}")).collect::<Vec<_>>().join(":");
+    let ca = dovecot.ca().display().to_string();
+    let (imap, imaps, pop3, pop3s) = (dovecot.imap(), dovecot.imaps(), dovecot.pop3(), dovecot.pop3s());
+    let password = "password: {env: MAILGATHER_TEST_PASSWORD}";
+    let token = "auth: {method: oauth2, token: {command: [printf, good-token]}}";
+    let collectors = [
+        (
+            "named",
+            "paul@example.org",
+            "paul@example.org",
+            format!("port: {imaps}, tls: {{fingerprint: '{fingerprint}'}}, auth: {{method: scram}}, {password}"),
+        ),
+        ("local", "anna@example.org", "anna", format!("port: {imap}, login: local_part, tls: {{mode: opportunistic, ca_file: {ca}}}, {password}")),
+        ("token", "tim@example.org", "tim@example.org", format!("port: {imaps}, tls: {{ca_file: {ca}, min_version: 1.3}}, {token}")),
+        (
+            "digest",
+            "eve@example.org",
+            "eve@example.org",
+            format!("protocol: pop3, port: {pop3s}, tls: {{ca_file: {ca}}}, auth: {{method: apop}}, {password}"),
+        ),
+        (
+            "other",
+            "zoe@example.org",
+            "zoe@example.org",
+            format!("protocol: pop3, port: {pop3}, tls: {{mode: starttls, ca_file: {ca}}}, auth: {{disable: [scram, cram_md5, plain]}}, {password}"),
+        ),
+    ];
+    let boxes = support::Boxes::new();
+    let mut yaml = support::config(&boxes.delivery(), &[]);
+    for (n, (id, email, user, keys)) in collectors.iter().enumerate() {
+        dovecot.put(user, &support::corpus::letter(n, "anna@pop.example"));
+        yaml += &format!("  {id}: {{email: {email}, server: localhost, recipient: {{forward_to: box@example.org}}, {keys}}}\n");
+    }
+    support::Mailgather::new(&yaml).once(&[]).expect_success();
+    assert_eq!(boxes.subjects("box@example.org").len(), collectors.len());
+    let log = dovecot.log();
+    for login in [
+        "user=<paul@example.org>, method=SCRAM-SHA-256",
+        "user=<anna>, method=SCRAM-SHA-256",
+        "method=OAUTHBEARER",
+        "method=APOP",
+        "user=<zoe@example.org>, method=LOGIN",
+    ] {
+        assert!(log.contains(login), "{login} is not in {log}");
+    }
+    // Another certificate, a wrong token: told with their numbers, and nothing of the secret.
+    let wrong = yaml.replace(&fingerprint, &"0f".repeat(32)).replace("good-token", "stale-token");
+    let done = support::Mailgather::new(&wrong).once(&["named", "token"]);
+    let said = format!("{}{}", done.stdout, done.stderr);
+    assert!(said.contains("MG-221") && said.contains(&fingerprint) && said.contains("MG-203"), "{said}");
+    assert!(!said.contains("stale-token") && !said.contains(PASSWORD), "{said}");
+}
