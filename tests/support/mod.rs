@@ -1,4 +1,4 @@
-//! What integration tests stand on: real servers that a test starts for itself (Dovecot, Postfix), a scripted SMTP/LMTP server, a corpus of
+//! What integration tests stand on: real servers that a test starts for itself (Dovecot, Cyrus, Courier, Postfix, Exim), a scripted SMTP/LMTP server, a corpus of
 //! hostile messages, and the program itself as a process. A test binary takes it in by `mod support;`.
 //!
 //! Every server listens on loopback ports of its own, keeps its files in a temporary directory and ends with the test, also when the test
@@ -9,23 +9,31 @@
 
 pub mod certificates;
 pub mod corpus;
+pub mod courier;
+pub mod cyrus;
 pub mod dovecot;
 pub mod exim;
 pub mod maildir;
+pub mod other_client;
 pub mod ports;
 pub mod postfix;
 pub mod process;
 pub mod public_corpus;
 pub mod raw_imap;
+pub mod server;
 pub mod sink;
 pub mod strace;
 
+pub use courier::Courier;
+pub use cyrus::Cyrus;
 pub use dovecot::Dovecot;
 pub use exim::Exim;
 pub use maildir::{Boxes, Maildir};
+pub use other_client::OtherClient;
 pub use postfix::Postfix;
 pub use process::{CollectorYaml, Mailgather, config};
 pub use raw_imap::RawImap;
+pub use server::{MailServer, families};
 pub use sink::Sink;
 
 use std::time::{Duration, Instant};

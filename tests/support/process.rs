@@ -1,6 +1,6 @@
 //! Processes of a test: servers that end with the test whatever happens to it, and the program under test.
 
-use super::dovecot::Dovecot;
+use super::server::MailServer;
 use super::{SOON, eventually};
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -351,7 +351,7 @@ pub fn send_signal(pid: u32, signal: Signal) {
     rustix::process::kill_process(pid, signal).expect("the process is ours");
 }
 
-/// How a collector of a test reaches its Dovecot.
+/// How a collector of a test reaches its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Channel {
     /// Open, on purpose.
@@ -376,12 +376,15 @@ pub struct CollectorYaml {
 
 impl CollectorYaml {
     /// An IMAP collector of this mailbox: plain channel, `collect: new`, `after: keep`, no limit of messages, a pass each 24 h.
-    pub fn imap(server: &Dovecot, user: &str) -> CollectorYaml {
+    /// The server knows the user from then on.
+    pub fn imap<S: MailServer + ?Sized>(server: &S, user: &str) -> CollectorYaml {
+        server.add_user(user);
         CollectorYaml::new("imap", user, [server.imap(), server.imaps()], server.ca())
     }
 
     /// The same by POP3.
-    pub fn pop3(server: &Dovecot, user: &str) -> CollectorYaml {
+    pub fn pop3<S: MailServer + ?Sized>(server: &S, user: &str) -> CollectorYaml {
+        server.add_user(user);
         CollectorYaml::new("pop3", user, [server.pop3(), server.pop3s()], server.ca())
     }
 
