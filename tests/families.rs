@@ -29,13 +29,7 @@ macro_rules! rows {
     };
 }
 
-rows![
-    hostile_mail_by_imap,
-    hostile_mail_by_pop3,
-    i10_new_and_keep,
-    i10_new_and_delete,
-    i10_all_and_delete,
-];
+rows![hostile_mail_by_imap, hostile_mail_by_pop3, i10_new_and_keep, i10_new_and_delete, i10_all_and_delete,];
 
 /// Every protocol by every channel, each with a user of its own.
 fn every_way(server: &Server) -> Vec<(String, CollectorYaml)> {

@@ -95,12 +95,12 @@ pub(super) async fn log_in(
                 return Err(connection.error(SourceErrorKind::Tls, "a login by client certificate needs TLS"));
             }
             let exchange = auth::exchange(Mechanism::External, server, &Secret::new(String::new()), connection.peer())?;
-            by_mechanism(connection, exchange, select).await
+            by_mechanism(connection, exchange).await.map(|()| None)
         }
         Way::Sasl(mechanism) => {
             let secret = password().await.map_err(|why| SourceError::no_secret(connection.peer(), why))?;
             let exchange = auth::exchange(mechanism, server, &secret, connection.peer())?;
-            by_mechanism(connection, exchange, select).await
+            by_mechanism(connection, exchange).await.map(|()| None)
         }
         Way::None => {
             let error = connection.error(SourceErrorKind::Auth, "the server wants a login, and `auth.method` is none");
@@ -148,31 +148,24 @@ async fn by_command(connection: &mut Connection, login: &Command<'_>, select: bo
 }
 
 /// RFC 9051 §6.2.2.
-async fn by_mechanism(connection: &mut Connection, mut exchange: Exchange, select: bool) -> Result<Option<Tag>, SourceError> {
+async fn by_mechanism(connection: &mut Connection, mut exchange: Exchange) -> Result<(), SourceError> {
     let mechanism = exchange.mechanism();
     let goes_along = connection.has("SASL-IR") || connection.has("IMAP4REV2");
     let initial = if goes_along { exchange.initial() } else { None };
-    let inbox = FolderName::inbox();
-    let mut commands = vec![Command::Authenticate(mechanism.name(), initial.as_ref())];
-    // Only where nothing can be asked on the way would SELECT not be taken for an answer.
-    if select && initial.is_some() && mechanism == Mechanism::Plain {
-        commands.push(Command::Select(&inbox));
-    }
-    let tags = connection.send_all(&commands).await?;
+    // Nothing may follow at once: there may be a security layer behind it, and Cyrus throws away what it has read.
+    let tag = connection.send(&Command::Authenticate(mechanism.name(), initial.as_ref())).await?;
     connection.capabilities = None;
     for _ in 0..=auth::STEPS_MAX {
         let status = loop {
             match connection.next().await? {
-                Input::Answer(tag, status) if tag == tags[0] => break Some(status),
-                Input::Answer(_, status) => return Err(connection.refused("the login", &status)),
+                Input::Answer(_, status) => break Some(status),
                 Input::Continue => break None,
                 _ => {}
             }
         };
         match status {
             Some(status) if status.state == State::Ok => {
-                exchange.finish().map_err(|error| auth::failed(connection.peer(), mechanism, &error))?;
-                return Ok(tags.get(1).copied());
+                return exchange.finish().map_err(|error| auth::failed(connection.peer(), mechanism, &error));
             }
             Some(status) => return Err(auth::refused(connection.refused("the login", &status), &exchange)),
             None => {
@@ -181,7 +174,7 @@ async fn by_mechanism(connection: &mut Connection, mut exchange: Exchange, selec
                 match answer {
                     Ok(answer) => connection.answer(answer.expose()).await?,
                     Err(error) => {
-                        cancel(connection, tags[0]).await;
+                        cancel(connection, tag).await;
                         return Err(auth::failed(connection.peer(), mechanism, &error));
                     }
                 }
