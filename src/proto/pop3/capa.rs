@@ -18,6 +18,11 @@ pub struct Capabilities {
     pub stls: bool,
     /// UIDL (RFC 2449 §6.8).
     pub uidl: bool,
+    /// UTF8 (RFC 6856 §2): without the command Courier packs messages with 8-bit headers into a notice of its own.
+    pub utf8: bool,
+    /// The server hands the connection over to another program at the login, and what it has read ahead is lost: Courier, though it says
+    /// PIPELINING.
+    pub login_ends_pipeline: bool,
 }
 
 impl Capabilities {
@@ -34,6 +39,8 @@ impl Capabilities {
             }
             b"STLS" => self.stls = true,
             b"UIDL" => self.uidl = true,
+            b"UTF8" => self.utf8 = true,
+            b"IMPLEMENTATION" => self.login_ends_pipeline = words.next().is_some_and(|word| word.eq_ignore_ascii_case(b"Courier")),
             _ => {}
         }
     }
@@ -49,10 +56,10 @@ mod tests {
         for line in ["TOP", "uidl", "", "  ", "RESP-CODES", "SASL CRAM-MD5 plain", "PIPELINING", "IMPLEMENTATION STLS USER"] {
             capabilities.line(line.as_bytes());
         }
-        assert_eq!(
-            capabilities,
-            Capabilities { user: false, pipelining: true, sasl: Some(["PLAIN", "CRAM-MD5"].into_iter().collect()), stls: false, uidl: true }
-        );
+        let sasl = Some(["PLAIN", "CRAM-MD5"].into_iter().collect());
+        assert_eq!(capabilities, Capabilities { pipelining: true, sasl, uidl: true, ..Capabilities::default() });
+        capabilities.line(b"IMPLEMENTATION Courier Mail Server");
+        assert!(capabilities.login_ends_pipeline);
         capabilities.line(b"USER");
         capabilities.line(b"STLS");
         assert!(capabilities.user && capabilities.stls);

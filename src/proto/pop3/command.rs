@@ -7,6 +7,8 @@ pub enum Command<'a> {
     Capa,
     /// Secure the channel.
     Stls,
+    /// UTF8 (RFC 6856 §2.1): headers may come as they are.
+    Utf8,
     /// The login name.
     User(&'a str),
     /// The password.
@@ -47,6 +49,7 @@ impl Command<'_> {
         match *self {
             Command::Capa => out.extend_from_slice(b"CAPA"),
             Command::Stls => out.extend_from_slice(b"STLS"),
+            Command::Utf8 => out.extend_from_slice(b"UTF8"),
             Command::User(user) => words(out, &["USER ", sendable("login name", user)?]),
             Command::Pass(password) => words(out, &["PASS ", sendable("password", password)?]),
             // Blanks separate the arguments of APOP, and nothing can quote them.

@@ -180,8 +180,12 @@ impl Connection {
         self.write(format!("{response}\r\n").as_bytes()).await
     }
 
-    /// True if the command needs no `+` on its way.
+    /// True if the command needs no `+` on its way, and another may follow it at once. Nothing may follow AUTHENTICATE: behind it there may be
+    /// a security layer (RFC 9051 §6.2.2), and Cyrus throws away what it has read.
     pub(super) fn goes_at_once(&self, command: &Command<'_>) -> bool {
+        if matches!(command, Command::Authenticate(..)) {
+            return false;
+        }
         let literals = self.capabilities.as_ref().map(Literals::offered).unwrap_or_default();
         command.write("a", literals).is_ok_and(|wire| wire.is_whole())
     }

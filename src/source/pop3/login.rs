@@ -64,6 +64,12 @@ pub(super) async fn capabilities(wire: &mut Wire) -> Result<Option<Capabilities>
     Err(wire.error(SourceErrorKind::Protocol, "the server's list of capabilities has no end"))
 }
 
+/// Asks for messages as they are, also with 8-bit headers (RFC 6856 §2.1). A server that offers it and then refuses is asked no further.
+pub(super) async fn utf8(wire: &mut Wire) -> Result<(), SourceError> {
+    wire.stage = "capabilities";
+    wire.ask(Command::Utf8).await.map(|_| ())
+}
+
 /// Logs in, once. `ahead` sends STAT and UIDL along with it; `password` is there if the method has one.
 pub(super) async fn login(
     wire: &mut Wire,
@@ -83,7 +89,7 @@ pub(super) async fn login(
     let user = server.username.as_str();
     match way {
         Way::Command => {
-            let ahead = ahead && capabilities.pipelining;
+            let ahead = ahead && capabilities.pipelining && !capabilities.login_ends_pipeline;
             by_command(wire, user, password, ahead).await?;
             return Ok(Login { capabilities, asked_ahead: ahead });
         }

@@ -129,6 +129,9 @@ impl Pop3Source {
         if wants_tls || self.server.tls.mode != TlsMode::Opportunistic {
             known = self.capabilities(&mut wire).await?;
         }
+        if known.is_some_and(|can| can.utf8) {
+            login::utf8(&mut wire).await?;
+        }
         let ahead = self.quirks.pipelining.may_try();
         let logged_in = login::login(&mut wire, &self.server, known, &greeting, &password, ahead).await;
         if logged_in.is_err() && ahead && known.is_some_and(|can| can.pipelining) {
