@@ -337,8 +337,8 @@ pub struct PartialFetch {
 /// `partial_fetch.mode`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PartialMode {
-    /// Messages are asked for whole, but for one whose transfer broke off: that one goes on where it stopped, as long as the session can tell
-    /// that it is the same.
+    /// Whole, wherever we know: a transfer that broke off starts anew, because a later session cannot prove that the server would go on with the
+    /// same octets. Large messages stream to the spool either way.
     #[default]
     Auto,
     /// Always whole.

@@ -3,6 +3,7 @@
 
 use super::{Capabilities, utf7};
 use crate::mail::{FolderName, Secret, UidSet};
+use jiff::civil::Date;
 
 /// Longest set of UIDs in one command: some servers cut lines at 8192 octets (RFC 7162 §4).
 const SET_OCTETS_MAX: usize = 7900;
@@ -24,16 +25,29 @@ pub enum Command<'a> {
     Select(&'a FolderName),
     /// Open a folder, for looking only (RFC 9051 §6.3.3).
     Examine(&'a FolderName),
-    /// Which of these UIDs are there?
-    Search(&'a str),
-    /// Which of these have no \Seen?
-    SearchUnseen(&'a str),
-    /// Which UIDs are there at all?
-    SearchAll,
+    /// Open a folder whose name on the server is no modified UTF-7: as it is.
+    SelectRaw(&'a FolderName),
+    /// The same, for looking only.
+    ExamineRaw(&'a FolderName),
+    /// Which folders are there?
+    List(ListKind),
+    /// Make a folder.
+    Create(&'a FolderName),
+    /// Which UIDs are there?
+    Search(Search<'a>),
     /// How large are these?
     FetchSizes(&'a str),
     /// Send these, and do not mark them \Seen.
     FetchBodies(&'a str),
+    /// Send a piece of one, and do not mark it \Seen (RFC 9051 §6.4.5, "partial").
+    FetchPiece {
+        /// Which message.
+        uid: u32,
+        /// The first octet.
+        start: u64,
+        /// Most octets.
+        octets: u32,
+    },
     /// Send the headers of these, by UID, and do not mark them \Seen.
     FetchHeaders(&'a str),
     /// The same by sequence numbers, from the first to the last.
@@ -44,8 +58,74 @@ pub enum Command<'a> {
     StoreDeleted(&'a str),
     /// Remove those of these that are \Deleted (RFC 4315 §2.1).
     Expunge(&'a str),
+    /// Remove everything that is \Deleted, whoever flagged it.
+    ExpungeAll,
+    /// Copy these to a folder.
+    Copy(&'a str, &'a FolderName),
+    /// Move these to a folder (RFC 6851).
+    Move(&'a str, &'a FolderName),
+    /// Tell me what happens, until I say DONE (RFC 2177).
+    Idle,
+    /// This is who I am (RFC 2971).
+    Id,
+    /// From here on, compressed (RFC 4978).
+    Compress,
+    /// Nothing: a chance for the server to tell what happened.
+    Noop,
     /// Good bye.
     Logout,
+}
+
+/// What ends an IDLE: a line without a tag.
+pub const DONE: &[u8] = b"DONE\r\n";
+
+/// How folders are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListKind {
+    /// LIST as every server knows it.
+    Plain,
+    /// With the attributes of RFC 6154, asked for as RFC 5258 has it.
+    SpecialUse,
+    /// XLIST: the same from before RFC 6154.
+    Xlist,
+}
+
+/// What a search is for; all of it must be true of a message.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Search<'a> {
+    /// Its UID is one of these; `None` for any.
+    pub set: Option<&'a str>,
+    /// It has no \Seen.
+    pub unseen: bool,
+    /// It has \Deleted.
+    pub deleted: bool,
+    /// It arrived on this day or later, as the server counts days.
+    pub since: Option<Date>,
+    /// The answer is to be a set with ranges (ESEARCH, RFC 4731): a few octets for a mailbox of any size.
+    pub compact: bool,
+}
+
+impl Search<'_> {
+    fn text(&self) -> String {
+        let mut text = String::from(if self.compact { "UID SEARCH RETURN (ALL)" } else { "UID SEARCH" });
+        match self.set {
+            Some(set) => text.push_str(&format!(" UID {set}")),
+            None if !self.deleted && !self.unseen && self.since.is_none() => text.push_str(" ALL"),
+            None => {}
+        }
+        if self.deleted {
+            text.push_str(" DELETED");
+        }
+        if self.unseen {
+            text.push_str(" UNSEEN");
+        }
+        if let Some(date) = self.since {
+            const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+            let month = usize::try_from(date.month() - 1).ok().and_then(|month| MONTHS.get(month)).unwrap_or(&"Jan");
+            text.push_str(&format!(" SINCE {}-{month}-{:04}", date.day(), date.year().max(1)));
+        }
+        text
+    }
 }
 
 /// How literals may be sent.
@@ -130,9 +210,31 @@ impl Command<'_> {
                 writer.text("EXAMINE ");
                 writer.folder(folder)?;
             }
-            Command::Search(set) => writer.text(&format!("UID SEARCH UID {set}")),
-            Command::SearchUnseen(set) => writer.text(&format!("UID SEARCH UID {set} UNSEEN")),
-            Command::SearchAll => writer.text("UID SEARCH ALL"),
+            Command::SelectRaw(folder) => {
+                writer.text("SELECT ");
+                writer.string(folder.as_str())?;
+            }
+            Command::ExamineRaw(folder) => {
+                writer.text("EXAMINE ");
+                writer.string(folder.as_str())?;
+            }
+            Command::List(ListKind::Plain) => writer.text("LIST \"\" \"*\""),
+            Command::List(ListKind::SpecialUse) => writer.text("LIST \"\" \"*\" RETURN (SPECIAL-USE)"),
+            Command::List(ListKind::Xlist) => writer.text("XLIST \"\" \"*\""),
+            Command::Create(folder) => {
+                writer.text("CREATE ");
+                writer.folder(folder)?;
+            }
+            Command::Search(search) => writer.text(&search.text()),
+            Command::FetchPiece { uid, start, octets } => writer.text(&format!("UID FETCH {uid} (UID RFC822.SIZE BODY.PEEK[]<{start}.{octets}>)")),
+            Command::Copy(set, folder) => {
+                writer.text(&format!("UID COPY {set} "));
+                writer.folder(folder)?;
+            }
+            Command::Move(set, folder) => {
+                writer.text(&format!("UID MOVE {set} "));
+                writer.folder(folder)?;
+            }
             Command::FetchSizes(set) => writer.text(&format!("UID FETCH {set} (RFC822.SIZE)")),
             Command::FetchBodies(set) => writer.text(&format!("UID FETCH {set} (UID RFC822.SIZE BODY.PEEK[])")),
             Command::FetchHeaders(set) => writer.text(&format!("UID FETCH {set} (UID BODY.PEEK[HEADER])")),
@@ -140,6 +242,11 @@ impl Command<'_> {
             Command::StoreSeen(set) => writer.text(&format!("UID STORE {set} +FLAGS.SILENT (\\Seen)")),
             Command::StoreDeleted(set) => writer.text(&format!("UID STORE {set} +FLAGS.SILENT (\\Deleted \\Seen)")),
             Command::Expunge(set) => writer.text(&format!("UID EXPUNGE {set}")),
+            Command::ExpungeAll => writer.text("EXPUNGE"),
+            Command::Idle => writer.text("IDLE"),
+            Command::Id => writer.text(concat!("ID (\"name\" \"mailgather\" \"version\" \"", env!("CARGO_PKG_VERSION"), "\")")),
+            Command::Compress => writer.text("COMPRESS DEFLATE"),
+            Command::Noop => writer.text("NOOP"),
             Command::Logout => writer.text("LOGOUT"),
         }
         writer.text("\r\n");

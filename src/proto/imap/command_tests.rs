@@ -25,8 +25,26 @@ fn commands() {
         (Command::Authenticate("SCRAM-SHA-256", None), "a1 AUTHENTICATE SCRAM-SHA-256\r\n"),
         (Command::Select(&FolderName::new("inbox")), "a1 SELECT INBOX\r\n"),
         (Command::Select(&folder), "a1 SELECT \"Entw&APw-rfe/\\\"x\\\"\"\r\n"),
-        (Command::Search("1:3,9:*"), "a1 UID SEARCH UID 1:3,9:*\r\n"),
-        (Command::SearchUnseen("9:*"), "a1 UID SEARCH UID 9:* UNSEEN\r\n"),
+        (Command::SelectRaw(&FolderName::new("a&b")), "a1 SELECT \"a&b\"\r\n"),
+        (Command::ExamineRaw(&FolderName::new("inbox \"")), "a1 EXAMINE \"inbox \\\"\"\r\n"),
+        (Command::List(ListKind::Plain), "a1 LIST \"\" \"*\"\r\n"),
+        (Command::Create(&folder), "a1 CREATE \"Entw&APw-rfe/\\\"x\\\"\"\r\n"),
+        (Command::Search(Search { set: Some("1:3,9:*"), ..Search::default() }), "a1 UID SEARCH UID 1:3,9:*\r\n"),
+        (Command::Search(Search { set: Some("9:*"), unseen: true, ..Search::default() }), "a1 UID SEARCH UID 9:* UNSEEN\r\n"),
+        (Command::Search(Search::default()), "a1 UID SEARCH ALL\r\n"),
+        (Command::Search(Search { deleted: true, ..Search::default() }), "a1 UID SEARCH DELETED\r\n"),
+        (
+            Command::Search(Search { set: Some("1:*"), since: Some(jiff::civil::date(2026, 2, 1)), ..Search::default() }),
+            "a1 UID SEARCH UID 1:* SINCE 1-Feb-2026\r\n",
+        ),
+        (Command::FetchPiece { uid: 7, start: 1048576, octets: 1024 }, "a1 UID FETCH 7 (UID RFC822.SIZE BODY.PEEK[]<1048576.1024>)\r\n"),
+        (Command::Copy("1:3", &folder), "a1 UID COPY 1:3 \"Entw&APw-rfe/\\\"x\\\"\"\r\n"),
+        (Command::Move("1:3", &FolderName::inbox()), "a1 UID MOVE 1:3 INBOX\r\n"),
+        (Command::ExpungeAll, "a1 EXPUNGE\r\n"),
+        (Command::Idle, "a1 IDLE\r\n"),
+        (Command::Id, concat!("a1 ID (\"name\" \"mailgather\" \"version\" \"", env!("CARGO_PKG_VERSION"), "\")\r\n")),
+        (Command::Compress, "a1 COMPRESS DEFLATE\r\n"),
+        (Command::Noop, "a1 NOOP\r\n"),
         (Command::FetchBodies("1:3"), "a1 UID FETCH 1:3 (UID RFC822.SIZE BODY.PEEK[])\r\n"),
         (Command::FetchSizes("1:3"), "a1 UID FETCH 1:3 (RFC822.SIZE)\r\n"),
         (Command::StoreDeleted("4"), "a1 UID STORE 4 +FLAGS.SILENT (\\Deleted \\Seen)\r\n"),
@@ -36,6 +54,23 @@ fn commands() {
         assert_eq!(text(command), wanted);
         let (rest, _) = CommandCodec::default().decode(wanted.as_bytes()).unwrap_or_else(|error| panic!("{wanted}: {error:?}"));
         assert!(rest.is_empty());
+    }
+}
+
+/// What `imap-codec` does not know.
+#[test]
+fn commands_of_extensions() {
+    for (command, wanted) in [
+        (Command::List(ListKind::SpecialUse), "a1 LIST \"\" \"*\" RETURN (SPECIAL-USE)\r\n"),
+        (Command::FetchPiece { uid: 7, start: 4294967296, octets: 1024 }, "a1 UID FETCH 7 (UID RFC822.SIZE BODY.PEEK[]<4294967296.1024>)\r\n"),
+        (Command::List(ListKind::Xlist), "a1 XLIST \"\" \"*\"\r\n"),
+        (Command::Search(Search { compact: true, ..Search::default() }), "a1 UID SEARCH RETURN (ALL) ALL\r\n"),
+        (
+            Command::Search(Search { set: Some("9:*"), compact: true, unseen: true, ..Search::default() }),
+            "a1 UID SEARCH RETURN (ALL) UID 9:* UNSEEN\r\n",
+        ),
+    ] {
+        assert_eq!(text(command), wanted);
     }
 }
 

@@ -4,6 +4,7 @@
 //! are handed out as they come, and others are thrown away. Every octet is looked at once, however the network cut the stream.
 
 use super::search::{SearchError, SearchReader};
+use super::token::decimal;
 use crate::mail::UidSet;
 use bytes::{Buf, Bytes, BytesMut};
 use std::ops::Range;
@@ -294,8 +295,15 @@ fn is_body_item(line: &[u8]) -> bool {
     let fetch = words.next() == Some(b"*") && words.next().is_some() && words.next().is_some_and(|word| word.eq_ignore_ascii_case(b"FETCH"));
     let line = line.strip_suffix(b"~").unwrap_or(line).trim_ascii_end();
     let item = line.rsplit(|octet| matches!(octet, b' ' | b'(')).next().unwrap_or_default();
-    let names = [&b"BODY[]"[..], b"BODY[]<0>", b"BINARY[]", b"RFC822", b"BODY[HEADER]", b"BODY[HEADER]<0>", b"RFC822.HEADER"];
-    fetch && names.iter().any(|name| item.eq_ignore_ascii_case(name))
+    let names = [&b"BODY[]"[..], b"BINARY[]", b"RFC822", b"BODY[HEADER]", b"BODY[HEADER]<0>", b"RFC822.HEADER"];
+    fetch && (names.iter().any(|name| item.eq_ignore_ascii_case(name)) || piece_origin(item).is_some())
+}
+
+/// The number in `BODY[]<number>`: where a piece of a message starts.
+pub(super) fn piece_origin(item: &[u8]) -> Option<u64> {
+    let (name, rest) = item.split_at_checked(b"BODY[]<".len())?;
+    let digits = rest.strip_suffix(b">").filter(|digits| !digits.is_empty())?;
+    name.eq_ignore_ascii_case(b"BODY[]<").then(|| decimal(digits))?
 }
 
 #[cfg(test)]
@@ -357,6 +365,8 @@ mod tests {
             ("* 1 fetch (body[] ~{0}\r\n)\r\n", "start 0 * 1 fetch (body[] ~{0}|end|line * 1 fetch (body[] ~{0})"),
             ("* 1 FETCH (RFC822 {1+}\r\nx)\r\n", "start 1 * 1 FETCH (RFC822 {1+}|body x|end|line * 1 FETCH (RFC822 {1+})"),
             ("* 1 FETCH (BODY[HEADER] {1}\r\nx)\r\n", "start 1 * 1 FETCH (BODY[HEADER] {1}|body x|end|line * 1 FETCH (BODY[HEADER] {1})"),
+            ("* 1 FETCH (UID 7 body[]<9> {1}\r\nx)\r\n", "start 1 * 1 FETCH (UID 7 body[]<9> {1}|body x|end|line * 1 FETCH (UID 7 body[]<9> {1})"),
+            ("* 1 FETCH (BODY[]<x> {1}\r\nx)\r\n", "line * 1 FETCH (BODY[]<x> {1}x)"),
             ("* 1 FETCH (BODY[TEXT] {1}\r\nx)\r\n", "line * 1 FETCH (BODY[TEXT] {1}x)"),
             ("* LIST () \"/\" {00000003}\r\na\r\n\r\n* X\r\n", "line * LIST () \"/\" {00000003}a\r\n|line * X"),
             ("* LIST () \"/\" a{3}\r\n", "line * LIST () \"/\" a{3}"),

@@ -9,15 +9,18 @@
 //! not (SEARCH results, literals) is read strictly.
 
 mod command;
+mod deflate;
 mod framer;
 mod response;
 mod search;
 mod token;
 mod utf7;
 
-pub use command::{Command, Literals, UnwritableCommand, Wire};
+pub use command::{Command, DONE, ListKind, Literals, Search, UnwritableCommand, Wire};
+pub use deflate::{InflateError, Inflater, stored};
 pub use framer::{Event, Framer, FramerError, Line};
-pub use response::{Body, Capabilities, Code, Fetch, Response, State, Status};
+pub use response::{Body, Capabilities, Code, Fetch, ListedFolder, Response, State, Status};
+pub use utf7::decode as decode_folder_name;
 
 /// Reads any octets as a server's, for fuzzing: must end, and must not panic.
 pub fn read_anything(octets: &[u8]) -> usize {

@@ -1,7 +1,12 @@
 //! What a server says (RFC 9051 §7), read with tolerance: 8-bit text, odd blanks and unknown things are normal.
 
-use super::framer::Line;
+use super::framer::{Line, piece_origin};
 use super::token::{Tokens, Value, decimal};
+use crate::mail::UidSet;
+
+/// Most attributes of a folder that are kept, and the longest of them.
+const ATTRIBUTES_MAX: usize = 32;
+const ATTRIBUTE_OCTETS_MAX: usize = 64;
 
 /// One response. SEARCH results do not come this way: see [`super::Event::Search`].
 #[derive(Clone, Debug, PartialEq)]
@@ -25,8 +30,12 @@ pub enum Response {
     Capability(Capabilities),
     /// How many messages the folder holds.
     Exists(u32),
+    /// How many of them nobody was told of before.
+    Recent(u32),
     /// A message is gone.
     Expunge,
+    /// A folder.
+    List(ListedFolder),
     /// Data of a message.
     Fetch(Fetch),
     /// Untagged data that is of no interest.
@@ -66,6 +75,15 @@ pub enum Code {
     UidValidity(u32),
     /// UIDNEXT.
     UidNext(u32),
+    /// COPYUID (RFC 4315 §3): what was copied, and what it is called where it is now.
+    CopyUid {
+        /// UIDVALIDITY of the folder where the copies are.
+        epoch: u32,
+        /// The UIDs here.
+        from: UidSet,
+        /// The UIDs there.
+        to: UidSet,
+    },
     /// Any other, by its name in upper case: `AUTHENTICATIONFAILED`, `LIMIT`.
     Named(String),
 }
@@ -87,6 +105,17 @@ impl Capabilities {
     }
 }
 
+/// A folder as LIST tells of it (RFC 9051 §7.3.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedFolder {
+    /// Its attributes, as they came: `\\Noselect`.
+    pub attributes: Vec<String>,
+    /// What stands between the levels of names.
+    pub separator: Option<char>,
+    /// Its name as it came; `None` if it could not be read or was too long to be kept.
+    pub name: Option<Vec<u8>>,
+}
+
 /// A FETCH response.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Fetch {
@@ -94,8 +123,10 @@ pub struct Fetch {
     pub uid: Option<u32>,
     /// RFC822.SIZE.
     pub size: Option<u64>,
-    /// The whole message.
+    /// The whole message, or a piece of it.
     pub body: Option<Body>,
+    /// Where the piece starts: `BODY[]<4096>`.
+    pub origin: Option<u64>,
     /// The header alone.
     pub header: Option<Body>,
     /// True if the response could not be read to its end, or contradicts itself: what it holds is not to be trusted.
@@ -165,6 +196,7 @@ fn untagged(mut tokens: Tokens<'_>) -> Response {
         tokens.blanks();
         return match tokens.word().map(<[u8]>::to_ascii_uppercase).as_deref() {
             Some(b"EXISTS") => Response::Exists(number),
+            Some(b"RECENT") => Response::Recent(number),
             Some(b"EXPUNGE") => Response::Expunge,
             Some(b"FETCH") => Response::Fetch(fetch(tokens)),
             _ => Response::Other,
@@ -174,6 +206,7 @@ fn untagged(mut tokens: Tokens<'_>) -> Response {
         b"BYE" => Response::Bye(status(State::No, tokens)),
         b"PREAUTH" => Response::PreAuth(status(State::Ok, tokens)),
         b"CAPABILITY" => Response::Capability(Capabilities::parse(tokens.rest())),
+        b"LIST" | b"XLIST" => Response::List(listed(tokens)),
         _ => Response::Other,
     }
 }
@@ -212,8 +245,71 @@ fn code(inside: &[u8]) -> Code {
         ("CAPABILITY", _) => Code::Capability(Capabilities::parse(rest)),
         ("UIDVALIDITY", Some(number)) => Code::UidValidity(number),
         ("UIDNEXT", Some(number)) => Code::UidNext(number),
+        ("COPYUID", _) => copy_uid(rest).unwrap_or(Code::Named(name)),
         _ => Code::Named(name),
     }
+}
+
+/// `2:4,9` as SEARCH results never have it, and COPYUID does. `None` for what is no set: `*` has no place in an answer.
+fn uid_set(text: &[u8]) -> Option<UidSet> {
+    let mut ranges = Vec::new();
+    for part in text.split(|octet| *octet == b',') {
+        let (low, high) = match memchr::memchr(b':', part) {
+            Some(colon) => (&part[..colon], &part[colon + 1..]),
+            None => (part, part),
+        };
+        let (low, high): (u32, u32) = (decimal(low)?, decimal(high)?);
+        (low > 0 && high > 0).then(|| ranges.push((low.min(high), low.max(high))))?;
+    }
+    // A set takes ascending ranges at its end, which is cheap.
+    ranges.sort_unstable();
+    let mut set = UidSet::new();
+    ranges.into_iter().for_each(|(low, high)| set.insert_range(low..=high));
+    Some(set)
+}
+
+fn copy_uid(rest: &[u8]) -> Option<Code> {
+    let mut words = rest.split(|octet| *octet == b' ').filter(|word| !word.is_empty());
+    let (epoch, from, to) = (decimal(words.next()?)?, uid_set(words.next()?)?, uid_set(words.next()?)?);
+    Some(Code::CopyUid { epoch, from, to })
+}
+
+/// What follows the word LIST. Whatever cannot be read leaves the name out, never the folder: somebody counts them.
+fn listed(mut tokens: Tokens<'_>) -> ListedFolder {
+    let mut folder = ListedFolder { attributes: Vec::new(), separator: None, name: None };
+    tokens.blanks();
+    if tokens.eat(b'(') {
+        loop {
+            tokens.blanks();
+            if tokens.eat(b')') {
+                break;
+            }
+            let Some(word) = tokens.word() else { return folder };
+            if folder.attributes.len() < ATTRIBUTES_MAX && word.len() <= ATTRIBUTE_OCTETS_MAX && word.is_ascii() {
+                folder.attributes.push(String::from_utf8_lossy(word).into_owned());
+            }
+        }
+    }
+    folder.separator = match tokens.value() {
+        Some(Value::String(text)) => std::str::from_utf8(&text).ok().and_then(|text| text.chars().next()),
+        Some(Value::Nil) => None,
+        _ => return folder,
+    };
+    tokens.blanks();
+    let rest = tokens.rest();
+    folder.name = match rest.first() {
+        // In quotes, or a literal.
+        Some(b'"' | b'{' | b'~') => match tokens.value() {
+            Some(Value::String(text)) => Some(text.into_owned()),
+            _ => None,
+        },
+        Some(_) => {
+            let end = memchr::memchr(b' ', rest).unwrap_or(rest.len());
+            Some(rest[..end].to_vec())
+        }
+        None => None,
+    };
+    folder
 }
 
 fn fetch(mut tokens: Tokens<'_>) -> Fetch {
@@ -239,11 +335,15 @@ fn items(tokens: &mut Tokens<'_>, fetch: &mut Fetch) -> Option<()> {
             }
             (b"UID", _) => return None,
             (b"RFC822.SIZE", Value::Atom(digits)) => fetch.size = decimal(digits),
-            (b"BODY[]" | b"BODY[]<0>" | b"RFC822" | b"BINARY[]", value) => {
+            (b"BODY[]" | b"RFC822" | b"BINARY[]", value) => {
                 fetch.body.replace(body(value)?).is_none().then_some(())?;
             }
             (b"BODY[HEADER]" | b"BODY[HEADER]<0>" | b"RFC822.HEADER", value) => {
                 fetch.header.replace(body(value)?).is_none().then_some(())?;
+            }
+            (piece, value) if piece_origin(piece).is_some() => {
+                fetch.origin = piece_origin(piece);
+                fetch.body.replace(body(value)?).is_none().then_some(())?;
             }
             // A body is nowhere else.
             (_, Value::Body(_)) => return None,

@@ -34,14 +34,23 @@ fn odd_lines_of_the_field() {
     let capabilities = |words: &str| Capabilities::parse(words.as_bytes());
     let tagged = |status| Response::Tagged { tag: "A2".into(), status };
     let fetched = |uid, size| Response::Fetch(Fetch { uid, size, ..Fetch::default() });
-    use Response::{Bye, Capability, Continue, Exists, Expunge, Garbage, Other, PreAuth, Untagged};
+    let set = |uids: &[u32]| uids.iter().copied().collect::<crate::mail::UidSet>();
+    let list = |attributes: &[&str], separator, name: Option<&str>| {
+        let attributes = attributes.iter().map(ToString::to_string).collect();
+        Response::List(ListedFolder { attributes, separator, name: name.map(|name| name.as_bytes().to_vec()) })
+    };
+    use Response::{Bye, Capability, Continue, Exists, Expunge, Garbage, Other, PreAuth, Recent, Untagged};
     for (line, wanted) in [
         ("* OK Gr\u{fc}\u{df} Gott", Untagged(status(State::Ok, None, "Gr\u{fc}\u{df} Gott"))),
         ("A2 OK", tagged(status(State::Ok, None, ""))),
         ("A2 ok  done ", tagged(status(State::Ok, None, "done"))),
         ("A2 NO [UNAVAILABLE] later", tagged(status(State::No, named("UNAVAILABLE"), "later"))),
         ("A2 NO [limit]", tagged(status(State::No, named("LIMIT"), ""))),
-        ("A2 OK [COPYUID 1 2:3 4:5] x", tagged(status(State::Ok, named("COPYUID"), "x"))),
+        ("A2 OK [COPYUID 1 2:3 4:5] x", tagged(status(State::Ok, Some(Code::CopyUid { epoch: 1, from: set(&[2, 3]), to: set(&[4, 5]) }), "x"))),
+        ("A2 OK [COPYUID 1 9,3:2 4:6]", tagged(status(State::Ok, Some(Code::CopyUid { epoch: 1, from: set(&[2, 3, 9]), to: set(&[4, 5, 6]) }), ""))),
+        ("A2 OK [COPYUID 1 2:* 4] x", tagged(status(State::Ok, named("COPYUID"), "x"))),
+        ("A2 OK [COPYUID 1 0 4] x", tagged(status(State::Ok, named("COPYUID"), "x"))),
+        ("A2 OK [COPYUID 1 2] x", tagged(status(State::Ok, named("COPYUID"), "x"))),
         ("A2 OK [broken", tagged(status(State::Ok, None, "[broken"))),
         ("* BYE", Bye(status(State::No, None, ""))),
         ("* OK [PERMANENTFLAGS (\\Seen $a]b \\*)] Limited", Untagged(status(State::Ok, named("PERMANENTFLAGS"), "Limited"))),
@@ -59,7 +68,16 @@ fn odd_lines_of_the_field() {
         ("* FLAGS ( \\Seen)", Other),
         ("* FLAGS (\u{e4} \\Seen)", Other),
         ("* NAMESPACE ((\"\" \"/\")) NIL NIL", Other),
-        ("* LIST (\\HasNoChildren) \"/\" a (\"CHILDINFO\" (\"SUBSCRIBED\"))", Other),
+        ("* 3 RECENT", Recent(3)),
+        ("* LIST (\\HasNoChildren) \"/\" a (\"CHILDINFO\" (\"SUBSCRIBED\"))", list(&["\\HasNoChildren"], Some('/'), Some("a"))),
+        ("* list () NIL \"a \\\"b\"", list(&[], None, Some("a \"b"))),
+        ("* XLIST (\\Inbox \\X) \".\" [Gmail]/a", list(&["\\Inbox", "\\X"], Some('.'), Some("[Gmail]/a"))),
+        ("* LIST () \"/\" {3}\r\na\0b", list(&[], Some('/'), Some("a\0b"))),
+        ("* LIST () \"/\" open[", list(&[], Some('/'), Some("open["))),
+        ("* LIST () \"/\"", list(&[], Some('/'), None)),
+        ("* LIST () \"/\" \"open", list(&[], Some('/'), None)),
+        ("* LIST (", list(&[], None, None)),
+        ("* LIST", list(&[], None, None)),
         ("* STATUS x (SIZE 44421)", Other),
         ("* XYZZY \"open", Other),
         ("*", Garbage),
@@ -81,6 +99,10 @@ fn odd_lines_of_the_field() {
         (
             "* 5 FETCH (BODY[] \"a\\\"b\" UID 7)",
             Response::Fetch(Fetch { uid: Some(7), body: Some(Body::Inline(b"a\"b".to_vec())), ..Default::default() }),
+        ),
+        (
+            "* 5 FETCH (UID 7 body[]<4096> \"ab\")",
+            Response::Fetch(Fetch { uid: Some(7), body: Some(Body::Inline(b"ab".to_vec())), origin: Some(4096), ..Default::default() }),
         ),
         ("* 5 FETCH (BINARY[] ~{2}\r\n\0x UID 7)", Response::Fetch(Fetch { uid: Some(7), body: Some(Body::Streamed(2)), ..Default::default() })),
     ] {
@@ -128,6 +150,8 @@ fn agrees(text: &str) -> bool {
         },
         theirs::Response::Status(theirs::Status::Bye(_)) => assert!(matches!(ours, Response::Bye(_)), "{text}"),
         theirs::Response::Data(Data::Exists(number)) => assert_eq!(ours, Response::Exists(number)),
+        theirs::Response::Data(Data::Recent(number)) => assert_eq!(ours, Response::Recent(number)),
+        theirs::Response::Data(Data::List { .. }) => assert!(matches!(ours, Response::List(ListedFolder { name: Some(_), .. })), "{text}"),
         theirs::Response::Data(Data::Expunge(_)) => assert_eq!(ours, Response::Expunge),
         theirs::Response::Data(Data::Capability(all)) => match &ours {
             Response::Capability(own) => all.into_iter().for_each(|one| assert!(own.has(&one.to_string().to_ascii_uppercase()), "{text}: {one}")),

@@ -1,9 +1,13 @@
 //! One connection: commands out, inputs in, every tagged answer matched with its command, every wait with an end.
 
+use super::quirk;
 use super::refusal::{is_not_now, refusal, said, wait_as_told};
 use crate::mail::UidSet;
+use crate::mail::outcome::harmless;
 use crate::net::Channel;
-use crate::proto::imap::{Capabilities, Code, Command, Event, Fetch, Framer, Line, Literals, Response, State, Status};
+use crate::proto::imap::{
+    Capabilities, Code, Command, DONE, Event, Fetch, Framer, Inflater, Line, ListedFolder, Literals, Response, State, Status, stored,
+};
 use crate::source::{SourceError, SourceErrorKind};
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -24,6 +28,12 @@ const PACE_GRACE: Duration = Duration::from_secs(600);
 const PACE_OCTETS: u64 = 256;
 /// Most octets between two tagged answers that are neither bodies nor search results: a flood ends here.
 const CHATTER_OCTETS_MAX: u64 = 64 * 1024 * 1024;
+/// Alerts of one connection that are logged: the server's operator means them for people (RFC 9051 §7.1), and a hostile one means them for the disk.
+const ALERTS_MAX: u32 = 5;
+/// Longest text of an alert in the log.
+const ALERT_OCTETS_MAX: usize = 300;
+/// Longest wait for a sign during IDLE, where silence is what one hopes for; who waits has a limit of his own.
+const IDLING_MAX: Duration = Duration::from_secs(3600);
 
 /// The tag of a command that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +48,11 @@ pub(super) enum Input {
     Exists(u32),
     /// EXPUNGE.
     Expunge,
-    /// UIDVALIDITY or UIDNEXT, in an untagged OK.
+    /// RECENT.
+    Recent(u32),
+    /// A folder.
+    Listed(ListedFolder),
+    /// UIDVALIDITY, UIDNEXT or COPYUID, in an untagged OK.
     Code(Code),
     /// A search result.
     Search(UidSet),
@@ -76,6 +90,13 @@ pub(super) struct Connection {
     waited: Duration,
     received: u64,
     chatter: u64,
+    alerts: u32,
+    /// Both sides compress.
+    inflater: Option<Inflater>,
+    /// An IDLE is on: silence is no fault.
+    idling: bool,
+    /// The greeting is that of a server that wants ID first.
+    pub(super) wants_id: bool,
 }
 
 impl Connection {
@@ -95,6 +116,10 @@ impl Connection {
             waited: Duration::ZERO,
             received: 0,
             chatter: 0,
+            alerts: 0,
+            inflater: None,
+            idling: false,
+            wants_id: false,
         }
     }
 
@@ -176,7 +201,7 @@ impl Connection {
     }
 
     /// Sends the answer to a challenge (RFC 9051 §6.2.2).
-    pub(super) async fn answer(&mut self, response: &str) -> Result<(), SourceError> {
+    pub(super) async fn respond(&mut self, response: &str) -> Result<(), SourceError> {
         self.write(format!("{response}\r\n").as_bytes()).await
     }
 
@@ -191,12 +216,16 @@ impl Connection {
     }
 
     /// Waits for the answer to `tag`, which has to be OK, and hands all else to `take`. `what` names the command in errors.
-    pub(super) async fn finish(&mut self, tag: Tag, what: &str, mut take: impl FnMut(Input)) -> Result<Status, SourceError> {
+    pub(super) async fn finish(&mut self, tag: Tag, what: &str, take: impl FnMut(Input)) -> Result<Status, SourceError> {
+        let status = self.answer(tag, take).await?;
+        if status.state == State::Ok { Ok(status) } else { Err(self.refused(what, &status)) }
+    }
+
+    /// Waits for the answer to `tag`, whatever it is, and hands all else to `take`.
+    pub(super) async fn answer(&mut self, tag: Tag, mut take: impl FnMut(Input)) -> Result<Status, SourceError> {
         loop {
             match self.next().await? {
-                Input::Answer(answered, status) if answered == tag => {
-                    return if status.state == State::Ok { Ok(status) } else { Err(self.refused(what, &status)) };
-                }
+                Input::Answer(answered, status) if answered == tag => return Ok(status),
                 Input::Answer(..) => {
                     return Err(self.error(SourceErrorKind::Protocol, "the server answers commands in another order than they were sent"));
                 }
@@ -231,6 +260,33 @@ impl Connection {
                 return Ok(input);
             }
         }
+    }
+
+    /// Asks what the server can do, if it has not said so since the login: what it said before may be something else (Exchange, RFC 9051 §6.2.2).
+    pub(super) async fn know_capabilities(&mut self) -> Result<(), SourceError> {
+        if self.capabilities.is_none() {
+            let tag = self.send(&Command::Capability).await?;
+            self.finish(tag, "CAPABILITY", |_| ()).await?;
+        }
+        Ok(())
+    }
+
+    /// From here on both sides compress: the server said OK to COMPRESS, and whatever came behind that is compressed already.
+    pub(super) fn start_compression(&mut self) {
+        let mut inflater = Inflater::default();
+        inflater.packed().extend_from_slice(&self.buffer);
+        self.buffer.clear();
+        self.inflater = Some(inflater);
+    }
+
+    /// Whether an IDLE is on. The wait is then the caller's.
+    pub(super) fn set_idling(&mut self, idling: bool) {
+        self.idling = idling;
+    }
+
+    /// Ends an IDLE; its tagged answer follows.
+    pub(super) async fn say_done(&mut self) -> Result<(), SourceError> {
+        self.write(DONE).await
     }
 
     /// Gives up on an answer.
@@ -276,7 +332,7 @@ impl Connection {
             Response::Untagged(status) => {
                 self.learn(&status);
                 match status.code {
-                    Some(code @ (Code::UidValidity(_) | Code::UidNext(_))) => Some(Input::Code(code)),
+                    Some(code @ (Code::UidValidity(_) | Code::UidNext(_) | Code::CopyUid { .. })) => Some(Input::Code(code)),
                     _ => Some(Input::Note(status)),
                 }
             }
@@ -285,6 +341,7 @@ impl Connection {
                 Some(Input::PreAuth)
             }
             Response::Bye(status) => {
+                self.learn(&status);
                 let kind = if is_not_now(&status) { SourceErrorKind::Throttled } else { SourceErrorKind::Closed };
                 let error = self.error(kind, "the server ends the connection").said(&said(&status));
                 return Err(wait_as_told(error, &status));
@@ -295,6 +352,8 @@ impl Connection {
             }
             Response::Exists(number) => Some(Input::Exists(number)),
             Response::Expunge => Some(Input::Expunge),
+            Response::Recent(number) => Some(Input::Recent(number)),
+            Response::List(folder) => Some(Input::Listed(folder)),
             Response::Fetch(fetch) => Some(Input::Fetch(fetch)),
             Response::Continue => {
                 self.challenge = line.octets().get(1..).unwrap_or_default().trim_ascii().to_vec();
@@ -310,9 +369,15 @@ impl Connection {
     }
 
     fn learn(&mut self, status: &Status) {
-        if let Some(Code::Capability(capabilities)) = &status.code {
-            self.capabilities = Some(capabilities.clone());
+        match &status.code {
+            Some(Code::Capability(capabilities)) => self.capabilities = Some(capabilities.clone()),
+            Some(Code::Named(name)) if name == "ALERT" && self.alerts < ALERTS_MAX => {
+                self.alerts += 1;
+                tracing::warn!(event = "server_alert", server = self.peer, text = harmless(&status.text, ALERT_OCTETS_MAX));
+            }
+            _ => {}
         }
+        self.wants_id |= self.stage == "greeting" && quirk::greets_like_coremail(&status.text);
     }
 
     fn take_outstanding(&mut self, tag: &str) -> Option<Tag> {
@@ -334,6 +399,8 @@ impl Connection {
 
     async fn write(&mut self, octets: &[u8]) -> Result<(), SourceError> {
         let idle = self.idle;
+        let packed = self.inflater.is_some().then(|| stored(octets));
+        let octets = packed.as_deref().unwrap_or(octets);
         let written = limited(idle, async {
             self.channel.write_all(octets).await?;
             self.channel.flush().await
@@ -344,14 +411,33 @@ impl Connection {
         }
     }
 
+    /// Makes more of the stream available. Dropped in mid-wait, it has lost nothing.
     async fn read(&mut self) -> Result<(), SourceError> {
-        if self.buffer.capacity() - self.buffer.len() < READ_OCTETS_MIN {
-            self.buffer.reserve(READ_OCTETS);
+        if let Some(inflater) = &mut self.inflater {
+            match inflater.step(&mut self.buffer) {
+                Ok(0) => {}
+                Ok(_) => return Ok(()),
+                Err(error) => {
+                    let error = self.error(SourceErrorKind::Protocol, format!("the server sent {error}"));
+                    return Err(error.hint("switch `compress` off for this server"));
+                }
+            }
+        }
+        let buffer = self.inflater.as_mut().map_or(&mut self.buffer, Inflater::packed);
+        if buffer.capacity() - buffer.len() < READ_OCTETS_MIN {
+            buffer.reserve(READ_OCTETS);
+        }
+        if self.idling {
+            return match limited(IDLING_MAX, self.channel.read_buf(buffer)).await {
+                Ok(0) => Err(self.error(SourceErrorKind::Closed, "the server closed the connection")),
+                Ok(_) => Ok(()),
+                Err(error) => Err(self.broken(error)),
+            };
         }
         let allowed = PACE_GRACE.max(self.idle) + Duration::from_secs(self.received / PACE_OCTETS);
         let left = allowed.saturating_sub(self.waited);
         let started = Instant::now();
-        let read = limited(self.idle.min(left), self.channel.read_buf(&mut self.buffer)).await;
+        let read = limited(self.idle.min(left), self.channel.read_buf(buffer)).await;
         self.waited += started.elapsed();
         match read {
             Ok(0) => Err(self.error(SourceErrorKind::Closed, "the server closed the connection")),

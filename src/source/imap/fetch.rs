@@ -1,5 +1,6 @@
 //! Fetching: ranges of messages in chunks, several commands ahead, each body streamed into the spool as it comes. Back-pressure is not reading:
-//! while the memory budget has no room, the server waits in its own send buffer.
+//! while the memory budget has no room, the server waits in its own send buffer. Always the whole BODY[]: header and text fetched apart do not fit
+//! together on servers that make MIME boundaries up (Domino).
 
 use super::connection::{Input, Tag};
 use super::refusal::{is_not_now, said};
@@ -15,36 +16,30 @@ const CHUNK_MESSAGES: usize = 200;
 /// Commands ahead: the line must not fall silent while an answer travels.
 const CHUNKS_AHEAD: usize = 4;
 /// Largest message that is read at all, be it to be thrown away.
-const BODY_OCTETS_MAX: u64 = 2 * 1024 * 1024 * 1024;
+pub(super) const BODY_OCTETS_MAX: u64 = 2 * 1024 * 1024 * 1024;
 
 /// What was asked for and is not answered yet.
 #[derive(Default)]
 pub(super) struct Fetching {
-    wanted: HashMap<u32, Wanted>,
+    pub(super) wanted: HashMap<u32, Wanted>,
     queue: VecDeque<Chunk>,
     sent: Vec<(Tag, Chunk)>,
     ready: VecDeque<Fetched>,
+    /// Large messages that are asked for in pieces, one after the other, when nothing else is on its way.
+    in_pieces: VecDeque<u32>,
 }
 
 /// Messages of one command.
 struct Chunk {
     uids: Vec<u32>,
-    /// The second try for one message of a chunk that was refused.
-    alone: bool,
-}
-
-/// What becomes of the body that is coming.
-enum Sink {
-    /// It becomes a message.
-    Intake(Box<Intake>),
-    /// Nobody asked for it, or it is too large: its octets are thrown away.
-    Nowhere,
+    /// The second try, for what did not come or for one message of a chunk that was refused.
+    again: bool,
 }
 
 impl Fetching {
     /// True if everything has been answered and handed out.
     pub(super) fn is_done(&self) -> bool {
-        self.wanted.is_empty() && self.queue.is_empty() && self.sent.is_empty() && self.ready.is_empty()
+        self.wanted.is_empty() && self.queue.is_empty() && self.sent.is_empty() && self.ready.is_empty() && self.in_pieces.is_empty()
     }
 
     fn miss(&mut self, uid: u32, reason: &str) {
@@ -67,7 +62,9 @@ impl ImapSession {
                 None => self.fetching.ready.push_back(Fetched::Missing { uid: wanted.uid, reason: "this is no UID of IMAP".into() }),
             }
         }
-        self.fetching.queue.extend(uids.chunks(CHUNK_MESSAGES).map(|uids| Chunk { uids: uids.to_vec(), alone: false }));
+        let (whole, in_pieces) = self.split_by_size(uids).await?;
+        self.fetching.in_pieces.extend(in_pieces);
+        self.fetching.queue.extend(whole.chunks(CHUNK_MESSAGES).map(|uids| Chunk { uids: uids.to_vec(), again: false }));
         self.ask_ahead().await
     }
 
@@ -79,6 +76,14 @@ impl ImapSession {
             }
             if self.fetching.is_done() {
                 return Ok(None);
+            }
+            self.still_numbered()?;
+            if self.fetching.sent.is_empty()
+                && self.fetching.queue.is_empty()
+                && let Some(uid) = self.fetching.in_pieces.pop_front()
+            {
+                let Some(wanted) = self.fetching.wanted.remove(&uid) else { continue };
+                return self.fetch_in_pieces(uid, wanted).await.map(Some);
             }
             let fetched = match self.connection.next().await? {
                 Input::BodyStart(line, size) => self.streamed(&line, size).await?,
@@ -114,38 +119,57 @@ impl ImapSession {
         Ok(())
     }
 
-    /// A chunk is answered: whatever of it did not come is missing, or gets a second try alone.
+    /// A chunk is answered. Whatever of it did not come gets a second try: under an OK together, for an EXPUNGE of another client or a fault of the
+    /// server may be the reason (RFC 2180 §4.1, RFC 2683 §3.4); under a NO each alone, because one broken message is enough for it. Then it is missing.
     fn answered(&mut self, tag: Tag, status: &Status) -> Result<(), SourceError> {
         let Some(at) = self.fetching.sent.iter().position(|(sent, _)| *sent == tag) else { return Ok(()) };
         let (_, chunk) = self.fetching.sent.remove(at);
+        let left: Vec<u32> = chunk.uids.into_iter().filter(|uid| self.fetching.wanted.contains_key(uid)).collect();
         match status.state {
-            State::Ok => chunk.uids.iter().for_each(|uid| self.fetching.miss(*uid, "the server did not send it")),
+            State::Ok if chunk.again => left.iter().for_each(|uid| self.fetching.miss(*uid, "the server did not send it")),
+            State::Ok if left.is_empty() => {}
+            State::Ok => self.fetching.queue.push_back(Chunk { uids: left, again: true }),
             State::Bad => return Err(self.connection.refused("UID FETCH", status)),
             State::No if is_not_now(status) => return Err(self.connection.refused("UID FETCH", status)),
-            State::No if chunk.alone => chunk.uids.iter().for_each(|uid| self.fetching.miss(*uid, &said(status))),
-            State::No => {
-                let left = chunk.uids.into_iter().filter(|uid| self.fetching.wanted.contains_key(uid));
-                self.fetching.queue.extend(left.map(|uid| Chunk { uids: vec![uid], alone: true }));
-            }
+            State::No if chunk.again && left.len() == 1 => left.iter().for_each(|uid| self.fetching.miss(*uid, &said(status))),
+            State::No => self.fetching.queue.extend(left.into_iter().map(|uid| Chunk { uids: vec![uid], again: true })),
         }
         Ok(())
     }
 
     /// A body that comes as a literal. It is a message only once the whole response is there.
     async fn streamed(&mut self, line: &Line, size: u64) -> Result<Option<Fetched>, SourceError> {
+        let uid = Response::uid_before_body(line);
+        let nobody_asked = uid.is_some_and(|uid| !self.fetching.wanted.contains_key(&uid));
+        let mut intake = match self.too_large(size) || nobody_asked || size == 0 || size > BODY_OCTETS_MAX {
+            true => None,
+            false => Some(Box::new(self.intake(uid.unwrap_or(0), size).await)),
+        };
+        let fetch = self.read_body(size, &mut intake).await?;
+        // A piece that does not begin the message, where pieces were not asked for, is not the message.
+        if fetch.origin.is_some_and(|origin| origin > 0) {
+            return Err(self.connection.error(SourceErrorKind::Protocol, "the server sent a piece of a message where all of it was asked for"));
+        }
+        let Some(wanted) = fetch.uid.and_then(|uid| self.fetching.wanted.remove(&uid)) else {
+            self.connection.tolerate(size)?;
+            return Ok(None);
+        };
+        match intake {
+            Some(intake) => self.message(wanted, *intake).await.map(Some),
+            None if size == 0 => self.empty(wanted, fetch.size).await.map(Some),
+            None => Ok(Some(Fetched::TooLarge { uid: wanted.uid, octets: size })),
+        }
+    }
+
+    /// The octets of a literal, to `intake` if there is one, and the response around it.
+    pub(super) async fn read_body(&mut self, size: u64, intake: &mut Option<Box<Intake>>) -> Result<Fetch, SourceError> {
         if size > BODY_OCTETS_MAX {
             return Err(self.connection.error(SourceErrorKind::Protocol, format!("the server announces a message of {size} octets")));
         }
-        let uid = Response::uid_before_body(line);
-        let nobody_asked = uid.is_some_and(|uid| !self.fetching.wanted.contains_key(&uid));
-        let mut sink = match self.too_large(size) || nobody_asked || size == 0 {
-            true => Sink::Nowhere,
-            false => Sink::Intake(Box::new(self.intake(uid.unwrap_or(0), size).await)),
-        };
         let fetch = loop {
             match self.connection.next().await? {
                 Input::Body(octets) => {
-                    if let Sink::Intake(intake) = &mut sink {
+                    if let Some(intake) = intake {
                         intake.write(&octets).await.map_err(|error| self.disk(error))?;
                     }
                 }
@@ -157,20 +181,13 @@ impl ImapSession {
         if fetch.broken || fetch.body != Some(Body::Streamed(size)) {
             return Err(self.connection.error(SourceErrorKind::Protocol, "what follows a message is not IMAP: its size may be wrong"));
         }
-        let Some(wanted) = fetch.uid.and_then(|uid| self.fetching.wanted.remove(&uid)) else {
-            self.connection.tolerate(size)?;
-            return Ok(None);
-        };
-        match sink {
-            Sink::Intake(intake) => self.message(wanted, *intake).await.map(Some),
-            Sink::Nowhere if size == 0 => self.empty(wanted, fetch.size).await.map(Some),
-            Sink::Nowhere => Ok(Some(Fetched::TooLarge { uid: wanted.uid, octets: size })),
-        }
+        Ok(fetch)
     }
 
     /// A response without a literal: flags that somebody changed, or a body in quotes, or none.
     async fn inline(&mut self, fetch: Fetch) -> Result<Option<Fetched>, SourceError> {
-        let (Some(body), Some(uid), false) = (fetch.body, fetch.uid, fetch.broken) else { return Ok(None) };
+        let is_piece = fetch.origin.is_some_and(|origin| origin > 0);
+        let (Some(body), Some(uid), false) = (fetch.body, fetch.uid, fetch.broken || is_piece) else { return Ok(None) };
         let Some(wanted) = self.fetching.wanted.remove(&uid) else { return Ok(None) };
         let octets = match body {
             Body::Inline(octets) if !octets.is_empty() => octets,
@@ -188,7 +205,7 @@ impl ImapSession {
     /// A message without any octet. Exchange announces messages whose body is not there yet, and whoever took that for the message would
     /// delete it. So it is one only if RFC822.SIZE, which is asked for with each body, says 0 as well; else it is reported, tried again
     /// later, and stands in nobody's way.
-    async fn empty(&mut self, wanted: Wanted, size: Option<u64>) -> Result<Fetched, SourceError> {
+    pub(super) async fn empty(&mut self, wanted: Wanted, size: Option<u64>) -> Result<Fetched, SourceError> {
         match size.or(wanted.size) {
             Some(0) => {
                 let intake = self.intake(wanted.uid.number().unwrap_or(0), 0).await;
@@ -198,7 +215,7 @@ impl ImapSession {
         }
     }
 
-    async fn message(&self, wanted: Wanted, intake: Intake) -> Result<Fetched, SourceError> {
+    pub(super) async fn message(&self, wanted: Wanted, intake: Intake) -> Result<Fetched, SourceError> {
         let mut message = intake.finish().await.map_err(|error| self.disk(error))?;
         // The UID may have come behind the body.
         message.key.uid = wanted.uid;
@@ -206,7 +223,7 @@ impl ImapSession {
         Ok(Fetched::Message(Box::new(message)))
     }
 
-    async fn intake(&self, uid: u32, size: u64) -> Intake {
+    pub(super) async fn intake(&self, uid: u32, size: u64) -> Intake {
         let (folder, epoch) = self.folder.as_ref().map_or((FolderName::inbox(), Epoch(0)), |folder| (folder.name.clone(), folder.epoch));
         let key = MessageKey {
             collector: self.shared.collector.clone(),
@@ -219,11 +236,11 @@ impl ImapSession {
         self.shared.spool.intake(key, Some(size)).await
     }
 
-    fn too_large(&self, size: u64) -> bool {
+    pub(super) fn too_large(&self, size: u64) -> bool {
         self.shared.max_message_size.is_some_and(|max| size > max)
     }
 
-    fn disk(&self, error: SpoolError) -> SourceError {
+    pub(super) fn disk(&self, error: SpoolError) -> SourceError {
         self.connection.error(SourceErrorKind::Disk, error.to_string()).hint("make room in the state directory; the mail stays on the server")
     }
 }

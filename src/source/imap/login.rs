@@ -172,7 +172,7 @@ async fn by_mechanism(connection: &mut Connection, mut exchange: Exchange) -> Re
                 let answer;
                 (exchange, answer) = auth::step(exchange, connection.take_challenge()).await;
                 match answer {
-                    Ok(answer) => connection.answer(answer.expose()).await?,
+                    Ok(answer) => connection.respond(answer.expose()).await?,
                     Err(error) => {
                         cancel(connection, tag).await;
                         return Err(auth::failed(connection.peer(), mechanism, &error));
@@ -187,7 +187,7 @@ async fn by_mechanism(connection: &mut Connection, mut exchange: Exchange) -> Re
 /// Ends an exchange as RFC 9051 §6.2.2 wants it, so that the server does not count a login that hangs. What it says to that changes nothing.
 async fn cancel(connection: &mut Connection, tag: Tag) {
     let farewell = async {
-        connection.answer("*").await?;
+        connection.respond("*").await?;
         connection.finish(tag, "the end of the login", |_| ()).await
     };
     let _ = timeout(CANCEL_PATIENCE, farewell).await;

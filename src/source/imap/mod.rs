@@ -1,21 +1,32 @@
 //! IMAP as a source: every wait for the server costs a round trip, so commands go together whenever the protocol lets them. A pass over a
 //! mailbox is greeting, (LOGIN, SELECT), UID SEARCH, UID FETCH, (UID STORE, UID EXPUNGE), LOGOUT: five waits besides TLS.
 
+//! What servers do that the RFCs do not say, and what we make of it: docs/imap.md, with the test of each.
+
 mod connection;
+mod disposal;
 mod fetch;
+mod folders;
+mod hello;
+mod idle;
+mod listing;
 mod login;
 mod peek;
+mod pieces;
+mod quirk;
 mod refusal;
+mod select;
 mod session;
 
 use super::{Session, Source, SourceError, SourceErrorKind};
 use crate::config::secret::SecretReader;
-use crate::config::{Server, TlsMode};
+use crate::config::{PartialFetch, Server, TlsMode};
 use crate::mail::{CollectorId, MailboxId};
 use crate::net::{self, Channel, DialError, DialErrorKind, TlsClient};
 use crate::spool::Spool;
 use async_trait::async_trait;
 use connection::Connection;
+use hello::introduce;
 use login::{greeting, log_in, offers_tls, start_tls};
 use session::ImapSession;
 use std::sync::Arc;
@@ -40,8 +51,14 @@ struct Shared {
     collector: CollectorId,
     mailbox: Arc<MailboxId>,
     max_message_size: Option<u64>,
+    partial_fetch: PartialFetch,
+    allow_plain_expunge: bool,
     /// False once the server forgot a SELECT that came together with the login, as some proxies do.
     select_with_login: AtomicBool,
+    /// True once the server refused an IDLE that it offers.
+    idle_refused: AtomicBool,
+    /// True once the server gave an answer to ESEARCH that makes no sense.
+    esearch_failed: AtomicBool,
 }
 
 impl ImapSource {
@@ -49,7 +66,17 @@ impl ImapSource {
     /// octets are not taken.
     pub fn new(server: Server, password: SecretReader, spool: Spool, collector: CollectorId, max_message_size: Option<u64>) -> Self {
         let mailbox = Arc::new(server.mailbox());
-        let shared = Shared { spool, collector, mailbox, max_message_size, select_with_login: AtomicBool::new(true) };
+        let shared = Shared {
+            spool,
+            collector,
+            mailbox,
+            max_message_size,
+            partial_fetch: server.partial_fetch,
+            allow_plain_expunge: server.allow_plain_expunge,
+            select_with_login: AtomicBool::new(true),
+            idle_refused: AtomicBool::new(false),
+            esearch_failed: AtomicBool::new(false),
+        };
         ImapSource { server, password, read_only: false, shared: Arc::new(shared) }
     }
 
@@ -67,6 +94,7 @@ impl ImapSource {
         let greeted = timeout(limit, greeting(&mut connection)).await;
         let mut preauth =
             greeted.unwrap_or_else(|_| Err(timed_out("greeting", &peer, limit))).map_err(|error| error.of_greeting(self.server.tls.mode))?;
+        let wants_id = connection.wants_id || quirk::wants_id(&self.server.host);
         let wants_tls = match self.server.tls.mode {
             TlsMode::StartTls => true,
             TlsMode::Opportunistic => {
@@ -81,8 +109,13 @@ impl ImapSource {
             connection = Connection::new(channel, &peer, self.server.idle_timeout);
             preauth = false;
         }
-        let pipelined = !self.read_only && self.shared.select_with_login.load(Ordering::Relaxed);
+        // Whatever has to be said before SELECT keeps it from going along with the login.
+        let has_more_to_say = wants_id || self.server.compress;
+        let pipelined = !self.read_only && !has_more_to_say && self.shared.select_with_login.load(Ordering::Relaxed);
         let selecting = log_in(&mut connection, &self.server, &self.password, preauth, pipelined).await?;
+        if has_more_to_say {
+            introduce(&mut connection, wants_id, self.server.compress).await?;
+        }
         Ok(Box::new(ImapSession::new(connection, self.shared.clone(), selecting, self.read_only)))
     }
 

@@ -1,0 +1,202 @@
+//! What happens to copies that are final: marked, deleted, moved. By UID only, and only what the caller named: another client's mail is never touched.
+//!
+//! Deleting is UID STORE and UID EXPUNGE of exactly our UIDs (RFC 4315 §2.1). A server without UIDPLUS knows only EXPUNGE, which takes everything
+//! that anybody flagged \Deleted. There we flag and leave; with `allow_plain_expunge` we ask after the STORE, in the same session, what is flagged, and say
+//! EXPUNGE only if that is nothing but ours. The protocol leaves one window: what another client flags between the server's answer to that
+//! question and its reading of our next line, one round trip, is expunged too, as it would be by that client's own next EXPUNGE.
+
+use super::connection::Input;
+use super::session::ImapSession;
+use crate::mail::outcome::harmless;
+use crate::mail::{FolderName, UidSet};
+use crate::proto::imap::{Code, Command, State, Status};
+use crate::source::{Disposal, Disposed, SourceError, SourceErrorKind};
+
+/// Longest list of UIDs in the log.
+const LOGGED_OCTETS_MAX: usize = 300;
+
+/// What COPYUID told: the copies of ours, and where they are.
+struct Copied {
+    epoch: u32,
+    from: UidSet,
+    to: UidSet,
+}
+
+impl ImapSession {
+    pub(super) async fn dispose_of(&mut self, uids: UidSet, how: Disposal) -> Result<Disposed, SourceError> {
+        match how {
+            _ if uids.is_empty() => Ok(Disposed::Confirmed),
+            Disposal::Keep => Ok(Disposed::Confirmed),
+            Disposal::MarkSeen => self.mark_seen(&uids).await,
+            Disposal::Delete => self.delete(&uids).await,
+            Disposal::Move(folder) => self.move_to(uids, &folder).await,
+        }
+    }
+
+    async fn mark_seen(&mut self, uids: &UidSet) -> Result<Disposed, SourceError> {
+        for set in Command::sets(uids) {
+            let tag = self.connection.send(&Command::StoreSeen(&set)).await?;
+            self.finish(tag, "UID STORE", |_| ()).await?;
+        }
+        Ok(Disposed::Confirmed)
+    }
+
+    async fn delete(&mut self, uids: &UidSet) -> Result<Disposed, SourceError> {
+        let exact = self.offers("UIDPLUS");
+        for set in Command::sets(uids) {
+            // An EXPUNGE of exactly these UIDs takes nothing that STORE failed to flag, so that both can go together.
+            let commands = [Command::StoreDeleted(&set), Command::Expunge(&set)];
+            let tags = self.connection.send_all(&commands[..1 + usize::from(exact)]).await?;
+            for (tag, what) in tags.into_iter().zip(["UID STORE", "UID EXPUNGE"]) {
+                self.finish(tag, what, |_| ()).await?;
+            }
+        }
+        match (exact, self.shared.allow_plain_expunge) {
+            (true, _) => Ok(Disposed::Confirmed),
+            (false, true) => self.plain_expunge(uids).await,
+            (false, false) => Ok(Disposed::FlaggedOnly),
+        }
+    }
+
+    /// EXPUNGE, if all that it would take is ours.
+    async fn plain_expunge(&mut self, uids: &UidSet) -> Result<Disposed, SourceError> {
+        let flagged = self.search_deleted().await?;
+        if !flagged.as_ref().is_some_and(|flagged| is_within(flagged, uids)) {
+            let others = flagged.map(|flagged| flagged.len().saturating_sub(uids.len())).unwrap_or_default();
+            let next = "another mail program expunges them, or a server with UIDPLUS";
+            tracing::warn!(event = "expunge_left", server = self.connection.peer(), flagged = uids.len(), others, next);
+            return Ok(Disposed::FlaggedOnly);
+        }
+        let tag = self.connection.send(&Command::ExpungeAll).await?;
+        let mut gone = 0u64;
+        self.finish(tag, "EXPUNGE", |input| gone += u64::from(matches!(input, Input::Expunge))).await?;
+        if gone > uids.len() {
+            let next = "another client flagged mail in the same moment; see `allow_plain_expunge` in docs/imap.md";
+            tracing::error!(event = "expunged_more", server = self.connection.peer(), ours = uids.len(), gone, next);
+        }
+        Ok(Disposed::Confirmed)
+    }
+
+    /// MOVE (RFC 6851) where it is offered, else COPY, and then deleting what was copied. The server makes COPY all or nothing (RFC 9051 §6.4.7), and
+    /// nothing is flagged before its OK. A session that ends between the two leaves a copy there and the message here: it is moved again.
+    async fn move_to(&mut self, uids: UidSet, folder: &FolderName) -> Result<Disposed, SourceError> {
+        if self.folder.as_ref().is_some_and(|own| same_folder(&own.name, folder)) {
+            return Err(self.connection.error(SourceErrorKind::Mailbox, format!("`{folder}` is the folder that mail would be moved from")));
+        }
+        let mut copied = UidSet::new();
+        for set in Command::sets(&uids) {
+            if self.can_move && self.offers("MOVE") {
+                let (status, moved) = self.send_to_folder(&Command::Move(&set, folder), folder).await?;
+                match status.state {
+                    State::Ok => {
+                        self.log_copied("message_moved", folder, moved.as_ref());
+                        continue;
+                    }
+                    State::No => return Err(self.connection.refused(&format!("to move to `{folder}`"), &status)),
+                    // Offered and not understood: as without it.
+                    State::Bad => self.can_move = false,
+                }
+            }
+            let (status, told) = self.send_to_folder(&Command::Copy(&set, folder), folder).await?;
+            if status.state != State::Ok {
+                return Err(self.connection.refused(&format!("to copy to `{folder}`"), &status));
+            }
+            self.log_copied("message_copied", folder, told.as_ref());
+            // What the server does not name was not there to be copied; it must not be deleted should it be there all the same.
+            let own: UidSet = uids_of(&set, &uids).filter(|uid| told.as_ref().is_none_or(|told| told.from.contains(*uid))).collect();
+            own.ranges().iter().for_each(|range| copied.insert_range(range.clone()));
+        }
+        if copied.is_empty() { Ok(Disposed::Confirmed) } else { self.delete(&copied).await }
+    }
+
+    /// A MOVE or COPY. A folder that is not there is made, once, if the server says that this would help (TRYCREATE, RFC 9051 §7.1).
+    async fn send_to_folder(&mut self, command: &Command<'_>, folder: &FolderName) -> Result<(Status, Option<Copied>), SourceError> {
+        let (status, copied) = self.try_to_folder(command).await?;
+        let wants_folder = status.state == State::No && matches!(&status.code, Some(Code::Named(name)) if name == "TRYCREATE");
+        if !wants_folder {
+            return Ok((status, copied));
+        }
+        let tag = self.connection.send(&Command::Create(folder)).await?;
+        let created = self.answer(tag, |_| ()).await?;
+        tracing::info!(
+            event = "folder_created",
+            server = self.connection.peer(),
+            folder = harmless(folder.as_str(), LOGGED_OCTETS_MAX),
+            ok = (created.state == State::Ok)
+        );
+        // Somebody else may have made it meanwhile: the second try tells.
+        self.try_to_folder(command).await
+    }
+
+    async fn try_to_folder(&mut self, command: &Command<'_>) -> Result<(Status, Option<Copied>), SourceError> {
+        let tag = self.connection.send(command).await?;
+        let mut copied = None;
+        // MOVE tells COPYUID in an untagged OK, before the messages go (RFC 6851 §4.3); COPY in the tagged one.
+        let status = self
+            .answer(tag, |input| {
+                if let Input::Code(Code::CopyUid { epoch, from, to }) = input {
+                    copied = Some(Copied { epoch, from, to });
+                }
+            })
+            .await?;
+        if let Some(Code::CopyUid { epoch, from, to }) = &status.code {
+            copied = Some(Copied { epoch: *epoch, from: from.clone(), to: to.clone() });
+        }
+        Ok((status, copied))
+    }
+
+    fn log_copied(&self, event: &'static str, folder: &FolderName, copied: Option<&Copied>) {
+        let text = |set: &UidSet| harmless(&set.to_string(), LOGGED_OCTETS_MAX);
+        let (from, to, epoch) = copied.map(|copied| (text(&copied.from), text(&copied.to), copied.epoch)).unwrap_or_default();
+        let folder = harmless(folder.as_str(), LOGGED_OCTETS_MAX);
+        tracing::info!(event, server = self.connection.peer(), folder, uids = from, uids_there = to, uidvalidity_there = epoch);
+    }
+}
+
+/// True if each UID of `inner` is in `outer`; by ranges, because `inner` is the server's.
+fn is_within(inner: &UidSet, outer: &UidSet) -> bool {
+    let holds = |range: &std::ops::RangeInclusive<u32>| outer.ranges().iter().any(|own| own.start() <= range.start() && range.end() <= own.end());
+    inner.ranges().iter().all(holds)
+}
+
+/// Those of `uids` that `set`, one of its sequence-sets, names.
+fn uids_of<'a>(set: &str, uids: &'a UidSet) -> impl Iterator<Item = u32> + 'a {
+    let number = |text: &str| text.parse::<u32>().unwrap_or(0);
+    let named: UidSet = {
+        let mut named = UidSet::new();
+        for part in set.split(',') {
+            let (low, high) = part.split_once(':').unwrap_or((part, part));
+            named.insert_range(number(low)..=number(high));
+        }
+        named
+    };
+    uids.iter().filter(move |uid| named.contains(*uid))
+}
+
+fn same_folder(one: &FolderName, other: &FolderName) -> bool {
+    let is_inbox = |folder: &FolderName| folder.as_str().eq_ignore_ascii_case("INBOX");
+    one == other || (is_inbox(one) && is_inbox(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_in_sets() {
+        let set = |uids: &[u32]| uids.iter().copied().collect::<UidSet>();
+        let mut everything = UidSet::new();
+        everything.insert_range(1..=u32::MAX);
+        for (inner, outer, wanted) in [
+            (set(&[]), set(&[]), true),
+            (set(&[4, 5]), set(&[3, 4, 5]), true),
+            (set(&[4, 9]), set(&[3, 4, 5, 9]), true),
+            (set(&[4, 7]), set(&[3, 4, 5, 9]), false),
+            (set(&[4]), set(&[]), false),
+            (everything, set(&[4, 7]), false),
+        ] {
+            assert_eq!(is_within(&inner, &outer), wanted, "{inner} {outer}");
+        }
+        assert_eq!(uids_of("3:4,9", &set(&[2, 3, 4, 5, 9])).collect::<Vec<_>>(), [3, 4, 9]);
+    }
+}

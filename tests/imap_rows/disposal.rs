@@ -1,0 +1,114 @@
+//! Moving, deleting, expunging: by UID, and never what is not ours.
+
+use super::kit::*;
+use mailgather::config::Server;
+use mailgather::mail::FolderName;
+use mailgather::source::{Disposal, Disposed, SourceError, SourceErrorKind};
+
+async fn disposed(
+    server: Server,
+    capabilities: &str,
+    how: Disposal,
+    answer: impl FnMut(&str) -> Vec<Step> + Send + 'static,
+) -> (Result<Disposed, SourceError>, Vec<String>) {
+    let client = client(server, None);
+    let (mut session, said) = client.inbox(capabilities, answer).await.unwrap();
+    let result = session.dispose(&uids(&[4, 6]), how).await;
+    (result, heard(&said))
+}
+
+fn to_done() -> Disposal {
+    Disposal::Move(FolderName::new("Done"))
+}
+
+const STORE: &str = "UID STORE 4,6 +FLAGS.SILENT (\\Deleted \\Seen)";
+
+#[tokio::test(start_paused = true)]
+async fn moving_where_move_is_offered() {
+    let moved = "* OK [COPYUID 5 4,6 1:2] moved\r\n* 1 EXPUNGE\r\n* 1 EXPUNGE\r\n@ OK done\r\n";
+    for capabilities in ["UIDPLUS MOVE", "MOVE", "IMAP4rev2"] {
+        let (result, said) = disposed(server(), capabilities, to_done(), but("UID MOVE", moved)).await;
+        assert_eq!((result.unwrap(), said), (Disposed::Confirmed, vec!["UID MOVE 4,6 \"Done\"".to_owned()]));
+    }
+    // A folder that is not there is made, once.
+    for (created, again, wanted) in
+        [("@ OK\r\n", "@ OK\r\n", true), ("@ NO [ALREADYEXISTS] x\r\n", "@ OK\r\n", true), ("@ NO x\r\n", "@ NO [TRYCREATE] x\r\n", false)]
+    {
+        let mut tries = 0;
+        let answer = move |command: &str| match command {
+            command if command.starts_with("UID MOVE") => {
+                tries += 1;
+                say(if tries == 1 { "@ NO [TRYCREATE] no such folder\r\n" } else { again })
+            }
+            "CREATE \"Done\"" => say(created),
+            other => usual(other),
+        };
+        let (result, said) = disposed(server(), "UIDPLUS MOVE", to_done(), answer).await;
+        assert_eq!(result.is_ok(), wanted);
+        assert_eq!(said, ["UID MOVE 4,6 \"Done\"", "CREATE \"Done\"", "UID MOVE 4,6 \"Done\""]);
+    }
+    for (answer, kind) in
+        [("@ NO no\r\n", SourceErrorKind::Mailbox), ("@ NO [OVERQUOTA] full\r\n", SourceErrorKind::Throttled), ("", SourceErrorKind::Timeout)]
+    {
+        let (result, said) = disposed(server(), "UIDPLUS MOVE", to_done(), but("UID MOVE", answer)).await;
+        assert_eq!((result.unwrap_err().kind, said.len()), (kind, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn moving_by_copy_flags_nothing_before_the_copy_is_there() {
+    let (result, said) = disposed(server(), "UIDPLUS", to_done(), usual).await;
+    assert_eq!((result.unwrap(), said), (Disposed::Confirmed, ["UID COPY 4,6 \"Done\"", STORE, "UID EXPUNGE 4,6"].map(str::to_owned).to_vec()));
+    // Only what the server says it copied is deleted.
+    let (result, said) = disposed(server(), "UIDPLUS", to_done(), but("UID COPY", "@ OK [COPYUID 5 6 1] done\r\n")).await;
+    assert_eq!((result.unwrap(), said[1..].to_vec()), (Disposed::Confirmed, vec![STORE.replace("4,6", "6"), "UID EXPUNGE 6".to_owned()]));
+    let (result, said) = disposed(server(), "UIDPLUS", to_done(), but("UID COPY", "@ OK [COPYUID 5 9 1] done\r\n")).await;
+    assert_eq!((result.unwrap(), said.len()), (Disposed::Confirmed, 1));
+    let (result, _) = disposed(server(), "", to_done(), usual).await;
+    assert_eq!(result.unwrap(), Disposed::FlaggedOnly);
+    for answer in ["@ NO no\r\n", "@ BAD no\r\n", "* BYE\r\n", "* OK [COPYUID 5 4,6 1:2] early\r\n", "@ NO [TRYCREATE] no\r\n"] {
+        let (result, said) = disposed(server(), "UIDPLUS", to_done(), but("UID COPY", answer)).await;
+        assert!(result.is_err() && !said.iter().any(|command| command.contains("STORE") || command.contains("EXPUNGE")), "{answer}: {said:?}");
+    }
+    // Offered and not understood.
+    let (result, said) = disposed(server(), "UIDPLUS MOVE", to_done(), but("UID MOVE", "@ BAD what\r\n")).await;
+    assert_eq!((result.unwrap(), said[1].as_str()), (Disposed::Confirmed, "UID COPY 4,6 \"Done\""));
+    // Into itself: nothing is done.
+    let (result, said) = disposed(server(), "UIDPLUS MOVE", Disposal::Move(FolderName::new("inbox")), usual).await;
+    assert_eq!((result.unwrap_err().kind, said.len()), (SourceErrorKind::Mailbox, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn quirk_no_uidplus_and_somebody_elses_deleted_mail() {
+    let plain = || Server { allow_plain_expunge: true, ..server() };
+    let (result, said) = disposed(server(), "", Disposal::Delete, usual).await;
+    assert_eq!((result.unwrap(), said), (Disposed::FlaggedOnly, vec![STORE.to_owned()]));
+    let (result, said) = disposed(plain(), "", Disposal::Delete, usual).await;
+    assert_eq!((result.unwrap(), said), (Disposed::Confirmed, [STORE, "NOOP", "UID SEARCH DELETED", "EXPUNGE"].map(str::to_owned).to_vec()));
+    // One of ours has gone by itself.
+    let (result, _) = disposed(plain(), "", Disposal::Delete, but("UID SEARCH", "* SEARCH 6\r\n@ OK\r\n")).await;
+    assert_eq!(result.unwrap(), Disposed::Confirmed);
+    for answer in ["* SEARCH 4 6 9\r\n@ OK\r\n", "* SEARCH 9\r\n@ OK\r\n", "@ OK\r\n"] {
+        let (result, said) = disposed(plain(), "", Disposal::Delete, but("UID SEARCH", answer)).await;
+        assert_eq!(result.unwrap(), Disposed::FlaggedOnly, "{answer}");
+        assert!(!said.contains(&"EXPUNGE".to_owned()), "{said:?}");
+    }
+    for answer in ["@ NO no\r\n", "@ BAD no\r\n", "* SEARCH x\r\n", "* BYE\r\n"] {
+        let (result, said) = disposed(plain(), "", Disposal::Delete, but("UID SEARCH", answer)).await;
+        assert!(result.is_err() && !said.contains(&"EXPUNGE".to_owned()), "{answer}: {said:?}");
+    }
+    // With UIDPLUS it changes nothing.
+    let (_, said) = disposed(plain(), "UIDPLUS", Disposal::Delete, usual).await;
+    assert_eq!(said, [STORE, "UID EXPUNGE 4,6"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_to_do_is_done() {
+    let client = client(server(), None);
+    let (mut session, said) = client.inbox("UIDPLUS MOVE", usual).await.unwrap();
+    for how in [Disposal::Keep, Disposal::MarkSeen, Disposal::Delete, to_done()] {
+        assert_eq!(session.dispose(&[], how).await.unwrap(), Disposed::Confirmed);
+    }
+    assert_eq!(session.dispose(&uids(&[4]), Disposal::Keep).await.unwrap(), Disposed::Confirmed);
+    assert!(heard(&said).is_empty());
+}
