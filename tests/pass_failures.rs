@@ -144,7 +144,7 @@ impl Session for FakeSession {
 
     async fn list(&mut self, mut want: Want) -> Result<Listing, SourceError> {
         let world = &self.world;
-        let mut listing = Listing { messages: Vec::new(), more: false, vanished: Vec::new(), present: None };
+        let mut listing = Listing::default();
         let present: Vec<u32> = world.mailbox.lock().unwrap().keys().copied().collect();
         for n in &present {
             let uid = world.uid(*n);

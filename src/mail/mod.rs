@@ -1,6 +1,8 @@
 //! Layer 0: the words of the field, without any I/O: addresses, envelopes, headers, messages, keys, outcomes.
 
 pub mod address;
+pub mod arrived;
+pub mod by_content;
 pub mod canonical;
 pub mod code;
 pub mod content;
@@ -15,6 +17,7 @@ pub mod secret;
 pub mod uidset;
 
 pub use address::{Address, AddressError, Domain};
+pub use arrived::arrived;
 pub use canonical::Canonical;
 pub use content::Content;
 pub use envelope::{Client, Envelope, Recipient, ReversePath};

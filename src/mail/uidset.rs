@@ -1,8 +1,8 @@
 //! Compact sets of UIDs: what is known, what is present. Memory follows the number of gaps (IMAP) or is a few octets per message (POP3).
 
-use super::RemoteUid;
+use super::{RemoteUid, by_content};
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::RangeInclusive;
 
@@ -103,6 +103,10 @@ impl fmt::Debug for UidSet {
 pub struct KnownUids {
     numbers: UidSet,
     digests: HashMap<u128, bool>,
+    /// Ids that several messages shared, of which some are known by their content.
+    shared: HashSet<u128>,
+    /// Some are known by an id that a server gave.
+    plain: bool,
 }
 
 impl KnownUids {
@@ -117,6 +121,8 @@ impl KnownUids {
             RemoteUid::Number(number) => self.numbers.insert(*number),
             RemoteUid::Opaque(uidl) => {
                 self.digests.entry(digest(uidl)).or_insert(false);
+                self.shared.extend(by_content::shared_id(uid));
+                self.plain |= uidl.first() != Some(&0);
             }
         }
     }
@@ -140,8 +146,23 @@ impl KnownUids {
     pub fn meet(&mut self, uid: &RemoteUid) -> bool {
         match uid {
             RemoteUid::Number(number) => self.numbers.contains(*number),
-            RemoteUid::Opaque(uidl) => self.digests.get_mut(&digest(uidl)).map(|met| *met = true).is_some(),
+            RemoteUid::Opaque(uidl) => self.meet_digest(digest(uidl)),
         }
+    }
+
+    /// As [`KnownUids::meet`], for an UIDL by its [`digest`].
+    pub fn meet_digest(&mut self, digest: u128) -> bool {
+        self.digests.get_mut(&digest).map(|met| *met = true).is_some()
+    }
+
+    /// True if any is known by an UIDL that a server gave, and not by a name that we made up.
+    pub fn has_plain(&self) -> bool {
+        self.plain
+    }
+
+    /// True if the id with this [`digest`] was shared by messages of which some are known by their content.
+    pub fn was_shared(&self, id: u128) -> bool {
+        !self.shared.is_empty() && self.shared.contains(&id)
     }
 
     /// True if a listing met this UIDL.
@@ -168,7 +189,8 @@ impl KnownUids {
     }
 }
 
-fn digest(uidl: &[u8]) -> u128 {
+/// What an UIDL is known by: 128 bits of its SHA-256.
+pub fn digest(uidl: &[u8]) -> u128 {
     let hash = Sha256::digest(uidl);
     let mut first = [0; 16];
     first.copy_from_slice(&hash[..16]);

@@ -5,7 +5,7 @@ use crate::collect::dedupe::Dedupe;
 use crate::collect::route::Router;
 use crate::collect::task::Worker;
 use crate::config::secret::{self, SecretReader};
-use crate::config::{CheckLocal, Collector, Config, Delivery, Protocol, RecipientMode, Relay, Target};
+use crate::config::{After, CheckLocal, Collector, Config, Delivery, Protocol, RecipientMode, Relay, Target};
 use crate::deliver::local_check::LocalCheck;
 use crate::deliver::smtp::SmtpDestination;
 use crate::deliver::{self, Destination};
@@ -155,7 +155,11 @@ impl Installation {
         let password = secret::reader(&server.password);
         match server.protocol {
             Protocol::Imap => Box::new(source::imap::ImapSource::new(server, password, spool, id, collector.max_message_size)),
-            Protocol::Pop3 => Box::new(source::pop3::Pop3Source::new(server, password, spool, id, collector.max_message_size)),
+            Protocol::Pop3 => {
+                let source = source::pop3::Pop3Source::new(server, password, spool, id, collector.max_message_size);
+                // What is deleted is read once more at most; what is kept would be read in each pass.
+                Box::new(source.by_content(collector.after == After::Delete))
+            }
         }
     }
 

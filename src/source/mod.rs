@@ -27,6 +27,11 @@ use std::time::Duration;
 pub trait Source: Send + Sync {
     /// Connects, secures the channel, logs in.
     async fn open(&self) -> Result<Box<dyn Session>, SourceError>;
+
+    /// The least time between two sessions that the server asks for, as far as it is known by now (POP3 LOGIN-DELAY, RFC 2449 §6.5).
+    fn least_interval(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// A session with one mailbox. After any error the session is used no more, but for [`Session::abandon`].
@@ -148,12 +153,15 @@ pub struct Want {
 }
 
 /// The messages of a folder that the caller has to know of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Listing {
     /// What was listed and is not known, in collecting order (oldest first), at most `limit`.
     pub messages: Vec<Listed>,
     /// True if the limit cut the listing.
     pub more: bool,
+    /// What arrived before `since`: to be remembered as collected, never fetched (POP3; an IMAP server leaves these out by itself). Together
+    /// with `messages` at most `limit`.
+    pub older: Vec<RemoteUid>,
     /// Those of `also` that are no longer there.
     pub vanished: Vec<RemoteUid>,
     /// Everything that is present, if every message was looked at.

@@ -23,6 +23,10 @@ pub struct Capabilities {
     /// The server hands the connection over to another program at the login, and what it has read ahead is lost: Courier, though it says
     /// PIPELINING.
     pub login_ends_pipeline: bool,
+    /// TOP (RFC 2449 §6.2).
+    pub top: bool,
+    /// LOGIN-DELAY in seconds (RFC 2449 §6.5): the least time between two logins, or the most that any user of this server has to wait.
+    pub login_delay: Option<u32>,
 }
 
 impl Capabilities {
@@ -41,6 +45,8 @@ impl Capabilities {
             b"UIDL" => self.uidl = true,
             b"UTF8" => self.utf8 = true,
             b"IMPLEMENTATION" => self.login_ends_pipeline = words.next().is_some_and(|word| word.eq_ignore_ascii_case(b"Courier")),
+            b"TOP" => self.top = true,
+            b"LOGIN-DELAY" => self.login_delay = words.next().and_then(|word| std::str::from_utf8(word).ok()?.parse().ok()),
             _ => {}
         }
     }
@@ -57,11 +63,15 @@ mod tests {
             capabilities.line(line.as_bytes());
         }
         let sasl = Some(["PLAIN", "CRAM-MD5"].into_iter().collect());
-        assert_eq!(capabilities, Capabilities { pipelining: true, sasl, uidl: true, ..Capabilities::default() });
+        assert_eq!(capabilities, Capabilities { pipelining: true, sasl, uidl: true, top: true, ..Capabilities::default() });
         capabilities.line(b"IMPLEMENTATION Courier Mail Server");
         assert!(capabilities.login_ends_pipeline);
         capabilities.line(b"USER");
         capabilities.line(b"STLS");
         assert!(capabilities.user && capabilities.stls);
+        for (line, delay) in [("LOGIN-DELAY 900", Some(900)), ("login-delay 60 USER", Some(60)), ("LOGIN-DELAY", None), ("LOGIN-DELAY -1", None)] {
+            capabilities.line(line.as_bytes());
+            assert_eq!(capabilities.login_delay, delay, "{line}");
+        }
     }
 }

@@ -80,6 +80,7 @@ impl ImapSession {
         Ok(Listing {
             messages: uids.iter().map(|uid| Listed { uid: RemoteUid::Number(*uid), size: sizes.get(uid).copied() }).collect(),
             more,
+            older: Vec::new(),
             vanished,
             present: all.map(Present::Numbers),
         })

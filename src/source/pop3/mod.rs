@@ -9,15 +9,31 @@
 //! - A message is deleted by its number, and a number is only good in its session. [`Session::dispose`] therefore wants a listing in this
 //!   session first; it deletes any message that the listing met, known or not. One that is no longer there is passed over, and found in
 //!   `vanished` when it was in [`super::Want::also`]: what is owed a disposal belongs there.
-//! - Answers to DELE are read as the session goes on. Only what [`Session::close`] returns is deleted; a DELE that the server refused, or one
-//!   held back (see `roster`: messages that share an id are only deleted together), is not in it and stays owed.
-//! - A server without UIDL is an error of kind `Mailbox`: its messages could not be recognised in the next session.
+//! - Answers to DELE are read as the session goes on. Only what [`Session::close`] returns is deleted; a DELE that the server refused is not in
+//!   it and stays owed.
+//! - Message numbers mean nothing in the next session. What has no UIDL of its own (none, one that cannot be used, one that others have too) is
+//!   called by a hash of its content (`mail::by_content`), and for that it is read in each listing. Up to 100 such messages are, in any case;
+//!   more of them, or a server without UIDL at all, only with [`Pop3Source::by_content`]. A message that cannot be named so either is listed
+//!   under a name for this session, which [`Session::fetch`] answers with the reason.
+//! - An id that was unique when its message was collected, and is given to a second message later, names neither from then on: the first comes
+//!   a second time.
+//! - A UIDL that changes from session to session names another message each time: by `after: keep` all mail comes again in each pass.
 //! - If the listing is shorter than what STAT counted, what it has is collected, but nothing counts as vanished.
+//! - [`super::Want::since`] is answered by the date in the topmost Received field, else by Date, as TOP shows them. A message without a date is
+//!   listed; on a server without TOP all are, and [`crate::mail::arrived()`] tells the date when the message is here.
+//! - A server that ends the connection at CAPA is asked once more without it, in a new connection, and never again for the source's life.
 
+mod content;
+mod deletions;
+mod identify;
 mod login;
 mod peek;
+mod pipeline;
+mod quirks;
+mod retrieve;
 mod roster;
 mod session;
+mod survey;
 mod wire;
 
 use super::{Session, Source, SourceError, SourceErrorKind};
@@ -28,9 +44,10 @@ use crate::net::{self, Channel, DialError, DialErrorKind, TlsClient};
 use crate::proto::pop3::Capabilities;
 use crate::spool::Spool;
 use async_trait::async_trait;
+use quirks::Quirks;
 use session::Pop3Session;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
@@ -50,34 +67,19 @@ pub struct Pop3Source {
     peer: String,
     tls: OnceCell<TlsClient>,
     quirks: Arc<Quirks>,
+    by_content: bool,
 }
 
-/// What went wrong in former sessions, so that it is not tried for ever.
-#[derive(Debug, Default)]
-struct Quirks {
-    /// Connections in a row that ended at CAPA.
-    capa: Streak,
-    /// Sessions in a row that ended between a pipelined login and its last answer.
-    pipelining: Streak,
+/// Why no session came about.
+struct Failed {
+    error: SourceError,
+    /// It may have been CAPA that broke it.
+    at_capa: bool,
 }
 
-/// Failures in a row. After the second one the thing is left alone: a single one may be the line's.
-#[derive(Debug, Default)]
-struct Streak(AtomicU8);
-
-impl Streak {
-    fn may_try(&self) -> bool {
-        self.0.load(Ordering::Relaxed) < 2
-    }
-
-    fn note<T>(&self, result: &Result<T, SourceError>) {
-        match result {
-            Ok(_) => self.0.store(0, Ordering::Relaxed),
-            Err(error) if matches!(error.kind, SourceErrorKind::Closed | SourceErrorKind::Timeout | SourceErrorKind::Protocol) => {
-                let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_add(1));
-            }
-            Err(_) => {}
-        }
+impl From<SourceError> for Failed {
+    fn from(error: SourceError) -> Self {
+        Failed { error, at_capa: false }
     }
 }
 
@@ -87,16 +89,22 @@ impl Pop3Source {
         let peer = format!("{}:{}", server.host, server.port);
         let mailbox = Arc::new(server.mailbox());
         let (tls, quirks) = (OnceCell::new(), Arc::default());
-        Pop3Source { server, mailbox, spool, collector, max_message_size, password, peer, tls, quirks }
+        Pop3Source { server, mailbox, spool, collector, max_message_size, password, peer, tls, quirks, by_content: false }
+    }
+
+    /// Whether messages that no UIDL tells apart may be read in each pass, however many they are. Without it a server without UIDL is refused.
+    pub fn by_content(mut self, allowed: bool) -> Self {
+        self.by_content = allowed;
+        self
     }
 
     /// Starts a session over a channel that is connected, and secured if that is to happen before the greeting: for tests.
     pub async fn open_over(&self, channel: Channel) -> Result<Box<dyn Session>, SourceError> {
         let deadline = Instant::now() + self.server.connect_timeout.unwrap_or(CONNECT_MAX);
-        self.converse(channel, deadline).await
+        self.converse(channel, deadline, !self.quirks.no_capa.load(Ordering::Relaxed)).await.map_err(|failed| failed.error)
     }
 
-    async fn converse(&self, channel: Channel, deadline: Instant) -> Result<Box<dyn Session>, SourceError> {
+    async fn converse(&self, channel: Channel, deadline: Instant, ask_capa: bool) -> Result<Box<dyn Session>, Failed> {
         // Read before anything else: a command that asks a vault may take longer than the server waits.
         let password = match self.server.auth.method.has_secret() {
             true => (self.password)().await.map_err(|why| SourceError::no_secret(&self.peer, why))?,
@@ -106,15 +114,15 @@ impl Pop3Source {
         let greeted = timeout(deadline.saturating_duration_since(Instant::now()), login::greeting(&mut wire)).await;
         let greeting = greeted
             .unwrap_or_else(|_| Err(self.error(SourceErrorKind::Timeout, "greeting", "no greeting within `connect_timeout`")))
-            .map_err(|error| error.of_greeting(self.server.tls.mode))?;
+            .map_err(|error| self.quirks.advise(error.of_greeting(self.server.tls.mode)))?;
         let mut known = None;
         let wants_tls = match self.server.tls.mode {
             TlsMode::StartTls => true,
-            TlsMode::Opportunistic => {
+            TlsMode::Opportunistic if ask_capa => {
                 known = self.capabilities(&mut wire).await?;
                 known.is_some_and(|can| can.stls)
             }
-            TlsMode::Implicit | TlsMode::None => false,
+            TlsMode::Opportunistic | TlsMode::Implicit | TlsMode::None => false,
         };
         if wants_tls {
             let limit = self.server.connect_timeout.unwrap_or(CONNECT_MAX);
@@ -126,28 +134,48 @@ impl Pop3Source {
             // Nothing that was said before TLS is remembered (RFC 2595 §4).
             known = None;
         }
-        if wants_tls || self.server.tls.mode != TlsMode::Opportunistic {
+        if ask_capa && (wants_tls || self.server.tls.mode != TlsMode::Opportunistic) {
             known = self.capabilities(&mut wire).await?;
         }
         if known.is_some_and(|can| can.utf8) {
             login::utf8(&mut wire).await?;
         }
         let ahead = self.quirks.pipelining.may_try();
+        wire.spoke_secret = false;
         let logged_in = login::login(&mut wire, &self.server, known, &greeting, &password, ahead).await;
         if logged_in.is_err() && ahead && known.is_some_and(|can| can.pipelining) {
             self.quirks.pipelining.note(&logged_in);
         }
-        Ok(Box::new(Pop3Session::new(self, wire, logged_in?)))
+        match logged_in {
+            Ok(login) => Ok(Box::new(Pop3Session::new(self, wire, login, known.is_some()))),
+            // Some say -ERR to CAPA and then hang up. Once a password may have gone out there is no second try.
+            Err(error) => {
+                let at_capa = ask_capa && known.is_none() && error.kind == SourceErrorKind::Closed && !wire.spoke_secret;
+                Err(Failed { error: self.quirks.advise(error), at_capa })
+            }
+        }
     }
 
-    /// What the server can do, if it says so; one that hangs up at the question is not asked again.
-    async fn capabilities(&self, wire: &mut Wire) -> Result<Option<Capabilities>, SourceError> {
-        if !self.quirks.capa.may_try() {
-            return Ok(None);
+    /// What the server can do, if it says so.
+    async fn capabilities(&self, wire: &mut Wire) -> Result<Option<Capabilities>, Failed> {
+        let known = login::capabilities(wire).await.map_err(|error| {
+            let at_capa = matches!(error.kind, SourceErrorKind::Closed | SourceErrorKind::Timeout | SourceErrorKind::Protocol);
+            Failed { error, at_capa }
+        })?;
+        self.quirks.note_login_delay(known.and_then(|can| can.login_delay));
+        Ok(known)
+    }
+
+    /// Connects, and starts a session.
+    async fn dial(&self, ask_capa: bool) -> Result<Box<dyn Session>, Failed> {
+        let limit = self.server.connect_timeout.unwrap_or(CONNECT_MAX);
+        let deadline = Instant::now() + limit;
+        let dialled = net::tcp(&self.server.host, self.server.port, Some(limit)).await;
+        let mut channel = dialled.map_err(|error| SourceError::dial("connect", &self.peer, error))?;
+        if self.server.tls.mode == TlsMode::Implicit {
+            channel = self.secure(channel, "connect", deadline.saturating_duration_since(Instant::now())).await?;
         }
-        let asked = login::capabilities(wire).await;
-        self.quirks.capa.note(&asked);
-        asked
+        self.converse(channel, deadline, ask_capa).await
     }
 
     async fn secure(&self, channel: Channel, stage: &'static str, limit: Duration) -> Result<Channel, SourceError> {
@@ -177,13 +205,25 @@ async fn prepare(tls: Tls) -> Result<TlsClient, DialError> {
 #[async_trait]
 impl Source for Pop3Source {
     async fn open(&self) -> Result<Box<dyn Session>, SourceError> {
-        let limit = self.server.connect_timeout.unwrap_or(CONNECT_MAX);
-        let deadline = Instant::now() + limit;
-        let dialled = net::tcp(&self.server.host, self.server.port, Some(limit)).await;
-        let mut channel = dialled.map_err(|error| SourceError::dial("connect", &self.peer, error))?;
-        if self.server.tls.mode == TlsMode::Implicit {
-            channel = self.secure(channel, "connect", deadline.saturating_duration_since(Instant::now())).await?;
+        let ask_capa = !self.quirks.no_capa.load(Ordering::Relaxed);
+        match self.dial(ask_capa).await {
+            Err(failed) if failed.at_capa => {
+                let again = self.dial(false).await;
+                // Only a server that gets further without CAPA was broken by it; else the line was.
+                let further = again.as_ref().map_or_else(|failed| is_an_answer(&failed.error), |_| true);
+                self.quirks.no_capa.store(further, Ordering::Relaxed);
+                again.map_err(|failed| failed.error)
+            }
+            opened => opened.map_err(|failed| failed.error),
         }
-        self.converse(channel, deadline).await
     }
+
+    fn least_interval(&self) -> Option<Duration> {
+        self.quirks.login_delay()
+    }
+}
+
+/// True if the server judged the login.
+fn is_an_answer(error: &SourceError) -> bool {
+    matches!(error.kind, SourceErrorKind::Auth | SourceErrorKind::Throttled | SourceErrorKind::Mailbox) && error.stage == "login"
 }

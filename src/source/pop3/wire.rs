@@ -2,7 +2,7 @@
 
 use super::super::{SourceError, SourceErrorKind};
 use crate::net::Channel;
-use crate::proto::pop3::{Command, Reply, Status};
+use crate::proto::pop3::{Command, Piece, Reply, Status, Unstuff};
 use memchr::memchr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -34,6 +34,8 @@ pub(super) struct Wire {
     end: usize,
     cut_line: Vec<u8>,
     out: Vec<u8>,
+    /// Something that may be secret went out, or is about to.
+    pub(super) spoke_secret: bool,
     /// Time spent waiting in the present answer, and octets that came.
     waited: Duration,
     came: usize,
@@ -59,6 +61,7 @@ impl Wire {
             end: 0,
             cut_line: Vec::new(),
             out: Vec::new(),
+            spoke_secret: false,
             waited: Duration::ZERO,
             came: 0,
         }
@@ -83,6 +86,7 @@ impl Wire {
 
     /// Queues a command for the next [`Wire::flush`].
     pub(super) fn push(&mut self, command: Command) -> Result<(), SourceError> {
+        self.spoke_secret |= !matches!(command, Command::Capa | Command::Stls | Command::User(_) | Command::Quit);
         command.write(&mut self.out).map_err(|error| self.error(SourceErrorKind::Auth, error.to_string()))
     }
 
@@ -186,6 +190,47 @@ impl Wire {
             self.fill().await?;
         }
         Ok(&self.buffer[self.start..self.end])
+    }
+
+    /// The same, but `None` after so long without any, if that is given.
+    pub(super) async fn octets_within(&mut self, limit: Option<Duration>) -> Result<Option<&[u8]>, SourceError> {
+        if self.start == self.end {
+            match limit {
+                // Nothing is lost when the wait is dropped: what is read goes to the buffer at once.
+                Some(limit) if limit < self.idle => match timeout(limit, self.fill()).await {
+                    Ok(filled) => filled?,
+                    Err(_) => return Ok(None),
+                },
+                _ => self.fill().await?,
+            }
+        }
+        Ok(Some(&self.buffer[self.start..self.end]))
+    }
+
+    /// Reads what follows the first line of an answer, up to its dot; returns how many octets it was.
+    pub(super) async fn text(&mut self, limit: u64, mut take: impl FnMut(&[u8])) -> Result<u64, SourceError> {
+        let (mut unstuff, mut octets) = (Unstuff::new(), 0u64);
+        loop {
+            let mut input = self.octets().await?;
+            let before = input.len();
+            let (used, at_end) = loop {
+                match unstuff.next(&mut input) {
+                    Piece::Text(piece) => {
+                        octets += piece.len() as u64;
+                        take(piece);
+                    }
+                    Piece::More => break (before, false),
+                    Piece::End => break (before - input.len(), true),
+                }
+            };
+            self.consume(used);
+            if at_end {
+                return Ok(octets);
+            }
+            if octets > limit {
+                return Err(self.error(SourceErrorKind::Protocol, "the server sends a message without an end"));
+            }
+        }
     }
 
     /// Takes octets off that [`Wire::octets`] gave.
