@@ -124,3 +124,109 @@ async fn a_look_at_headers_leaves_no_trace() {
     assert_eq!(dovecot.count("u1"), 150);
     assert!(dovecot.flags("u1").iter().all(String::is_empty), "TOP marked a message as retrieved");
 }
+
+#[tokio::test]
+async fn f52_a_second_session_where_one_is_allowed_is_no_refused_login() {
+    let dovecot = Dovecot::builder().max_connections(1).start();
+    dovecot.put("u1", b"Subject: x\r\n\r\ntext\r\n");
+    let source = source(&dovecot, TlsMode::None, AuthMethod::Auto, support::dovecot::PASSWORD);
+    let first = source.open().await.unwrap();
+    let error = source.open().await.err().unwrap();
+    assert_eq!(error.kind, SourceErrorKind::Throttled, "{error}");
+    first.close().await.unwrap();
+    support::eventually("the first session is over", Duration::from_secs(10), || {
+        std::thread::scope(|scope| scope.spawn(|| tokio::runtime::Runtime::new().unwrap().block_on(source.open()).is_ok()).join().unwrap())
+    });
+}
+
+#[tokio::test]
+async fn c7_dates_are_read_by_top_from_a_real_server() {
+    let dovecot = Dovecot::start();
+    for n in 0..300 {
+        let year = if n % 3 == 0 { 2026 } else { 2020 };
+        dovecot.put("u1", format!("Received: from a by b;\r\n\tSun, 01 Nov {year} 00:00:00 +0000\r\nSubject: {n}\r\n\r\ntext\r\n").as_bytes());
+    }
+    let mut session = source(&dovecot, TlsMode::StartTls, AuthMethod::Auto, support::dovecot::PASSWORD).open().await.unwrap();
+    let want = Want { since: Some(1_700_000_000), ..everything(KnownUids::new()) };
+    let listing = session.list(want).await.unwrap();
+    assert_eq!((listing.messages.len(), listing.older.len()), (100, 200));
+    assert_eq!(session.close().await.unwrap(), []);
+    assert!(dovecot.flags("u1").iter().all(String::is_empty), "TOP marked a message as retrieved");
+}
+
+fn everything(known: KnownUids) -> Want {
+    Want { above: 0, also: vec![], unseen: false, since: None, sizes: false, complete: true, known, limit: 10_000 }
+}
+
+/// Octets of this process in memory.
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+/// By hand: `cargo test --test pop3_dovecot -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "makes 200,000 files"]
+async fn two_hundred_thousand_messages_that_stay() {
+    use std::io::{BufRead, BufReader, Write};
+    const COUNT: u32 = 200_000;
+    let dovecot = Dovecot::start();
+    dovecot.put("u1", b"Subject: first\r\n\r\ntext\r\n");
+    let cur = dovecot.maildir("u1").0.join("cur");
+    for n in 1..COUNT {
+        std::fs::write(cur.join(format!("{}.M{n}.host:2,S", 1_700_000_000 + n)), format!("Subject: {n}\r\n\r\ntext\r\n")).unwrap();
+    }
+    // What the wire takes, with nothing done to the lines.
+    let raw = || {
+        let begun = std::time::Instant::now();
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", dovecot.pop3())).unwrap();
+        stream.write_all(format!("USER u1\r\nPASS {}\r\nSTAT\r\nUIDL\r\n", support::dovecot::PASSWORD).as_bytes()).unwrap();
+        let (mut lines, mut octets) = (BufReader::new(&stream).lines(), 0);
+        lines.by_ref().take(5).for_each(|line| drop(line.unwrap()));
+        while let Some(Ok(line)) = lines.next()
+            && line != "."
+        {
+            octets += line.len() + 2;
+        }
+        (&stream).write_all(b"QUIT\r\n").unwrap();
+        (begun.elapsed(), octets)
+    };
+    println!("the server's first listing: {:?}", raw().0);
+    let (time, octets) = raw();
+    println!("the wire alone: {time:?} for {octets} octets of UIDL");
+    let source = source(&dovecot, TlsMode::None, AuthMethod::Auto, support::dovecot::PASSWORD);
+    let mut known = KnownUids::new();
+    let mut session = source.open().await.unwrap();
+    session.select(&FolderName::inbox()).await.unwrap();
+    loop {
+        let listing = session.list(everything(known.clone())).await.unwrap();
+        listing.messages.iter().for_each(|message| known.insert(&message.uid));
+        if !listing.more {
+            break;
+        }
+    }
+    session.close().await.unwrap();
+    assert_eq!(known.len(), u64::from(COUNT));
+    for (what, more) in [("nothing new", 0), ("10 new", 10)] {
+        for n in 0..more {
+            dovecot.put("u1", format!("Subject: new {n}\r\n\r\ntext\r\n").as_bytes());
+        }
+        raw();
+        for sizes in [false, true] {
+            let known = known.clone();
+            let (before, begun) = (resident(), std::time::Instant::now());
+            let mut session = source.open().await.unwrap();
+            session.select(&FolderName::inbox()).await.unwrap();
+            let opened = begun.elapsed();
+            let listing = session.list(Want { sizes, ..everything(known) }).await.unwrap();
+            let (time, after) = (begun.elapsed(), resident());
+            assert_eq!((listing.messages.len(), listing.more), (more, false));
+            println!(
+                "{what}, sizes {sizes}: {time:?} (the mailbox was open after {opened:?}), {} KiB more in memory",
+                after.saturating_sub(before) / 1024
+            );
+            drop(listing);
+            session.close().await.unwrap();
+        }
+    }
+}
