@@ -46,13 +46,12 @@ impl Pop3Session {
                 }
             }
         }
-        let excess = survey.fresh.len().saturating_sub(survey.want.limit);
-        if excess > 0 {
+        self.judge_gaps(survey, gaps);
+        if survey.fresh.len() > survey.want.limit {
             survey.fresh.sort_by_key(|fresh| fresh.number);
             survey.fresh.truncate(survey.want.limit);
             survey.more = true;
         }
-        self.judge_gaps(survey, gaps);
         Ok(())
     }
 
@@ -60,17 +59,18 @@ impl Pop3Session {
     /// mail a second time. When it stays so, the server means it.
     fn judge_gaps(&self, survey: &mut Survey, gaps: Vec<(Nameless, u128, Option<HeaderBlock>)>) {
         let before = survey.fresh.len();
-        let numbers: Vec<u32> = gaps.iter().map(|(one, ..)| one.number).collect();
+        let cut = survey.partial && survey.more;
         for (one, content, header) in gaps {
             survey.named(one, content, header);
         }
-        if survey.fresh.len() > before && survey.misses_some() && self.quirks.gaps.may_try() {
-            self.quirks.gaps.more();
-            survey.fresh.truncate(before);
-            survey.unnamed.extend(numbers);
-            survey.partial = true;
+        if cut {
+            // Not everything was looked at, so that nothing can be said of what is missing.
         } else if !survey.misses_some() {
             self.quirks.gaps.end();
+        } else if survey.fresh.len() > before && self.quirks.gaps.may_try() {
+            self.quirks.gaps.more();
+            survey.unnamed.extend(survey.fresh.drain(before..).map(|fresh| fresh.number));
+            survey.partial = true;
         }
     }
 

@@ -46,9 +46,11 @@ impl Quirks {
             None => error,
         };
         if said.starts_with("[login-delay") {
-            error.hint("the server wants more time between two logins: a longer `interval`, and no second program on this mailbox")
+            error.hint(
+                "the server wants more time between two logins: a longer `interval`, and no second program on this mailbox; it is tried again later",
+            )
         } else if error.stage == "login" && (said.starts_with("[in-use") || said.contains("lock")) && !said.contains("connections") {
-            error.hint("another session has the mailbox; one that broke off may keep it locked for ten minutes")
+            error.hint("another session has the mailbox; one that broke off may keep it locked for ten minutes; it is tried again later")
         } else {
             error
         }
