@@ -5,7 +5,7 @@
 use super::connection::{Input, Tag};
 use super::refusal::{is_not_now, said};
 use super::session::ImapSession;
-use crate::mail::{Epoch, FolderName, MessageKey, RemoteUid};
+use crate::mail::{Content, Epoch, FolderName, MessageKey, RemoteUid};
 use crate::proto::imap::{Body, Command, Fetch, Line, Response, State, Status};
 use crate::source::{Fetched, SourceError, SourceErrorKind, Wanted};
 use crate::spool::{Intake, SpoolError};
@@ -17,6 +17,12 @@ const CHUNK_MESSAGES: usize = 200;
 const CHUNKS_AHEAD: usize = 4;
 /// Largest message that is read at all, be it to be thrown away.
 pub(super) const BODY_OCTETS_MAX: u64 = 2 * 1024 * 1024 * 1024;
+/// Why a message that was listed is not there.
+const GONE: &str = "another client has removed it meanwhile";
+/// What Courier sends in place of a message that another client has removed, canonical. Nothing that was ever delivered looks like it: it has no
+/// Date and no trace.
+const COURIER_NOTICE: &[u8] = b"From: System Administrator <root@localhost>\r\nSubject: message unavailable\r\n\r\n\
+    This message is no longer available on the server.\r\n";
 
 /// What was asked for and is not answered yet.
 #[derive(Default)]
@@ -191,6 +197,8 @@ impl ImapSession {
         let Some(wanted) = self.fetching.wanted.remove(&uid) else { return Ok(None) };
         let octets = match body {
             Body::Inline(octets) if !octets.is_empty() => octets,
+            // NIL is no empty message: Dovecot says so, with RFC822.SIZE 0, of one that another client has expunged.
+            Body::Nil => return Ok(Some(Fetched::Missing { uid: wanted.uid, reason: GONE.into() })),
             _ => return self.empty(wanted, fetch.size).await.map(Some),
         };
         let size = octets.len() as u64;
@@ -217,6 +225,9 @@ impl ImapSession {
 
     pub(super) async fn message(&self, wanted: Wanted, intake: Intake) -> Result<Fetched, SourceError> {
         let mut message = intake.finish().await.map_err(|error| self.disk(error))?;
+        if matches!(&message.content, Content::Memory(octets) if octets[..] == *COURIER_NOTICE) {
+            return Ok(Fetched::Missing { uid: wanted.uid, reason: GONE.into() });
+        }
         // The UID may have come behind the body.
         message.key.uid = wanted.uid;
         message.key.generation = wanted.generation;
