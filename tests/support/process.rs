@@ -411,6 +411,17 @@ impl CollectorYaml {
         self
     }
 
+    /// The port that its channel takes.
+    pub fn port(&self) -> u16 {
+        self.ports[usize::from(self.channel == Channel::Tls)]
+    }
+
+    /// The server behind another port, e.g. that of a proxy, whatever the channel.
+    pub fn by_port(mut self, port: u16) -> CollectorYaml {
+        self.ports = [port; 2];
+        self
+    }
+
     /// Sets a key to a value in YAML's flow style, or replaces its value.
     pub fn set(mut self, key: &str, value: &str) -> CollectorYaml {
         self.lines.retain(|(known, _)| known != key);
@@ -437,8 +448,7 @@ impl CollectorYaml {
 impl fmt::Display for CollectorYaml {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "  {}:\n    protocol: {}\n    username: '{}'", self.id, self.protocol, self.username.replace('\'', "''"))?;
-        let port = self.ports[usize::from(self.channel == Channel::Tls)];
-        writeln!(f, "    server: 127.0.0.1\n    port: {port}\n    password: {{env: {PASSWORD_VARIABLE}}}")?;
+        writeln!(f, "    server: 127.0.0.1\n    port: {}\n    password: {{env: {PASSWORD_VARIABLE}}}", self.port())?;
         match self.channel {
             Channel::Plain => writeln!(f, "    tls: {{mode: none}}\n    auth: {{allow_plaintext: true}}")?,
             Channel::StartTls => writeln!(f, "    tls: {{mode: starttls, ca_file: {}}}", self.ca.display())?,
