@@ -192,7 +192,7 @@ fn f28_closed_at_every_octet_under_tls() {
 fn f26_f27_black_holes_and_dripping_servers_hold_up_nobody() {
     let server = Dovecot::start();
     let holes: Vec<BlackHole> = (0..5).map(|_| BlackHole::start()).collect();
-    let drips: Vec<FaultProxy> = (0..5).map(|n| FaultProxy::start(if n % 2 == 0 { server.imap() } else { server.pop3() })).collect();
+    let drips: Vec<FaultProxy> = (0..5).map(|n| FaultProxy::start(if n % 2 == 0 { server.pop3() } else { server.imap() })).collect();
     drips.iter().for_each(|drip| drip.set(Towards::Client, Fault::Trickle(Duration::from_secs(1))));
     let mut collectors = Vec::new();
     for (n, port) in holes.iter().map(BlackHole::port).chain(drips.iter().map(FaultProxy::port)).enumerate() {
@@ -206,7 +206,8 @@ fn f26_f27_black_holes_and_dripping_servers_hold_up_nobody() {
         collectors.push(good.forward_to(&format!("good{n}@example.org")).set("interval", "300ms"));
     }
     let boxes = Boxes::new();
-    let program = Mailgather::new(&format!("limits: {{interval_min: 50ms}}\n{}", config(&boxes.delivery(), &collectors)));
+    let yaml = config(&boxes.delivery(), &collectors).replace("service: {", "service: {max_sessions_per_host: 100, ");
+    let program = Mailgather::new(&format!("limits: {{interval_min: 50ms}}\n{yaml}"));
     let daemon = program.run();
     for n in 1..=4 {
         (0..4).for_each(|g| server.put(&format!("good{g}"), &letter(n)));
