@@ -35,7 +35,8 @@ fn usual(command: &str) -> String {
         ["UID", "SEARCH", ..] => "* SEARCH 4 6 9\r\n@ OK done\r\n".into(),
         ["UID", "FETCH", "4,6,9", ..] => fetch(&[4, 6, 9]),
         ["UID", "FETCH", uid, ..] => fetch(&[uid.parse().unwrap_or(0)]),
-        ["UID", "STORE" | "EXPUNGE", ..] => "* 1 EXPUNGE\r\n@ OK done\r\n".into(),
+        ["UID", "STORE", ..] => "* 3 FETCH (FLAGS (\\Deleted \\Seen))\r\n@ OK done\r\n".into(),
+        ["UID", "EXPUNGE", ..] => "* 1 EXPUNGE\r\n* 1 EXPUNGE\r\n* 1 EXPUNGE\r\n@ OK done\r\n".into(),
         ["LOGOUT"] => "* BYE bye\r\n@ OK bye\r\n".into(),
         _ => "@ BAD what\r\n".into(),
     }

@@ -1,17 +1,21 @@
-//! IMAP against a real Dovecot: TLS and logins, a password that needs a literal, marking, deleting, failures told apart.
+//! IMAP against a real Dovecot: TLS and logins, a password that needs a literal, marking, deleting, moving, folders, IDLE, pieces, compression,
+//! another client at the same mailbox, failures told apart.
 
 mod support;
 
 use mailgather::config::secret::SecretReader;
-use mailgather::config::{Auth, AuthMethod, PartialFetch, Protocol, SecretSource, Server, Tls, TlsMode};
-use mailgather::mail::{CollectorId, FolderName, KnownUids, RemoteUid, Secret};
+use mailgather::config::{Auth, AuthMethod, PartialFetch, PartialMode, Protocol, SecretSource, Server, Tls, TlsMode};
+use mailgather::mail::{CollectorId, Content, FolderName, KnownUids, RemoteUid, Secret};
 use mailgather::source::imap::ImapSource;
-use mailgather::source::{Disposal, Disposed, Fetched, Session, Source, SourceErrorKind, Want, Wanted};
+use mailgather::source::{Disposal, Disposed, Fetched, Session, Source, SourceErrorKind, Want, Wanted, Woken};
 use mailgather::spool::Spool;
 use std::fs;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::Dovecot;
+use support::dovecot::{Builder, PASSWORD};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 
 const USER: &str = "u@example.org";
 /// Neither an atom nor a quoted string can carry it.
@@ -25,6 +29,10 @@ struct Mailbox {
 
 impl Mailbox {
     fn start() -> Mailbox {
+        Mailbox::start_with(Dovecot::builder())
+    }
+
+    fn start_with(builder: Builder) -> Mailbox {
         let folder = tempfile::tempdir().unwrap();
         let users = folder.path().join("users");
         fs::write(&users, format!("{USER}:{{PLAIN}}{ODD_PASSWORD}::::::\n")).unwrap();
@@ -32,7 +40,7 @@ impl Mailbox {
             fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         }
         let extra = format!("passdb {{\n driver = passwd-file\n args = scheme=PLAIN username_format=%u {}\n}}", users.display());
-        Mailbox { server: Dovecot::builder().extra(&extra).start(), folder }
+        Mailbox { server: builder.extra(&extra).start(), folder }
     }
 
     fn put(&self, messages: impl Iterator<Item = String>) {
@@ -44,20 +52,36 @@ impl Mailbox {
     }
 
     fn source_with(&self, mode: TlsMode, auth: AuthMethod, password: &'static str, max_message_size: Option<u64>) -> ImapSource {
-        let server = Server {
+        self.source_of(self.server_of(mode, auth), password, max_message_size)
+    }
+
+    /// A session in the clear, with something of the configuration changed, and INBOX open.
+    async fn inbox(&self, change: impl FnOnce(&mut Server)) -> Box<dyn Session> {
+        let mut server = self.server_of(TlsMode::None, AuthMethod::Auto);
+        change(&mut server);
+        let mut session = self.source_of(server, ODD_PASSWORD, None).open().await.unwrap();
+        session.select(&FolderName::inbox()).await.unwrap();
+        session
+    }
+
+    fn server_of(&self, mode: TlsMode, auth: AuthMethod) -> Server {
+        Server {
             protocol: Protocol::Imap,
             host: "localhost".into(),
             port: if mode == TlsMode::Implicit { self.server.imaps() } else { self.server.imap() },
             tls: Tls { ca_file: Some(self.server.ca()), ..Tls::mode(mode) },
             username: USER.into(),
-            password: SecretSource::Plain(Secret::new(password.into())),
+            password: SecretSource::Plain(Secret::new(String::new())),
             auth: Auth { method: auth, allow_plaintext: true, ..Auth::default() },
             partial_fetch: PartialFetch::default(),
             compress: false,
             allow_plain_expunge: false,
             connect_timeout: Some(Duration::from_secs(20)),
             idle_timeout: Some(Duration::from_secs(20)),
-        };
+        }
+    }
+
+    fn source_of(&self, server: Server, password: &'static str, max_message_size: Option<u64>) -> ImapSource {
         let spool = Spool::new(&self.folder.path().join("spool"), 256 * 1024, 4 * 1024 * 1024).unwrap();
         let password: SecretReader = Arc::new(move || Box::pin(async move { Ok(Secret::new(password.into())) }));
         ImapSource::new(server, password, spool, CollectorId::new("c").unwrap(), max_message_size)
@@ -199,4 +223,267 @@ async fn a_look_at_headers_leaves_no_trace() {
     assert!(dovecot.flags().iter().all(String::is_empty), "looking changed a flag");
     let new = dovecot.server.maildir(USER).0.join("new");
     assert_eq!(fs::read_dir(new).unwrap().count(), 120, "the messages are not new any more");
+}
+
+fn numbers(range: impl Iterator<Item = u32>) -> Vec<RemoteUid> {
+    range.map(RemoteUid::Number).collect()
+}
+
+/// What was fetched, by UID; a message that is missing has no octets.
+async fn octets_of(session: &mut Box<dyn Session>, uids: &[RemoteUid]) -> Vec<(u32, Option<Vec<u8>>)> {
+    session.fetch(uids.iter().map(|uid| Wanted { uid: uid.clone(), generation: 0, size: None }).collect()).await.unwrap();
+    let mut all = Vec::new();
+    for fetched in fetched(session).await {
+        all.push(match fetched {
+            Fetched::Message(message) => {
+                let octets = match &message.content {
+                    Content::Memory(octets) => octets.to_vec(),
+                    Content::Spooled { file, start, len } => {
+                        let mut octets = vec![0; *len as usize];
+                        std::os::unix::fs::FileExt::read_exact_at(&**file, &mut octets, *start).unwrap();
+                        octets
+                    }
+                };
+                (message.key.uid.number().unwrap(), Some(octets))
+            }
+            Fetched::Missing { uid, .. } | Fetched::TooLarge { uid, .. } => (uid.number().unwrap(), None),
+        });
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folders_are_made_by_moving_listed_and_opened() {
+    let special = "namespace inbox {\n inbox = yes\n separator = /\n mailbox Junk {\n special_use = \\Junk\n auto = create\n }\n}";
+    for (without, folder) in [(&[][..], "Архив & Co/2026"), (&["MOVE"], "Entwürfe \"neu\""), (&["MOVE", "UIDPLUS"], "x")] {
+        let dovecot = Mailbox::start_with(Dovecot::builder().extra(special).without(without));
+        dovecot.put((1..=30).map(text));
+        let mut session = dovecot.inbox(|_| ()).await;
+        let done = FolderName::new(folder);
+        let expected = if without.contains(&"UIDPLUS") { Disposed::FlaggedOnly } else { Disposed::Confirmed };
+        // The folder is not there yet; then it is.
+        assert_eq!(session.dispose(&numbers(1..=10), Disposal::Move(done.clone())).await.unwrap(), expected);
+        assert_eq!(session.dispose(&numbers((11..=20).chain([999])), Disposal::Move(done.clone())).await.unwrap(), expected);
+        let left = if expected == Disposed::Confirmed { 10 } else { 30 };
+        assert_eq!(listed(&mut session, want()).await.len(), left);
+        let folders = session.folders().await.unwrap();
+        let shown: Vec<_> = folders.iter().map(|one| (one.name.as_str(), one.separator)).collect();
+        assert!(shown.contains(&(folder, Some('/'))) && shown.contains(&("INBOX", Some('/'))), "{shown:?}");
+        let junk = folders.iter().find(|one| one.name.as_str() == "Junk").unwrap();
+        assert!(junk.attributes.iter().any(|attribute| attribute == "\\Junk"), "{:?}", junk.attributes);
+        let selected = session.select(&done).await.unwrap();
+        assert_eq!(selected.exists, 20);
+        let all = octets_of(&mut session, &numbers(1..=20)).await;
+        assert!(all.iter().all(|(uid, octets)| octets.as_deref() == Some(text(*uid as usize).as_bytes())));
+        session.close().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_expunge_leaves_what_others_flagged() {
+    let dovecot = Mailbox::start_with(Dovecot::builder().without(&["UIDPLUS"]));
+    dovecot.put((1..=9).map(text));
+    let mut other = Other::open(&dovecot).await;
+    let mut session = dovecot.inbox(|server| server.allow_plain_expunge = true).await;
+    assert_eq!(session.dispose(&numbers(1..=2), Disposal::Delete).await.unwrap(), Disposed::Confirmed);
+    assert_eq!(dovecot.flags().len(), 7);
+    // Flagged by another client, in the middle of our session.
+    other.say("UID STORE 9 +FLAGS (\\Deleted)").await;
+    assert_eq!(session.dispose(&numbers(3..=4), Disposal::Delete).await.unwrap(), Disposed::FlaggedOnly);
+    assert_eq!(dovecot.flags().len(), 7);
+    other.say("UID STORE 9 -FLAGS (\\Deleted)").await;
+    assert_eq!(session.dispose(&numbers(3..=5), Disposal::Delete).await.unwrap(), Disposed::Confirmed);
+    assert_eq!(dovecot.flags().len(), 4);
+    // And without the option nothing is expunged.
+    let mut session = dovecot.inbox(|_| ()).await;
+    assert_eq!(session.dispose(&numbers(6..=6), Disposal::Delete).await.unwrap(), Disposed::FlaggedOnly);
+    assert_eq!(dovecot.flags().len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_tells_of_new_and_vanished_mail() {
+    let dovecot = Mailbox::start();
+    dovecot.put((1..=3).map(text));
+    let mut session = dovecot.inbox(|_| ()).await;
+    assert!(session.can_idle());
+    let never = || Box::pin(std::future::pending());
+    session.list(want()).await.unwrap();
+    let start = Instant::now();
+    assert_eq!(session.idle(Duration::from_secs(1), never()).await.unwrap(), Woken::Limit);
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    assert_eq!(session.idle(Duration::from_secs(600), Box::pin(tokio::time::sleep(Duration::from_millis(300)))).await.unwrap(), Woken::Stopped);
+    let late = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        dovecot.put((4..=4).map(text));
+    };
+    let (woken, ()) = tokio::join!(session.idle(Duration::from_secs(600), never()), late);
+    assert_eq!(woken.unwrap(), Woken::Told);
+    assert_eq!(listed(&mut session, Want { above: 3, ..want() }).await.len(), 1);
+    let mut other = Other::open(&dovecot).await;
+    let late = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        other.say("UID STORE 1 +FLAGS (\\Deleted)").await;
+        other.say("UID EXPUNGE 1").await;
+    };
+    let (woken, ()) = tokio::join!(session.idle(Duration::from_secs(600), never()), late);
+    assert_eq!(woken.unwrap(), Woken::Told);
+    assert!(start.elapsed() < Duration::from_secs(60));
+    session.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pieces_and_compression() {
+    let dovecot = Mailbox::start_with(Dovecot::builder().extra("protocol imap {\n mail_plugins = $mail_plugins imap_zlib\n}"));
+    let large = format!("From: a@example.com\r\nSubject: large\r\n\r\n{}", "0123456789 abcdefghij klmnopqrst uvwxyz\r\n".repeat(30_000));
+    let even = large[..1 << 18].trim_end().to_owned() + "\r\n";
+    dovecot.put([text(1), large.clone(), text(3), even.clone(), String::new()].into_iter());
+    let wanted = [(1, text(1)), (2, large), (3, text(3)), (4, even), (5, String::new())];
+    for (mode, chunk, compress) in [
+        (PartialMode::On, 64 * 1024, false),
+        (PartialMode::On, 0, false),
+        (PartialMode::Auto, 0, true),
+        (PartialMode::On, 8192, true),
+        (PartialMode::Off, 0, false),
+    ] {
+        let partial_fetch = PartialFetch { mode, chunk };
+        let mut session = dovecot.inbox(|server| (server.partial_fetch, server.compress) = (partial_fetch, compress)).await;
+        let mut all = octets_of(&mut session, &numbers(1..=5)).await;
+        all.sort();
+        for ((uid, text), (found, octets)) in wanted.iter().zip(&all) {
+            assert!(uid == found && octets.as_deref() == Some(text.as_bytes()), "{uid} {mode:?} {chunk} {compress}");
+        }
+        session.close().await.unwrap();
+    }
+    assert!(dovecot.flags().iter().all(String::is_empty), "fetching in pieces changed a flag");
+    assert!(!dovecot.server.log().contains("rror"), "{}", dovecot.server.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_by_esearch_and_since() {
+    for without in [&[][..], &["ESEARCH"]] {
+        let dovecot = Mailbox::start_with(Dovecot::builder().without(without));
+        dovecot.put((1..=2000).map(text));
+        let mut session = dovecot.inbox(|_| ()).await;
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
+        assert_eq!(listed(&mut session, Want { since: Some(now), ..want() }).await.len(), 2000);
+        assert_eq!(listed(&mut session, Want { since: Some(now + 3 * 86_400), ..want() }).await.len(), 0);
+        session.dispose(&numbers((1..=2000).step_by(7)), Disposal::Delete).await.unwrap();
+        let listing = session.list(Want { complete: true, also: numbers(1..=3), above: 1990, ..want() }).await.unwrap();
+        assert_eq!(listing.vanished, numbers(1..=1));
+        assert!(matches!(listing.present, Some(mailgather::mail::Present::Numbers(set)) if set.len() == 2000 - 286));
+        let uids: Vec<u32> = listing.messages.iter().filter_map(|one| one.uid.number()).collect();
+        assert_eq!(uids, [2, 3, 1991, 1992, 1993, 1994, 1995, 1997, 1998, 1999, 2000]);
+        session.close().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f52_the_limit_of_connections_is_no_wrong_password() {
+    let dovecot = Mailbox::start_with(Dovecot::builder().max_connections(1));
+    dovecot.put((1..=1).map(text));
+    let first = dovecot.inbox(|_| ()).await;
+    let source = dovecot.source(TlsMode::None, AuthMethod::Auto);
+    // Dovecot lets in and turns away, so that a SELECT may have the refusal.
+    let refused = async {
+        let mut session = source.open().await?;
+        session.select(&FolderName::inbox()).await
+    };
+    let error = refused.await.unwrap_err();
+    assert_eq!(error.kind, SourceErrorKind::Throttled, "{error}");
+    first.close().await.unwrap();
+    support::eventually("there is room again", support::SOON, || dovecot.server.log().contains("Logged out"));
+    assert!(source.open().await.is_ok());
+}
+
+/// Another client at the same mailbox, who knows the server's own password for everybody.
+struct Other {
+    stream: BufReader<TcpStream>,
+    tags: u32,
+}
+
+impl Other {
+    async fn open(dovecot: &Mailbox) -> Other {
+        let stream = TcpStream::connect(("127.0.0.1", dovecot.server.imap())).await.unwrap();
+        let mut other = Other { stream: BufReader::new(stream), tags: 0 };
+        let mut greeting = String::new();
+        other.stream.read_line(&mut greeting).await.unwrap();
+        other.say(&format!("LOGIN {USER} {PASSWORD}")).await;
+        other.say("SELECT INBOX").await;
+        other
+    }
+
+    async fn say(&mut self, command: &str) {
+        self.tags += 1;
+        let tag = format!("t{}", self.tags);
+        self.stream.write_all(format!("{tag} {command}\r\n").as_bytes()).await.unwrap();
+        loop {
+            let mut line = String::new();
+            assert!(self.stream.read_line(&mut line).await.unwrap() > 0, "{command}: closed");
+            if let Some(answer) = line.strip_prefix(&format!("{tag} ")) {
+                assert!(answer.starts_with("OK"), "{command}: {answer}");
+                return;
+            }
+        }
+    }
+}
+
+/// Ours is every third message: fetched and deleted, some of it by both. Another client deletes every other third meanwhile, and flags the rest \Deleted without expunging it.
+/// Whatever the order of things, what stays is exactly what it flagged, and what we got is what we deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn f20_another_client_at_the_same_mailbox() {
+    const MESSAGES: u32 = 600;
+    for seed in 1..=3u64 {
+        let dovecot = Mailbox::start();
+        dovecot.put((1..=MESSAGES as usize).map(text));
+        let mut session = dovecot.inbox(|_| ()).await;
+        let mut other = Other::open(&dovecot).await;
+        let theirs = async {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut uids: Vec<u32> = (1..=MESSAGES).filter(|uid| uid % 3 != 0 || uid % 9 == 0).collect();
+            random.shuffle(&mut uids);
+            for some in uids.chunks(11) {
+                for uid in some {
+                    other.say(&format!("UID STORE {uid} +FLAGS.SILENT (\\Deleted)")).await;
+                    if uid % 3 != 2 {
+                        other.say(&format!("UID EXPUNGE {uid}")).await;
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(random.u64(0..4))).await;
+            }
+        };
+        let ours = async {
+            let mut deleted = 0;
+            let mut above = 0;
+            loop {
+                let batch = listed(&mut session, Want { above, limit: 40, ..want() }).await;
+                let Some(last) = batch.last().and_then(|wanted| wanted.uid.number()) else { break };
+                let uids: Vec<RemoteUid> = batch.into_iter().map(|wanted| wanted.uid).collect();
+                let mut done = Vec::new();
+                for (uid, octets) in octets_of(&mut session, &uids).await {
+                    match octets {
+                        Some(octets) => {
+                            assert_eq!(String::from_utf8_lossy(&octets), text(uid as usize), "seed {seed}: {uid} is another message");
+                        }
+                        None => assert!(uid % 3 == 1 || uid % 9 == 0, "{uid} is missing, and nobody deleted it"),
+                    }
+                    if uid % 3 == 0 {
+                        done.push(uid);
+                    }
+                }
+                assert_eq!(session.dispose(&numbers(done.iter().copied()), Disposal::Delete).await.unwrap(), Disposed::Confirmed);
+                deleted += done.len();
+                above = last;
+            }
+            deleted
+        };
+        let (deleted, ()) = tokio::join!(ours, theirs);
+        assert!(deleted <= MESSAGES as usize / 3 && deleted > 0);
+        session.close().await.unwrap();
+        // Whatever is left is what the other client flagged, and it is flagged still.
+        let mut session = dovecot.inbox(|_| ()).await;
+        assert_eq!(dovecot.flags(), vec!["T"; MESSAGES as usize / 3]);
+        let left: Vec<u32> = listed(&mut session, want()).await.iter().filter_map(|wanted| wanted.uid.number()).collect();
+        assert_eq!(left, (1..=MESSAGES).filter(|uid| uid % 3 == 2).collect::<Vec<_>>());
+        session.close().await.unwrap();
+    }
 }

@@ -177,7 +177,8 @@ pub fn usual(command: &str) -> Vec<Step> {
             });
             say(all.collect::<String>() + "@ OK fetched\r\n")
         }
-        ["UID", "STORE" | "EXPUNGE" | "COPY" | "MOVE", ..] | ["NOOP" | "EXPUNGE"] | ["CREATE", ..] => say("@ OK done\r\n"),
+        ["UID", "EXPUNGE", set] => say("* 1 EXPUNGE\r\n".repeat(set.split(',').count()) + "@ OK done\r\n"),
+        ["UID", "STORE" | "COPY" | "MOVE", ..] | ["NOOP" | "EXPUNGE"] | ["CREATE", ..] => say("@ OK done\r\n"),
         ["IDLE"] => say("+ idling\r\n"),
         ["DONE"] => say("@ OK idled\r\n"),
         ["LOGOUT"] => say("* BYE bye\r\n@ OK bye\r\n"),

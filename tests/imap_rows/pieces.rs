@@ -152,7 +152,11 @@ async fn pieces_that_do_not_fit_are_no_message() {
         (1, piece(7, "", &whole[..chunk]), "does not send pieces"),
         (0, piece(7, "", &whole), "does not send pieces"),
         (1, piece(8, "<4096>", &whole[..chunk]), "another message"),
-        (1, [piece(7, "<4096>", &whole[..chunk]).into_iter().take(2).collect(), say(")\r\n"), piece(7, "<4096>", &whole[..chunk])].concat(), "twice"),
+        (
+            1,
+            [piece(7, "<4096>", &whole[..chunk]).into_iter().take(2).collect(), say(")\r\n"), piece(7, "<4096>", &whole[..chunk])].concat(),
+            "another piece",
+        ),
         (1, say("@ NO broken\r\n"), "broken"),
     ] {
         let shown = format!("{number} {reason}");
@@ -216,8 +220,10 @@ async fn too_large_in_pieces() {
 
 #[tokio::test(start_paused = true)]
 async fn quirk_an_empty_body_in_pieces() {
-    for body in ["NIL", "\"\"", "{0}\r\n"] {
-        for (stated, wanted) in [(5000, Err("7 missing: the server sent an empty body".to_owned())), (0, Ok(vec![]))] {
+    let nothing = || Err("7 missing: the server sent an empty body".to_owned());
+    let nil = || Err("7 missing: the server has no body for it (NIL)".to_owned());
+    for (body, full, empty) in [("NIL", nil(), nil()), ("\"\"", nothing(), Ok(vec![])), ("{0}\r\n", nothing(), Ok(vec![]))] {
+        for (stated, wanted) in [(5000, full), (0, empty)] {
             let answer = move |command: &str| match asked(command) {
                 Some((start, _)) => say(format!("* 1 FETCH (UID 7 BODY[]<{start}> {body})\r\n@ OK\r\n")),
                 None if command.contains("(RFC822.SIZE)") => say(format!("* 1 FETCH (UID 7 RFC822.SIZE {stated})\r\n@ OK\r\n")),

@@ -43,19 +43,40 @@ impl ImapSession {
 
     async fn delete(&mut self, uids: &UidSet) -> Result<Disposed, SourceError> {
         let exact = self.offers("UIDPLUS");
+        let mut is_gone = true;
         for set in Command::sets(uids) {
-            // An EXPUNGE of exactly these UIDs takes nothing that STORE failed to flag, so that both can go together.
-            let commands = [Command::StoreDeleted(&set), Command::Expunge(&set)];
-            let tags = self.connection.send_all(&commands[..1 + usize::from(exact)]).await?;
-            for (tag, what) in tags.into_iter().zip(["UID STORE", "UID EXPUNGE"]) {
-                self.finish(tag, what, |_| ()).await?;
+            let mut gone = 0;
+            let tag = self.connection.send(&Command::StoreDeleted(&set)).await?;
+            self.finish(tag, "UID STORE", |input| gone += u64::from(matches!(input, Input::Expunge))).await?;
+            // Not in one write with the STORE: where other clients are at work, Dovecot begins the second before the first shows, says OK and
+            // leaves everything there.
+            if exact {
+                is_gone &= self.expunge(&set, count(&set), gone).await?;
             }
         }
         match (exact, self.shared.allow_plain_expunge) {
-            (true, _) => Ok(Disposed::Confirmed),
+            (true, _) if is_gone => Ok(Disposed::Confirmed),
+            (true, _) => Ok(Disposed::FlaggedOnly),
             (false, true) => self.plain_expunge(uids).await,
             (false, false) => Ok(Disposed::FlaggedOnly),
         }
+    }
+
+    /// UID EXPUNGE of a set of `count` UIDs, of which `gone` have gone already. If fewer go than should, some may have been gone before, or the server
+    /// said OK too soon: it is asked, and told once more. False if flagged messages stay all the same.
+    async fn expunge(&mut self, set: &str, count: u64, mut gone: u64) -> Result<bool, SourceError> {
+        for _ in 0..2 {
+            let tag = self.connection.send(&Command::Expunge(set)).await?;
+            self.finish(tag, "UID EXPUNGE", |input| gone += u64::from(matches!(input, Input::Expunge))).await?;
+            if gone >= count {
+                return Ok(true);
+            }
+            if self.search_deleted_of(set).await?.is_empty() {
+                return Ok(true);
+            }
+        }
+        tracing::warn!(event = "expunge_failed", server = self.connection.peer(), next = "the server says OK and keeps flagged messages");
+        Ok(false)
     }
 
     /// EXPUNGE, if all that it would take is ours.
@@ -153,6 +174,11 @@ impl ImapSession {
     }
 }
 
+/// How many UIDs one of our own sequence-sets names.
+fn count(set: &str) -> u64 {
+    named(set).len()
+}
+
 /// True if each UID of `inner` is in `outer`; by ranges, because `inner` is the server's.
 fn is_within(inner: &UidSet, outer: &UidSet) -> bool {
     let holds = |range: &std::ops::RangeInclusive<u32>| outer.ranges().iter().any(|own| own.start() <= range.start() && range.end() <= own.end());
@@ -161,16 +187,18 @@ fn is_within(inner: &UidSet, outer: &UidSet) -> bool {
 
 /// Those of `uids` that `set`, one of its sequence-sets, names.
 fn uids_of<'a>(set: &str, uids: &'a UidSet) -> impl Iterator<Item = u32> + 'a {
-    let number = |text: &str| text.parse::<u32>().unwrap_or(0);
-    let named: UidSet = {
-        let mut named = UidSet::new();
-        for part in set.split(',') {
-            let (low, high) = part.split_once(':').unwrap_or((part, part));
-            named.insert_range(number(low)..=number(high));
-        }
-        named
-    };
+    let named = named(set);
     uids.iter().filter(move |uid| named.contains(*uid))
+}
+
+fn named(set: &str) -> UidSet {
+    let number = |text: &str| text.parse::<u32>().unwrap_or(0);
+    let mut named = UidSet::new();
+    for part in set.split(',') {
+        let (low, high) = part.split_once(':').unwrap_or((part, part));
+        named.insert_range(number(low)..=number(high));
+    }
+    named
 }
 
 fn same_folder(one: &FolderName, other: &FolderName) -> bool {

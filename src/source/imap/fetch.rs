@@ -197,8 +197,7 @@ impl ImapSession {
         let Some(wanted) = self.fetching.wanted.remove(&uid) else { return Ok(None) };
         let octets = match body {
             Body::Inline(octets) if !octets.is_empty() => octets,
-            // NIL is no empty message: Dovecot says so, with RFC822.SIZE 0, of one that another client has expunged.
-            Body::Nil => return Ok(Some(Fetched::Missing { uid: wanted.uid, reason: GONE.into() })),
+            Body::Nil => return Ok(Some(no_body(wanted))),
             _ => return self.empty(wanted, fetch.size).await.map(Some),
         };
         let size = octets.len() as u64;
@@ -210,7 +209,7 @@ impl ImapSession {
         self.message(wanted, intake).await.map(Some)
     }
 
-    /// A message without any octet. Exchange announces messages whose body is not there yet, and whoever took that for the message would
+    /// A message of no octets. Exchange announces messages whose body is not there yet, and whoever took that for the message would
     /// delete it. So it is one only if RFC822.SIZE, which is asked for with each body, says 0 as well; else it is reported, tried again
     /// later, and stands in nobody's way.
     pub(super) async fn empty(&mut self, wanted: Wanted, size: Option<u64>) -> Result<Fetched, SourceError> {
@@ -254,4 +253,10 @@ impl ImapSession {
     pub(super) fn disk(&self, error: SpoolError) -> SourceError {
         self.connection.error(SourceErrorKind::Disk, error.to_string()).hint("make room in the state directory; the mail stays on the server")
     }
+}
+
+/// NIL is no message, whatever the size that comes with it: Dovecot says `RFC822.SIZE 0 BODY[] NIL` of a message that another client expunged since
+/// the search.
+pub(super) fn no_body(wanted: Wanted) -> Fetched {
+    Fetched::Missing { uid: wanted.uid, reason: "the server has no body for it (NIL)".into() }
 }

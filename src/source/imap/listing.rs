@@ -88,12 +88,19 @@ impl ImapSession {
 
     /// The UIDs of all that is flagged \Deleted, by whomever. `None` if the server does not say.
     pub(super) async fn search_deleted(&mut self) -> Result<Option<UidSet>, SourceError> {
-        // NOOP first: what another client did must be seen by the search.
-        let commands = [Command::Noop, Command::Search(Search { deleted: true, ..Search::default() })];
-        let tags = self.connection.send_all(&commands).await?;
-        let [noop, search] = tags[..] else { return Ok(None) };
+        // NOOP first: what another client did must be seen by the search. They do not go together, because Dovecot answers the second before the first.
+        let noop = self.connection.send(&Command::Noop).await?;
         self.finish(noop, "NOOP", |_| ()).await?;
+        let search = self.connection.send(&Command::Search(Search { deleted: true, ..Search::default() })).await?;
         self.found(search).await
+    }
+
+    /// Those of a set that are flagged \Deleted; none if the server does not say.
+    pub(super) async fn search_deleted_of(&mut self, set: &str) -> Result<UidSet, SourceError> {
+        let tag = self.connection.send(&Command::Search(Search { set: Some(set), deleted: true, ..Search::default() })).await?;
+        let mut found = None;
+        self.answer(tag, |input| merge(&mut found, input)).await?;
+        Ok(self.plausible(found)?.unwrap_or_default())
     }
 
     /// RFC822.SIZE of these.

@@ -1,6 +1,6 @@
 //! IMAP as a source: every wait for the server costs a round trip, so commands go together whenever the protocol lets them. A pass over a
-//! mailbox is greeting, (LOGIN, SELECT), UID SEARCH, UID FETCH, (UID STORE, UID EXPUNGE), LOGOUT: five waits besides TLS.
-
+//! mailbox is greeting, (LOGIN, SELECT), UID SEARCH, UID FETCH, UID STORE, UID EXPUNGE, LOGOUT: six waits besides TLS.
+//!
 //! What servers do that the RFCs do not say, and what we make of it: docs/imap.md, with the test of each.
 
 mod connection;

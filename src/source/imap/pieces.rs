@@ -4,7 +4,7 @@
 //! deliver half a message, and delete the whole one.
 
 use super::connection::{Input, Tag};
-use super::fetch::BODY_OCTETS_MAX;
+use super::fetch::{BODY_OCTETS_MAX, no_body};
 use super::refusal::{is_not_now, said};
 use super::session::ImapSession;
 use crate::config::PartialMode;
@@ -20,28 +20,24 @@ const PIECE_OCTETS_MIN: u32 = 4 * 1024;
 /// Pieces of one message that are asked for ahead.
 const PIECES_AHEAD: usize = 4;
 
-/// What came of one piece.
-enum Piece {
-    /// So many octets, at the place that was asked for; all of them went to the intake.
-    Octets(u64),
-    /// The server said OK and sent nothing.
-    Absent,
-    /// The server refused.
-    Refused(Status),
-    /// Not the octets that were asked for.
-    Misfit(&'static str),
-}
-
-/// A message in the making.
+/// A message in the making. Answers are told apart by where their octets begin, not by tags: a server may send the next piece before it says
+/// that it is done with this one (Dovecot does).
 struct Making {
     uid: u32,
+    chunk: u64,
     intake: Option<Box<Intake>>,
     /// RFC822.SIZE, if the server told it.
     stated: Option<u64>,
     total: u64,
     ended: bool,
+    /// The first piece is NIL.
+    is_nil: bool,
     /// Why it comes to nothing.
     failed: Option<String>,
+    /// Where the pieces begin that were asked for and did not come, in order.
+    due: VecDeque<u64>,
+    /// Commands that have no tagged answer yet, and where their pieces begin.
+    asked: VecDeque<(Tag, u64)>,
 }
 
 impl Making {
@@ -53,6 +49,46 @@ impl Making {
     /// True if all that the server says the message has is here.
     fn is_full(&self) -> bool {
         self.total > 0 && self.stated == Some(self.total)
+    }
+
+    /// True if there is a use for the octets of a piece of this size: it can only be the next one.
+    fn takes(&self, uid: Option<u32>, size: u64) -> bool {
+        uid.is_none_or(|uid| uid == self.uid) && size <= self.chunk && !self.ended && !self.due.is_empty()
+    }
+
+    /// A piece is here; what of it [`Making::takes`] is in the intake already.
+    fn came(&mut self, fetch: &Fetch, size: u64) {
+        self.stated = self.stated.or(fetch.size);
+        let Some(start) = self.due.pop_front() else { return self.fail("the server sent a piece twice") };
+        match fetch.origin {
+            _ if fetch.uid != Some(self.uid) => self.fail("the server sent another message than was asked for"),
+            // NIL and an empty string have no place.
+            None if size > 0 => self.fail("the server does not send pieces: `partial_fetch: off` may help"),
+            Some(origin) if origin != start => self.fail("the server sent another piece than was asked for"),
+            _ if size > self.chunk => self.fail("the server sent a larger piece than was asked for"),
+            _ if self.ended && size > 0 => self.fail(SHORT),
+            _ => {
+                self.is_nil |= start == 0 && fetch.body == Some(Body::Nil);
+                self.total += size;
+                self.ended |= size < self.chunk;
+            }
+        }
+    }
+
+    /// The server is done with the piece that begins there.
+    fn done(&mut self, start: u64, status: &Status) {
+        if self.due.front().is_none_or(|due| *due > start) {
+            // It came. A NO behind it says nothing about it that we do not know.
+            return;
+        }
+        self.due.pop_front();
+        match status.state {
+            // Behind the end there is nothing, however the server says so.
+            _ if self.ended || self.is_full() => self.ended = true,
+            State::Ok if self.total == 0 => self.fail("the server did not send it"),
+            State::Ok => self.fail("the server left out a piece"),
+            State::No | State::Bad => self.fail(said(status)),
+        }
     }
 }
 
@@ -87,131 +123,91 @@ impl ImapSession {
         if let Some(octets) = wanted.size.filter(|size| self.too_large(*size)) {
             return Ok(Fetched::TooLarge { uid: wanted.uid, octets });
         }
-        let chunk = self.chunk();
         let intake = Some(Box::new(self.intake(uid, u64::MAX).await));
-        let mut making = Making { uid, intake, stated: wanted.size, total: 0, ended: false, failed: None };
-        let (mut ahead, mut next): (VecDeque<(Tag, u64)>, u64) = (VecDeque::new(), 0);
+        let (due, asked) = (VecDeque::new(), VecDeque::new());
+        let chunk = u64::from(self.chunk());
+        let mut making = Making { uid, chunk, intake, stated: wanted.size, total: 0, ended: false, is_nil: false, failed: None, due, asked };
+        let mut next = 0;
         loop {
             // Up to what the server says the message has; from there on one by one, because the server may be wrong.
             let expects = |next: u64, making: &Making| making.stated.is_some_and(|stated| next <= stated);
-            while !making.ended && making.failed.is_none() && ahead.len() < PIECES_AHEAD && (ahead.is_empty() || expects(next, &making)) {
-                ahead.push_back((self.connection.send(&Command::FetchPiece { uid, start: next, octets: chunk }).await?, next));
-                next += u64::from(chunk);
+            while !making.ended && making.failed.is_none() && making.asked.len() < PIECES_AHEAD && (making.asked.is_empty() || expects(next, &making))
+            {
+                self.ask_for(&mut making, next).await?;
+                next += chunk;
             }
-            let Some((tag, start)) = ahead.pop_front() else { break };
-            let piece = self.piece(tag, start, u64::from(chunk), &mut making).await?;
-            self.add(&mut making, u64::from(chunk), piece)?;
+            if making.asked.is_empty() {
+                break;
+            }
+            self.next_of_message(&mut making).await?;
+            if self.too_large(making.total) {
+                (making.ended, making.intake) = (true, None);
+            } else if making.total > BODY_OCTETS_MAX {
+                making.fail("the server does not come to its end");
+            }
         }
         if making.failed.is_none() && making.total > 0 && !making.is_full() && !self.too_large(making.total) {
-            self.probe_end(&mut making, chunk).await?;
+            // It ended, but not where RFC822.SIZE says: is there more? What comes is no part of the message.
+            let start = making.total;
+            self.ask_for(&mut making, start).await?;
+            while !making.asked.is_empty() {
+                self.next_of_message(&mut making).await?;
+            }
         }
         match (making.failed, making.intake) {
             _ if self.too_large(making.total) => Ok(Fetched::TooLarge { uid: wanted.uid, octets: making.total.max(making.stated.unwrap_or(0)) }),
             (Some(reason), _) => Ok(Fetched::Missing { uid: wanted.uid, reason }),
+            (None, _) if making.is_nil => Ok(no_body(wanted)),
             (None, _) if making.total == 0 => self.empty(wanted, making.stated).await,
             (None, Some(intake)) => self.message(wanted, *intake).await,
             (None, None) => Ok(Fetched::Missing { uid: wanted.uid, reason: "its pieces were lost".into() }),
         }
     }
 
-    fn add(&self, making: &mut Making, chunk: u64, piece: Piece) -> Result<(), SourceError> {
-        match piece {
-            // Behind the end there is nothing, however the server says so.
-            Piece::Absent | Piece::Refused(Status { state: State::No, .. }) if making.ended || making.is_full() => making.ended = true,
-            Piece::Absent if making.total == 0 => making.fail("the server did not send it"),
-            Piece::Absent => making.fail("the server left out a piece"),
-            Piece::Refused(status) if status.state == State::Bad || is_not_now(&status) => return Err(self.connection.refused("UID FETCH", &status)),
-            Piece::Refused(status) => making.fail(said(&status)),
-            Piece::Misfit(why) => making.fail(why),
-            Piece::Octets(0) if making.ended => {}
-            Piece::Octets(_) if making.ended => making.fail(SHORT),
-            Piece::Octets(octets) => {
-                making.total += octets;
-                making.ended = octets < chunk;
-                if self.too_large(making.total) {
-                    (making.ended, making.intake) = (true, None);
-                } else if making.total > BODY_OCTETS_MAX {
-                    making.fail("the server does not come to its end");
-                }
+    async fn ask_for(&mut self, making: &mut Making, start: u64) -> Result<(), SourceError> {
+        let octets = u32::try_from(making.chunk).unwrap_or(u32::MAX);
+        let tag = self.connection.send(&Command::FetchPiece { uid: making.uid, start, octets }).await?;
+        making.due.push_back(start);
+        making.asked.push_back((tag, start));
+        Ok(())
+    }
+
+    /// One thing that the server says, while pieces are on their way.
+    async fn next_of_message(&mut self, making: &mut Making) -> Result<(), SourceError> {
+        match self.connection.next().await? {
+            Input::BodyStart(line, size) => {
+                let takes = making.takes(Response::uid_before_body(&line), size);
+                let mut nowhere = None;
+                let fetch = self.read_body(size, if takes { &mut making.intake } else { &mut nowhere }).await?;
+                making.came(&fetch, size);
             }
-        }
-        Ok(())
-    }
-
-    /// The message ended, but not where RFC822.SIZE says: is there more?
-    async fn probe_end(&mut self, making: &mut Making, chunk: u32) -> Result<(), SourceError> {
-        let start = making.total;
-        let tag = self.connection.send(&Command::FetchPiece { uid: making.uid, start, octets: chunk }).await?;
-        // Whatever comes is no part of the message.
-        let mut nothing = Making { uid: making.uid, intake: None, stated: None, total: 0, ended: true, failed: None };
-        match self.piece(tag, start, u64::from(chunk), &mut nothing).await? {
-            Piece::Octets(0) | Piece::Absent => {}
-            Piece::Octets(_) | Piece::Misfit(_) => making.fail(SHORT),
-            Piece::Refused(status) if status.state == State::Bad || is_not_now(&status) => return Err(self.connection.refused("UID FETCH", &status)),
-            Piece::Refused(_) => {}
-        }
-        Ok(())
-    }
-
-    /// The answer to one piece.
-    async fn piece(&mut self, tag: Tag, start: u64, chunk: u64, making: &mut Making) -> Result<Piece, SourceError> {
-        let mut piece = Piece::Absent;
-        loop {
-            let (fetch, size) = match self.connection.next().await? {
-                Input::BodyStart(line, size) => {
-                    let is_other = Response::uid_before_body(&line).is_some_and(|uid| uid != making.uid);
-                    let mut nowhere = None;
-                    let useless = is_other || size > chunk || making.ended || !matches!(piece, Piece::Absent);
-                    let intake = if useless { &mut nowhere } else { &mut making.intake };
-                    let fetch = self.read_body(size, intake).await?;
-                    (fetch, size)
-                }
-                Input::Fetch(fetch) => match (&fetch.body, fetch.broken) {
-                    (Some(Body::Inline(octets)), false) => {
-                        let size = octets.len() as u64;
-                        if fetch.uid == Some(making.uid)
-                            && size <= chunk
-                            && !making.ended
-                            && matches!(piece, Piece::Absent)
-                            && let Some(intake) = &mut making.intake
-                        {
-                            intake.write(octets).await.map_err(|error| self.disk(error))?;
-                        }
-                        (fetch, size)
+            Input::Fetch(fetch) => match (&fetch.body, fetch.broken) {
+                (Some(Body::Inline(octets)), false) => {
+                    let size = octets.len() as u64;
+                    if making.takes(fetch.uid, size)
+                        && let Some(intake) = &mut making.intake
+                    {
+                        intake.write(octets).await.map_err(|error| self.disk(error))?;
                     }
-                    (Some(Body::Nil), false) => (fetch, 0),
-                    _ => continue,
-                },
-                Input::Answer(answered, status) if answered == tag => {
-                    return Ok(if status.state == State::Ok { piece } else { Piece::Refused(status) });
+                    making.came(&fetch, size);
                 }
-                Input::Answer(..) => {
+                (Some(Body::Nil), false) => making.came(&fetch, 0),
+                // Flags that somebody changed.
+                _ => {}
+            },
+            Input::Answer(answered, status) => {
+                let Some((_, start)) = making.asked.pop_front().filter(|(tag, _)| *tag == answered) else {
                     return Err(self.connection.error(SourceErrorKind::Protocol, "the server answers commands in another order than they were sent"));
+                };
+                if status.state == State::Bad || (status.state == State::No && is_not_now(&status)) {
+                    return Err(self.connection.refused("UID FETCH", &status));
                 }
-                other => {
-                    self.folder.iter_mut().for_each(|folder| folder.note(&other));
-                    continue;
-                }
-            };
-            making.stated = making.stated.or(fetch.size);
-            piece = match piece {
-                Piece::Absent => judge(&fetch, size, start, chunk, making.uid),
-                _ => Piece::Misfit("the server sent a piece twice"),
-            };
+                making.done(start, &status);
+            }
+            other => self.folder.iter_mut().for_each(|folder| folder.note(&other)),
         }
+        Ok(())
     }
 }
 
 const SHORT: &str = "the server sends shorter pieces than were asked for: `partial_fetch: off` may help";
-
-fn judge(fetch: &Fetch, size: u64, start: u64, chunk: u64, uid: u32) -> Piece {
-    match fetch.origin {
-        _ if fetch.uid != Some(uid) => Piece::Misfit("the server sent another message than was asked for"),
-        // NIL and an empty string have no place.
-        None if size == 0 => Piece::Octets(0),
-        None => Piece::Misfit("the server does not send pieces: `partial_fetch: off` may help"),
-        Some(origin) if origin != start => Piece::Misfit("the server sent another piece than was asked for"),
-        Some(_) if size > chunk => Piece::Misfit("the server sent a larger piece than was asked for"),
-        Some(_) => Piece::Octets(size),
-    }
-}
