@@ -210,6 +210,40 @@ async fn f26_one_octet_at_a_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn f26_a_greeting_of_one_octet_at_a_time() {
+    let client = client(server(), None);
+    let (near, mut far) = tokio::io::duplex(1 << 16);
+    tokio::spawn(async move {
+        for octet in format!("* OK {}", "x".repeat(9000)).bytes() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            far.write_all(&[octet]).await?;
+        }
+        Ok::<(), std::io::Error>(())
+    });
+    let start = Instant::now();
+    let error = client.source.open_over(Channel::Memory(near)).await.map(|_| ()).unwrap_err();
+    assert_eq!((error.kind, error.stage), (SourceErrorKind::Timeout, "greeting"));
+    assert!(start.elapsed() <= Duration::from_secs(6), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn f69_modseq_beyond_all_numbers_and_vanished_without_end() {
+    let client = client(server(), None);
+    let vanished = "* VANISHED (EARLIER) 1:4294967295\r\n".repeat(10_000);
+    let answer = move |command: &str| match command {
+        "SELECT INBOX" => say(format!("* OK [HIGHESTMODSEQ 18446744073709551616] x\r\n{SELECTED}")),
+        command if command.starts_with("UID SEARCH") => say(format!("{vanished}* SEARCH 4 6 (MODSEQ 18446744073709551616)\r\n@ OK\r\n")),
+        "UID FETCH 4 (UID RFC822.SIZE BODY.PEEK[])" => {
+            say("* 1 FETCH (MODSEQ (18446744073709551616) UID 4 BODY[] {6}\r\nA: 4\r\n)\r\n@ OK [HIGHESTMODSEQ x] done\r\n")
+        }
+        other => usual(other),
+    };
+    let (mut session, _) = client.inbox("UIDPLUS CONDSTORE QRESYNC", answer).await.unwrap();
+    assert_eq!(session.list(want()).await.unwrap().messages.len(), 2);
+    assert_eq!(fetch(&mut session, &[4]).await.unwrap(), [Ok((4, b"A: 4\r\n".to_vec()))]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn f27_a_black_hole_at_each_step() {
     let client = client(server(), None);
     for (at, stage) in [

@@ -411,7 +411,7 @@ mod tests {
 
     fn piece() -> impl Strategy<Value = Vec<u8>> {
         let literal = (
-            prop_oneof![Just("* 1 FETCH (UID 7 BODY[] "), Just("* 1 FETCH (BODY[1] "), Just("* LIST () NIL ~")],
+            prop_oneof![Just("* 1 FETCH (UID 7 BODY[] "), Just("* 1 FETCH (UID 7 BODY[]<42> "), Just("* 1 FETCH (BODY[1] "), Just("* LIST () NIL ~")],
             proptest::collection::vec(any::<u8>(), 0..40),
         )
             .prop_map(|(head, body)| [format!("{head}{{{}}}\r\n", body.len()).as_bytes(), &body, b" X Y)\r\n"].concat());

@@ -59,11 +59,18 @@ impl ImapSession {
         };
         let asked = match self.connection.capabilities {
             Some(_) => None,
-            None => Some(self.connection.send(&Command::Capability).await?),
+            None => Some(self.connection.send(&Command::Capability).await),
         };
         let mut answered = self.selected(tag, with_login.is_some(), folder).await?;
         if let Some(asked) = asked.filter(|_| !answered.capability) {
-            self.connection.finish(asked, "CAPABILITY", |input| answered.take(input)).await?;
+            let known = match asked {
+                Ok(asked) => self.connection.finish(asked, "CAPABILITY", |input| answered.take(input)).await,
+                Err(error) => Err(error),
+            };
+            // A server that refuses the folder and closes: what it said first is the reason.
+            if let (Err(error), refused) = (known, &answered.refused) {
+                return Err(refused.as_ref().map_or(error, |status| self.to_open(folder, status)));
+            }
         }
         if answered.refused.as_ref().is_some_and(is_unsafe_login) && send_id(&mut self.connection).await? {
             let tag = self.send_select(folder, false).await?;
@@ -80,9 +87,13 @@ impl ImapSession {
             }
         }
         if let Some(status) = &answered.refused {
-            return Err(self.connection.refused(&format!("to open `{folder}`"), status));
+            return Err(self.to_open(folder, status));
         }
         self.opened(folder, &answered)
+    }
+
+    fn to_open(&self, folder: &FolderName, refusal: &Status) -> SourceError {
+        self.connection.refused(&format!("to open `{folder}`"), refusal)
     }
 
     fn opened(&mut self, folder: &FolderName, answered: &Answered) -> Result<Selected, SourceError> {
