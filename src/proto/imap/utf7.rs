@@ -35,7 +35,7 @@ fn end_wide(wide: &mut Vec<u8>, out: &mut Vec<u8>) {
     wide.clear();
 }
 
-/// The name that a server sent, decoded. `None` if it is not what [`encode`] would have sent for that name: then the server would not know the
+/// The name that a server sent, decoded. `None` if it is not what `encode` would have sent for that name: then the server would not know the
 /// name again, and only the octets as they came select the folder.
 pub fn decode(raw: &[u8]) -> Option<String> {
     let mut name = String::with_capacity(raw.len());
