@@ -67,7 +67,7 @@ async fn peer(stream: DuplexStream, greeting: String, answer: impl Fn(&str) -> S
         }
         let (tag, command) = line.trim_end().split_once(' ').unwrap_or((line.trim_end(), ""));
         heard.lock().unwrap().push(command.to_owned());
-        out = answer(command).replace('@', tag);
+        out = answer(command).replace("@ ", &format!("{tag} "));
     }
 }
 
@@ -554,4 +554,19 @@ async fn odd_answers_to_a_look() {
             Err(kind) => assert_eq!(result.unwrap_err().kind, kind, "{shown}"),
         }
     }
+}
+
+/// What Dovecot and Courier answer for a message that another client has expunged is no mail.
+#[tokio::test]
+async fn what_another_client_removed_is_missing() {
+    let notice = "From: System Administrator <root@localhost>\r\nSubject: message unavailable\r\n\r\n\
+                  This message is no longer available on the server.\r\n";
+    let gone = format!(
+        "* 1 FETCH (UID 4 RFC822.SIZE 0 BODY[] NIL)\r\n* 2 FETCH (UID 6 BODY[] {{{}}}\r\n{notice})\r\n* 3 FETCH (UID 9 BODY[] {{6}}\r\nC: 3\r\n)\r\n",
+        notice.len()
+    );
+    let answer = move |command: &str| if command.starts_with("UID FETCH") { format!("{gone}@ OK [EXPUNGEISSUED] done\r\n") } else { usual(command) };
+    let played = play(Play::default(), GREETING, answer).await;
+    assert_eq!(played.messages, [(9, b"C: 3\r\n".to_vec())]);
+    assert_eq!(played.others, [4, 6].map(|uid| format!("{uid} missing: another client has removed it meanwhile")));
 }

@@ -367,3 +367,15 @@ async fn a_listing_behind_deletions_is_complete() {
         assert_eq!(session.close().await.unwrap().len(), 2);
     }
 }
+
+/// Courier packs messages with 8-bit headers into a notice unless it is told UTF8 before the login. A refusal is no failure.
+#[tokio::test]
+async fn utf8_is_said_before_the_login_where_it_is_offered() {
+    const CAPA: &[u8] = b"+OK\r\nUSER\r\nUIDL\r\nPIPELINING\r\nUTF8 USER\r\nIMPLEMENTATION Courier Mail Server\r\n.\r\n";
+    for answer in [&b"+OK\r\n"[..], b"-ERR not now\r\n"] {
+        let (result, done, heard) = all(Fake::with(&[A]).answering("CAPA", CAPA).answering("UTF8", answer)).await;
+        result.unwrap();
+        assert_eq!(done.messages.len(), 1);
+        assert!(heard.text().starts_with("CAPA\r\nUTF8\r\nUSER u1\r\nPASS pw-u1\r\nSTAT\r\n"), "{}", heard.text());
+    }
+}
