@@ -9,16 +9,25 @@ mod auto;
 mod block;
 mod check_local;
 mod collector;
+mod common;
+mod contradictions;
 mod delivery;
+mod disposal;
 mod doubts;
+mod fetching;
+mod folders;
 mod headers;
 mod password;
 mod pattern;
 mod policy;
+pub(super) mod provider;
+mod providers;
 mod recipient;
+mod schedule;
 mod server;
 mod service;
 mod target;
+mod templates;
 mod tls;
 mod values;
 
@@ -32,8 +41,8 @@ use block::{Block, Keys};
 use std::collections::HashSet;
 
 const TOP: Keys = Keys {
-    known: &["version", "service", "limits", "log", "defaults", "delivery", "collectors"],
-    not_yet: &["include", "ledger", "metrics", "control", "web", "notify", "providers", "templates", "min_free_space"],
+    known: &["version", "service", "limits", "log", "defaults", "delivery", "collectors", "providers", "templates"],
+    not_yet: &["include", "ledger", "metrics", "control", "web", "notify"],
 };
 const LOG: Keys = Keys { known: &["level"], not_yet: &["format", "redact"] };
 
@@ -47,7 +56,7 @@ pub(super) struct Built {
 
 /// Builds the configuration from a text. Warnings come with it, or with the errors.
 pub(super) fn build(text: &Text<'_>, env: &Environment) -> Result<Built, Report> {
-    let mut ctx = Ctx { text, env, report: Report::default(), seen: HashSet::new(), outside: Vec::new(), named: HashSet::new() };
+    let mut ctx = Ctx::new(text, env);
     let mut problems = Vec::new();
     let root = yaml::parse(text, &mut problems);
     problems.into_iter().for_each(|problem| ctx.add(problem));
@@ -71,8 +80,9 @@ fn top(ctx: &mut Ctx<'_>, root: &yaml::Node) -> Option<Config> {
     let log = block.child(ctx, "log", &LOG);
     let levels = [("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info), ("debug", LogLevel::Debug)];
     let log_level = log.get("level").and_then(|entry| values::choice(ctx, entry, &levels, &[])).unwrap_or(LogLevel::Info);
-    let collectors = collector::collectors(ctx, &block, &limits);
-    Some(Config { service, log_level, collectors: collectors.unwrap_or_default() })
+    let mut providers = providers::providers(ctx, &block);
+    let collectors = collector::collectors(ctx, &block, &limits, &mut providers);
+    Some(Config { service, log_level, collectors: collectors.unwrap_or_default(), providers: providers.all() })
 }
 
 /// What to do about a key that stands in the wrong block.
@@ -84,7 +94,9 @@ fn elsewhere(key: &str) -> Option<String> {
         ("recipient", &recipient::RECIPIENT),
         ("recipient.auto", &auto::AUTO),
         ("delivery", &delivery::DELIVERY),
-        ("a collector", &collector::COLLECTOR),
+        ("a collector", &common::COLLECTOR),
+        ("service", &service::SERVICE),
+        ("providers.NAME", &provider::PROVIDER),
     ];
     let (block, _) = blocks.iter().find(|(_, keys)| keys.known.contains(&key))?;
     Some(format!("`{key}` is a key of {}", if block.contains(' ') { (*block).to_owned() } else { format!("`{block}`") }))
@@ -100,7 +112,17 @@ struct Ctx<'a> {
     named: HashSet<Span>,
 }
 
-impl Ctx<'_> {
+impl<'a> Ctx<'a> {
+    fn new(text: &'a Text<'a>, env: &'a Environment) -> Self {
+        Ctx { text, env, report: Report::default(), seen: HashSet::new(), outside: Vec::new(), named: HashSet::new() }
+    }
+
+    /// Says nothing about this: another error has said it.
+    fn mute(&mut self, code: Code, span: Span, message: String) {
+        let start = super::text::Pos { line: span.start.line, column: span.start.column };
+        self.seen.insert((code, Span { start, end: start }, message));
+    }
+
     /// Takes a problem, once for each place: a default that is wrong is met again in each collector.
     fn add(&mut self, problem: Problem) {
         if let Some(place) = &problem.place {
@@ -143,6 +165,14 @@ impl Ctx<'_> {
     }
 }
 
+/// A word, without a report if it is none: its reader says so.
+fn word_of(entry: &Entry) -> Option<&str> {
+    match &entry.value.value {
+        Value::Scalar { text, .. } => Some(text),
+        _ => None,
+    }
+}
+
 fn kind_of(entry: &Entry) -> &'static str {
     match entry.value.value {
         Value::Empty => "nothing",
@@ -168,7 +198,19 @@ mod tests {
             &auto::REWRITE,
             &check_local::CHECK_LOCAL,
             &headers::HEADER,
-            &collector::COLLECTOR,
+            &common::COLLECTOR,
+            &common::DEFAULTS,
+            &common::TEMPLATE,
+            &disposal::AFTER,
+            &disposal::ON_HOLD,
+            &disposal::EXPUNGE,
+            &fetching::SIZE_LIMIT,
+            &fetching::FIRST_RUN,
+            &fetching::PARTIAL,
+            &folders::FOLDER,
+            &provider::PROVIDER,
+            &provider::ACCESS,
+            &schedule::HOURS,
             &delivery::DELIVERY,
             &delivery::HEADERS,
             &delivery::TRACE,

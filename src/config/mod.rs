@@ -15,6 +15,7 @@ mod load;
 mod mask;
 pub mod model;
 mod outside;
+mod provider;
 pub mod secret;
 mod text;
 pub mod words;
@@ -24,3 +25,9 @@ pub use diff::{Diff, diff};
 pub use error::{Code, Place, Problem, Report, Severity};
 pub use load::{Environment, Loaded, STATE_DIR_OF_ROOT, load, load_and_look, parse, parse_and_look};
 pub use model::*;
+pub use provider::{Access, Provider, ProviderDomain, provider_of, provider_of_hosts};
+
+/// The built-in providers, without any of an operator's own.
+pub fn presets() -> Vec<std::sync::Arc<Provider>> {
+    build::provider::presets()
+}

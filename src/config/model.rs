@@ -19,6 +19,8 @@ pub struct Config {
     pub log_level: LogLevel,
     /// The collectors, by id; each complete, defaults applied.
     pub collectors: BTreeMap<CollectorId, Arc<Collector>>,
+    /// The providers that are known: one's own first, then those that are built in.
+    pub providers: Vec<Arc<super::Provider>>,
 }
 
 /// `service:`

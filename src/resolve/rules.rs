@@ -44,6 +44,8 @@ pub struct Rules {
     pub mx_of: Option<Domain>,
     /// Those hosts, looked up outside before a pass.
     pub mx_hosts: Vec<String>,
+    /// Hosts whose Received fields the provider of the mailbox writes, with what is below them: automatic trusts them beside `server_host`.
+    pub provider_hosts: Vec<String>,
     /// The host that is collected from: what `trusted_hosts: auto` starts from.
     pub server_host: String,
     /// The collected mailbox itself: an envelope header that only names it says nothing.
@@ -215,6 +217,7 @@ impl Default for Rules {
             max_recipients: 20,
             mx_of: None,
             mx_hosts: Vec::new(),
+            provider_hosts: Vec::new(),
             server_host: String::new(),
             own: None,
             default_box: None,

@@ -13,9 +13,9 @@
 //! - `trusted_hosts`: these, and their sub-domains.
 //! - else automatic, from the host that is collected from: the host itself, its parent domain if it has three labels or more (there is no list
 //!   of public suffixes here; the common shapes `co.uk`, `com.ru` are not taken for a parent), and the sister domains of a few large
-//!   providers; and from the hosts that the MX records of the mailbox's domain name, in the same way. Providers name their customers'
-//!   machines under their own domain too: a peer there is not inside if its name looks like one (`customer.rs`), unless it is the
-//!   collected host or an MX host itself, or the provider is one of those large ones.
+//!   providers; the hosts of the collector's provider (`received_hosts`); and from the hosts that the MX records of the mailbox's domain
+//!   name, in the same way. Providers name their customers' machines under their own domain too: a peer there is not inside if its name
+//!   looks like one (`customer.rs`), unless it is the collected host or an MX host itself, or the provider is one of those large ones.
 //! - automatic, and the host is an IP address, `localhost` or a name without a dot: the operator's own server, whose mail names it does not
 //!   tell. The topmost Received field was written by the server that holds the mailbox, so it counts, and its `by` is then a trusted
 //!   host for those below, beside the hosts of the MX records.
@@ -48,12 +48,14 @@ pub struct Trust<'a> {
     pub server_host: &'a str,
     /// Hosts of the MX records of the mailbox's domain, looked up outside: automatic takes them like `server_host`.
     pub mx_hosts: &'a [String],
+    /// Hosts of the provider, with what is below them: automatic takes them as they are.
+    pub provider_hosts: &'a [String],
 }
 
 impl<'a> Trust<'a> {
     /// Nothing is configured: automatic. What `forward_to` uses.
     pub fn automatic(server_host: &'a str) -> Self {
-        Trust { trusted_hosts: &[], trusted_hops: None, envelope_below_received: false, server_host, mx_hosts: &[] }
+        Trust { trusted_hosts: &[], trusted_hops: None, envelope_below_received: false, server_host, mx_hosts: &[], provider_hosts: &[] }
     }
 }
 
@@ -65,6 +67,7 @@ impl<'a> From<&'a Rules> for Trust<'a> {
             envelope_below_received: rules.envelope_below_received,
             server_host: &rules.server_host,
             mx_hosts: &rules.mx_hosts,
+            provider_hosts: &rules.provider_hosts,
         }
     }
 }
@@ -238,6 +241,10 @@ impl Hosts {
                     hosts.basis = format!("{} does not tell its mail name, so the topmost does", shown(&host));
                 }
             }
+        }
+        for name in trust.provider_hosts {
+            hosts.names.extend(name.parse().ok().map(Host::Under));
+            shown_names.push(name.clone());
         }
         let mut parts = Vec::new();
         parts.extend(Some(std::mem::take(&mut hosts.basis)).filter(|text| !text.is_empty()));

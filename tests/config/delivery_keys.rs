@@ -229,7 +229,6 @@ fn duplicates_are_remembered_with_auto() {
     refused(&with("dedupe_window: 7"), "`7s` for seconds");
     refused(&with("dedupe_window: 367d"), "`dedupe_window` must be from 0 to 366d");
     refused(&with("on_hold: drop"), "`keep`, `delete`");
-    refused(&with("on_hold: {move_to: Held}"), "does not work yet in this version");
 }
 
 #[test]

@@ -132,6 +132,7 @@ pub(super) fn rules(
         journal: journal?,
         mx_of,
         mx_hosts: Vec::new(),
+        provider_hosts: Vec::new(),
         trusted_hosts,
         trusted_hops,
         envelope_below_received: below,

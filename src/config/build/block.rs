@@ -45,6 +45,11 @@ impl<'n> Block<'n> {
         Block { name: name.to_owned(), span, layers: Vec::new() }
     }
 
+    /// A block of entries that were checked elsewhere.
+    pub fn of(name: &str, span: Span, entries: &'n [Entry]) -> Self {
+        Block { name: name.to_owned(), span, layers: vec![entries] }
+    }
+
     /// The same block, missed at another place.
     pub fn at(self, span: Span) -> Self {
         Block { span, ..self }
@@ -59,6 +64,18 @@ impl<'n> Block<'n> {
     /// The entry of a key, from the first layer that has it.
     pub fn get(&self, key: &str) -> Option<&'n Entry> {
         self.layers.iter().find_map(|entries| entries.iter().find(|entry| entry.key == key))
+    }
+
+    /// The word that a key inside a block holds, from the first layer that has it.
+    pub fn word_in(&self, block: &str, key: &str) -> Option<&'n str> {
+        let inside = |entries: &&'n [Entry]| match &entries.iter().find(|entry| entry.key == block)?.value.value {
+            Value::Map(entries) => match &entries.iter().find(|entry| entry.key == key)?.value.value {
+                Value::Scalar { text, .. } => Some(text.as_str()),
+                _ => None,
+            },
+            _ => None,
+        };
+        self.layers.iter().find_map(inside)
     }
 
     /// The topmost layers down to the first that satisfies, or none.

@@ -64,7 +64,7 @@ pub(super) fn protocol(ctx: &mut Ctx<'_>, block: &Block<'_>) -> Protocol {
 }
 
 /// RFC 8314 §7.3 and the classic ports.
-fn default_port(protocol: Protocol, mode: TlsMode) -> u16 {
+pub(super) fn default_port(protocol: Protocol, mode: TlsMode) -> u16 {
     match (protocol, mode) {
         (Protocol::Imap, TlsMode::Implicit) => 993,
         (Protocol::Imap, _) => 143,

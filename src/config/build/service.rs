@@ -2,10 +2,11 @@
 
 use super::Ctx;
 use super::block::{Block, Keys};
+use super::schedule::hours;
 use super::values::{boolean, duration, number, one_or_more, path, show_duration, size, text};
 use crate::config::error::Code;
 use crate::config::yaml::Entry;
-use crate::config::{HeldLimits, Service};
+use crate::config::{HeldLimits, Hours, Service};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -21,8 +22,11 @@ pub(super) const SERVICE: Keys = Keys {
         "spool_above",
         "held",
         "dns",
+        "min_free_space",
+        "business_hours",
+        "max_idle",
     ],
-    not_yet: &["min_free_space", "business_hours", "max_idle", "history"],
+    not_yet: &["history"],
 };
 pub(super) const HELD: Keys = Keys { known: &["max_age", "max_size"], not_yet: &[] };
 pub(super) const LIMITS: Keys = Keys { known: &["interval_min", "interval_max"], not_yet: &[] };
@@ -33,6 +37,8 @@ const HELD_AGE_MIN: Duration = Duration::from_secs(3_600);
 const HELD_SIZE_MIN: u64 = 1 << 20;
 /// Least threshold of the spool: most headers fit.
 const SPOOL_ABOVE_MIN: u64 = 64 << 10;
+/// Free space that is left to others, if nobody says otherwise.
+const MIN_FREE_SPACE: u64 = 512 << 20;
 /// As many as resolv.conf takes.
 const NAME_SERVERS_MAX: usize = 3;
 /// Shortest interval that an operator may allow: MailArchiva's journal advice.
@@ -62,12 +68,12 @@ pub(super) fn service(ctx: &mut Ctx<'_>, top: &Block<'_>) -> Service {
         enabled: block.get("enabled").and_then(|entry| boolean(ctx, entry)).unwrap_or(true),
         max_sessions: block.get("max_sessions").and_then(|entry| number(ctx, entry, 1..=10_000)).unwrap_or(64),
         max_sessions_per_host: block.get("max_sessions_per_host").and_then(|entry| number(ctx, entry, 1..=10_000)).unwrap_or(8),
-        max_idle: 10_000,
         start_jitter: block.get("start_jitter").and_then(|entry| duration(ctx, entry)).unwrap_or(Duration::from_secs(30)),
         shutdown_grace: block.get("shutdown_grace").and_then(|entry| duration(ctx, entry)).unwrap_or(Duration::from_secs(30)),
         memory,
         spool_above,
-        min_free_space: 0,
+        min_free_space: block.get("min_free_space").and_then(|entry| size(ctx, entry)).unwrap_or(MIN_FREE_SPACE),
+        max_idle: block.get("max_idle").and_then(|entry| number(ctx, entry, 0..=1_000_000)).unwrap_or(10_000),
         held: held(ctx, &block),
         dns: block.get("dns").map(|entry| dns(ctx, entry)).unwrap_or_default(),
     }
@@ -114,11 +120,12 @@ fn held(ctx: &mut Ctx<'_>, service: &Block<'_>) -> HeldLimits {
     HeldLimits { max_age, max_size }
 }
 
-/// What the file's head says about all collectors: the interval's bounds, and when held mail is dropped.
+/// What the file's head says about all collectors: the interval's bounds, the hours of business, and when held mail is dropped.
 pub(super) struct Limits {
     pub held_age: Option<Duration>,
     pub min: Duration,
     pub max: Duration,
+    pub business_hours: Option<Hours>,
 }
 
 /// What intervals the operator allows.
@@ -126,14 +133,15 @@ pub(super) fn limits(ctx: &mut Ctx<'_>, top: &Block<'_>, held_age: Option<Durati
     let block = top.child(ctx, "limits", &LIMITS);
     let min = block.get("interval_min").and_then(|entry| duration(ctx, entry)).unwrap_or(Duration::from_secs(5));
     let max = block.get("interval_max").and_then(|entry| duration(ctx, entry)).unwrap_or(Duration::from_secs(86_400));
+    let business_hours = top.child(ctx, "service", &SERVICE).get("business_hours").and_then(|entry| hours(ctx, entry));
     let at = |key: &str| block.get(key).map_or(block.span, |entry| entry.value.span);
     if min < INTERVAL_FLOOR {
         ctx.add(ctx.error(Code::Range, at("interval_min"), format!("`interval_min` must be {} at least", show_duration(INTERVAL_FLOOR))));
-        return Limits { min: INTERVAL_FLOOR, max: max.max(INTERVAL_FLOOR), held_age };
+        return Limits { min: INTERVAL_FLOOR, max: max.max(INTERVAL_FLOOR), held_age, business_hours };
     }
     if max < min {
         ctx.add(ctx.error(Code::Contradiction, at("interval_max"), "`interval_max` is below `interval_min`"));
-        return Limits { min, max: min, held_age };
+        return Limits { min, max: min, held_age, business_hours };
     }
-    Limits { min, max, held_age }
+    Limits { min, max, held_age, business_hours }
 }

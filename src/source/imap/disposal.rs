@@ -28,6 +28,7 @@ impl ImapSession {
             _ if uids.is_empty() => Ok(Disposed::Confirmed),
             Disposal::Keep => Ok(Disposed::Confirmed),
             Disposal::MarkSeen => self.mark_seen(&uids).await,
+            Disposal::Flag => self.flag(&uids).await,
             Disposal::Delete => self.delete(&uids).await,
             Disposal::Move(folder) => self.move_to(uids, &folder).await,
         }
@@ -36,6 +37,14 @@ impl ImapSession {
     async fn mark_seen(&mut self, uids: &UidSet) -> Result<Disposed, SourceError> {
         for set in Command::sets(uids) {
             let tag = self.connection.send(&Command::StoreSeen(&set)).await?;
+            self.finish(tag, "UID STORE", |_| ()).await?;
+        }
+        Ok(Disposed::Confirmed)
+    }
+
+    async fn flag(&mut self, uids: &UidSet) -> Result<Disposed, SourceError> {
+        for set in Command::sets(uids) {
+            let tag = self.connection.send(&Command::StoreDeleted(&set)).await?;
             self.finish(tag, "UID STORE", |_| ()).await?;
         }
         Ok(Disposed::Confirmed)
