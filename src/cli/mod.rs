@@ -11,6 +11,7 @@ mod once;
 mod pages;
 mod peek;
 mod policy;
+mod providers;
 mod run;
 
 use crate::mail::outcome::harmless;
@@ -45,6 +46,8 @@ enum Subcommands {
     Audit(audit::Audit),
     /// Try the rules about refusals of the target.
     Policy(policy::PolicyArguments),
+    /// Show the mail providers that are known, or find that of an address.
+    Providers(providers::ProvidersArguments),
     /// Look at mail that could not be placed, deliver it, or drop it.
     Held(held::Held),
 }
@@ -84,6 +87,7 @@ pub fn main() -> std::process::ExitCode {
         Subcommands::Explain(arguments) => explain::explain(arguments, common),
         Subcommands::Audit(arguments) => audit::audit(arguments, common),
         Subcommands::Policy(arguments) => policy::policy(arguments, common),
+        Subcommands::Providers(arguments) => providers::providers(arguments, common),
         Subcommands::Held(arguments) => held::held(arguments, common),
     };
     exit.into()

@@ -1,4 +1,4 @@
-//! Mail exchangers by DNS: a thin shell around the resolver library.
+//! Mail exchangers and mail access servers by DNS: a thin shell around the resolver library.
 
 use crate::mail::Domain;
 use hickory_resolver::TokioResolver;
@@ -17,6 +17,8 @@ const LIMIT: Duration = Duration::from_secs(5);
 const TRY_LIMIT: Duration = Duration::from_secs(2);
 /// Most mail exchangers of a domain that are read.
 const MX_MAX: usize = 50;
+/// Most servers of one service that are read.
+const SRV_MAX: usize = 20;
 /// An answer is asked for again after this time: passes may follow each other within milliseconds.
 const FRESH: Duration = Duration::from_secs(300);
 
@@ -27,14 +29,25 @@ pub struct Dns {
     known: Mutex<HashMap<Domain, (Instant, Vec<String>)>>,
 }
 
-/// Mail exchangers cannot be looked up now.
+/// Records cannot be looked up now.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the MX records of {domain} cannot be looked up: {reason}")]
+#[error("the {records} records of {domain} cannot be looked up: {reason}")]
 pub struct DnsError {
+    /// Which.
+    pub records: &'static str,
     /// Whose.
     pub domain: Domain,
     /// What the resolver said.
     pub reason: String,
+}
+
+/// A server that a domain names for a service (RFC 2782).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceHost {
+    /// Its name.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
 }
 
 impl Dns {
@@ -62,8 +75,43 @@ impl Dns {
                 Ok(hosts)
             }
             (Err(_), Some((_, hosts))) => Ok(hosts),
-            (Err(reason), None) => Err(DnsError { domain: domain.clone(), reason }),
+            (Err(reason), None) => Err(DnsError { records: "MX", domain: domain.clone(), reason }),
         }
+    }
+
+    /// The servers for a service, as in `_imaps._tcp` (RFC 6186), the first choice first; none if the domain says nothing, or that it has
+    /// none. Not remembered: people ask.
+    pub async fn srv(&self, service: &str, domain: &Domain) -> Result<Vec<ServiceHost>, DnsError> {
+        let asked = match tokio::time::timeout(LIMIT, self.ask_srv(service, domain)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(format!("no answer within {} s", LIMIT.as_secs())),
+        };
+        asked.map_err(|reason| DnsError { records: "SRV", domain: domain.clone(), reason })
+    }
+
+    async fn ask_srv(&self, service: &str, domain: &Domain) -> Result<Vec<ServiceHost>, String> {
+        let resolver = self.resolver().map_err(|error| error.to_string())?;
+        let lookup = match resolver.srv_lookup(format!("{service}.{}.", domain.as_ascii())).await {
+            Ok(lookup) => lookup,
+            Err(error) if error.is_no_records_found() || error.is_nx_domain() => return Ok(Vec::new()),
+            Err(error) => return Err(error.to_string()),
+        };
+        let mut hosts: Vec<(u16, std::cmp::Reverse<u16>, ServiceHost)> = lookup
+            .answers()
+            .iter()
+            .filter_map(|record| match &record.data {
+                RData::SRV(srv) => {
+                    let host = srv.target.to_ascii().trim_end_matches('.').to_ascii_lowercase();
+                    Some((srv.priority, std::cmp::Reverse(srv.weight), ServiceHost { host, port: srv.port }))
+                }
+                _ => None,
+            })
+            // "." says that there is no such service (RFC 2782).
+            .filter(|(.., server)| !server.host.is_empty())
+            .collect();
+        hosts.sort_by(|a, b| (a.0, a.1, &a.2.host).cmp(&(b.0, b.1, &b.2.host)));
+        hosts.truncate(SRV_MAX);
+        Ok(hosts.into_iter().map(|(.., server)| server).collect())
     }
 
     async fn ask(&self, domain: &Domain) -> Result<Vec<String>, String> {

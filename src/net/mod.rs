@@ -7,7 +7,7 @@ mod tls;
 
 pub use channel::Channel;
 pub use dial::{DialError, DialErrorKind, tcp, unix};
-pub use dns::{Dns, DnsError};
+pub use dns::{Dns, DnsError, ServiceHost};
 pub use tls::{TlsClient, install_crypto_provider, random_octets};
 
 /// This host's name, for EHLO and trace fields.
