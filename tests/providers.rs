@@ -3,7 +3,7 @@
 
 mod support;
 
-use mailgather::config::{Environment, parse};
+use mailgather::config::{Access, Environment, Provider, TlsMode, parse};
 use serde_json::Value;
 use std::net::UdpSocket;
 use std::path::Path;
@@ -186,6 +186,42 @@ fn k1_name_servers_that_fail_are_no_answer() {
     let dns = NameServer::start(Vec::new(), true);
     let done = program(dns.port).run_to_end("providers", &["detect", "anna@srv.example"]).expect_code(69);
     assert!(done.stderr.contains("the SRV records of srv.example cannot be looked up") && done.stderr.contains("--offline"), "{}", done.stderr);
+}
+
+/// docs/providers.md holds what is built in, word for word. `UPDATE_EXPECTED=1` writes that part anew: read the difference.
+#[test]
+fn the_page_about_providers_says_what_is_built_in() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/providers.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let (head, _) = page.split_once("## The built-in providers\n").expect("its heading");
+    let sections: String = mailgather::config::presets().iter().map(|provider| section(provider)).collect();
+    let expected = format!("{head}## The built-in providers\n{sections}");
+    if std::env::var_os("UPDATE_EXPECTED").is_some() {
+        std::fs::write(&path, &expected).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
+}
+
+fn section(provider: &Provider) -> String {
+    let mut text = format!("\n### {}\n\n`{}`\n\n", provider.title, provider.id);
+    let mut line = |label: &str, value: String| {
+        if !value.is_empty() {
+            text += &format!("- {label}: {value}\n");
+        }
+    };
+    let code = |items: Vec<String>| items.iter().map(|item| format!("`{item}`")).collect::<Vec<_>>().join(", ");
+    line("domains", code(provider.domains.iter().map(ToString::to_string).collect()));
+    let mode = |access: &Access| if access.tls == TlsMode::Implicit { "TLS" } else { "STARTTLS" };
+    let server = |access: &Option<Access>| access.as_ref().map(|a| format!("`{}`, port {}, {}", a.host, a.port, mode(a))).unwrap_or_default();
+    line("IMAP", server(&provider.imap));
+    line("POP3", server(&provider.pop3));
+    line("login", provider.login.as_ref().map(|login| format!("`{login}`")).unwrap_or_default());
+    line("`received_hosts`", code(provider.received_hosts.clone()));
+    line("folders", provider.special_folders.iter().map(|(of, name)| format!("`{of}` is `{name}`")).collect::<Vec<_>>().join(", "));
+    provider.limits.iter().for_each(|limit| line("limit", limit.clone()));
+    provider.quirks.iter().for_each(|quirk| line("note", quirk.clone()));
+    line("help", provider.help.iter().map(|page| format!("<{page}>")).collect());
+    text
 }
 
 /// The provider took it from its filter, and the filter wrote down who it was for.

@@ -80,7 +80,7 @@ fn top(ctx: &mut Ctx<'_>, root: &yaml::Node) -> Option<Config> {
     let log = block.child(ctx, "log", &LOG);
     let levels = [("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info), ("debug", LogLevel::Debug)];
     let log_level = log.get("level").and_then(|entry| values::choice(ctx, entry, &levels, &[])).unwrap_or(LogLevel::Info);
-    let mut providers = providers::providers(ctx, &block);
+    let mut providers = providers::providers(ctx, &block, &limits);
     let collectors = collector::collectors(ctx, &block, &limits, &mut providers);
     Some(Config { service, log_level, collectors: collectors.unwrap_or_default(), providers: providers.all() })
 }

@@ -46,6 +46,7 @@ fn fixed(old: &Service, new: &Service) -> Vec<&'static str> {
         ("service.held", old.held != new.held),
         ("service.dns", old.dns != new.dns),
         ("service.max_sessions", old.max_sessions != new.max_sessions),
+        ("service.max_idle", old.max_idle != new.max_idle),
         ("service.max_sessions_per_host", old.max_sessions_per_host != new.max_sessions_per_host),
     ];
     settings.iter().filter(|(_, changed)| *changed).map(|(name, _)| *name).collect()

@@ -267,3 +267,18 @@ fn the_service_has_limits_of_its_own() {
     assert_eq!((service("min_free_space: 0").min_free_space, service("max_idle: 0").max_idle), (0, 0));
     refused(&with("min_free_space: 1GiB"), "`min_free_space` is a key of `service`");
 }
+
+/// All these keys at once, broken all along: read or refused, and never a panic.
+#[test]
+fn keys_of_collecting_broken_anywhere_are_read_or_refused() {
+    let keys = "providers:\n  p: {domains: [d.example, '*.d.example'], imap: {server: i.d.example, port: 1143, tls: {mode: starttls}}, received_hosts: [mx.d.example]}\ntemplates:\n  t: {interval: 10s, first_run: {since: 7d}}\nservice: {business_hours: {days: mon-fri, hours: \"08:00-20:00\", timezone: Europe/Moscow}}\ndelivery: {lmtp: unix:/l}\ncollectors:\n  a:\n    use: [t]\n    provider: p\n    email: a@d.example\n    password: {env: P}\n    recipient: {forward_to: b@c.example}\n    folders: [INBOX, 'A/%', {name: '\\Junk', flag: spam, after: delete}]\n    schedule: after_hours\n    idle: auto\n    after: {move_to: Done}\n    on_hold: move\n    expunge: {every_messages: 5, every_sessions: 2}\n    partial_fetch: {mode: on, chunk: 1MiB}\n    max_message_size: {limit: 5MiB, action: hold}\n";
+    assert!(read(keys).is_ok(), "{}", read(keys).unwrap_err());
+    for at in (0..keys.chars().count()).step_by(5) {
+        for how in [Break::Delete, Break::Cut, Break::Double].into_iter().chain("\n '[{*-я".chars().map(Break::Insert)) {
+            let text = broken(keys, at, &how);
+            if let Err(report) = read(&text) {
+                assert!(!report.errors.is_empty() && !report.to_string().is_empty(), "{text}");
+            }
+        }
+    }
+}

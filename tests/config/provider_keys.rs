@@ -97,6 +97,7 @@ fn broken_providers_are_refused() {
         ("providers: {p: {server: x.example, password: {env: P}}}", "unknown key `password` in provider `p`"),
         ("providers: {p: {server: imap://x.example}}", "has a scheme"),
         ("providers: {p: {server: x.example, login: name}}", "`login` is one of `email`, `local_part`, `manual`"),
+        ("providers: {p: {server: x.example, interval: soon}}", "`interval` is a duration"),
         ("providers: [p]", "`providers` takes a block for each provider"),
     ] {
         refused(&file(head, "email: x@y.example\nserver: z.example"), words);

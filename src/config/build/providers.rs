@@ -2,7 +2,9 @@
 
 use super::address::host;
 use super::block::Block;
+use super::common::common;
 use super::provider::{BUILT_IN, Known, known};
+use super::service::Limits;
 use super::values::text;
 use super::{Ctx, kind_of, word_of};
 use crate::config::error::Code;
@@ -29,7 +31,7 @@ pub(super) struct Filled {
 }
 
 /// `providers:` of the file in front of the built-in ones.
-pub(super) fn providers(ctx: &mut Ctx<'_>, top: &Block<'_>) -> Providers {
+pub(super) fn providers(ctx: &mut Ctx<'_>, top: &Block<'_>, limits: &Limits) -> Providers {
     let mut own: Vec<Arc<Known>> = Vec::new();
     if let Some(entry) = top.get("providers") {
         match &entry.value.value {
@@ -39,6 +41,10 @@ pub(super) fn providers(ctx: &mut Ctx<'_>, top: &Block<'_>) -> Providers {
                 let problem = ctx.error(Code::WrongType, entry.span, format!("`providers` takes a block for each provider, not {}", kind_of(entry)));
                 ctx.add(problem.hint("as in `corp: {domains: [corp.example], server: imap.corp.example}`"));
             }
+        }
+        for known in &own {
+            // Read by themselves, or an error would stay hidden until a collector takes the value.
+            common(ctx, &Block::of(&format!("provider `{}`", known.provider.id), entry.span, &known.keys), limits);
         }
         claimed_twice(ctx, entry.span, &own);
     }
