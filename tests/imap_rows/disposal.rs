@@ -112,3 +112,19 @@ async fn nothing_to_do_is_done() {
     assert_eq!(session.dispose(&uids(&[4]), Disposal::Keep).await.unwrap(), Disposed::Confirmed);
     assert!(heard(&said).is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_log_says_where_mail_went_and_what_went_wrong() {
+    let (log, _here) = logged();
+    let moved = "* OK [COPYUID 5 4,6 1001:1002] moved\r\n@ OK done\r\n";
+    disposed(server(), "UIDPLUS MOVE", to_done(), but("UID MOVE", moved)).await.0.unwrap();
+    let text = log.text();
+    assert!(text.contains("message_moved") && text.contains("1001:1002") && text.contains("uidvalidity_there=5"), "{text}");
+    disposed(server(), "UIDPLUS", to_done(), but("UID COPY", "@ OK [COPYUID 5 4,6 2001:2002] done\r\n")).await.0.unwrap();
+    assert!(log.text().contains("message_copied") && log.text().contains("2001:2002"));
+    // One more went than was ours.
+    let plain = Server { allow_plain_expunge: true, ..server() };
+    let answer = |command: &str| if command == "EXPUNGE" { say("* 1 EXPUNGE\r\n".repeat(3) + "@ OK\r\n") } else { usual(command) };
+    assert_eq!(disposed(plain, "", Disposal::Delete, answer).await.0.unwrap(), Disposed::Confirmed);
+    assert!(log.text().contains("expunged_more"));
+}

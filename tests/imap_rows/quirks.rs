@@ -61,6 +61,36 @@ async fn quirk_an_empty_body_is_no_message() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn quirk_a_store_that_is_refused_for_what_is_gone() {
+    // RFC 2180 §4.2 leaves it to the server: it may refuse a STORE, of which it did nothing or the rest, for a message that another client expunged.
+    let client = client(server(), None);
+    let expungeissued = "@ NO [EXPUNGEISSUED] some are gone\r\n";
+    for (start, how, again, wanted) in [
+        ("UID STORE", Disposal::MarkSeen, "@ OK\r\n", true),
+        ("UID STORE", Disposal::Delete, "@ OK\r\n", true),
+        ("UID COPY", Disposal::Move(FolderName::new("Done")), "@ OK\r\n", true),
+        ("UID STORE", Disposal::MarkSeen, expungeissued, false),
+        ("UID COPY", Disposal::Move(FolderName::new("Done")), "@ NO no\r\n", false),
+    ] {
+        let mut tries = 0;
+        let answer = move |command: &str| match command {
+            command if command.starts_with(start) => {
+                tries += 1;
+                say(if tries == 1 { expungeissued } else { again })
+            }
+            "NOOP" => say("* 1 EXPUNGE\r\n@ OK\r\n"),
+            other => usual(other),
+        };
+        let (mut session, said) = client.inbox("UIDPLUS", answer).await.unwrap();
+        let result = session.dispose(&uids(&[4, 6]), how).await;
+        assert_eq!(result.is_ok(), wanted);
+        let said = heard(&said);
+        assert!(said[0].starts_with(start) && said[1] == "NOOP" && said[2] == said[0], "{said:?}");
+        assert_eq!(said.iter().filter(|said| said.starts_with(start)).count(), 2);
+    }
+}
+
 /// Dovecot begins an EXPUNGE before the STORE before it shows, if both come in one write and other clients are at work; others say OK and do nothing.
 #[tokio::test(start_paused = true)]
 async fn quirk_ok_to_expunge_too_soon() {
@@ -156,30 +186,12 @@ async fn quirk_referrals_are_not_followed() {
 async fn quirk_alerts_do_not_disturb() {
     let client = client(server(), None);
     let alerts = "* OK [ALERT] \u{1b}[31mYour quota\u{202e} is nearly used up\r\n".repeat(1000);
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _on_this_thread = tracing::subscriber::set_default(subscriber);
+    let (log, _here) = logged();
     let (mut session, _) = client.inbox("UIDPLUS", but("UID SEARCH", format!("{alerts}* SEARCH 4\r\n@ OK [ALERT] done\r\n"))).await.unwrap();
     assert_eq!(session.list(want()).await.unwrap().messages.len(), 1);
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     assert_eq!(log.matches("server_alert").count(), 5, "{log}");
     assert!(log.contains("quota") && !log.contains('\u{1b}') && !log.contains('\u{202e}'), "{log}");
-}
-
-/// A log in memory.
-#[derive(Clone, Default)]
-struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(octets);
-        Ok(octets.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -36,27 +36,44 @@ impl ImapSession {
 
     async fn mark_seen(&mut self, uids: &UidSet) -> Result<Disposed, SourceError> {
         for set in Command::sets(uids) {
-            let tag = self.connection.send(&Command::StoreSeen(&set)).await?;
-            self.finish(tag, "UID STORE", |_| ()).await?;
+            self.store(&Command::StoreSeen(&set)).await?;
         }
         Ok(Disposed::Confirmed)
     }
 
     async fn flag(&mut self, uids: &UidSet) -> Result<Disposed, SourceError> {
         for set in Command::sets(uids) {
-            let tag = self.connection.send(&Command::StoreDeleted(&set)).await?;
-            self.finish(tag, "UID STORE", |_| ()).await?;
+            self.store(&Command::StoreDeleted(&set)).await?;
         }
         Ok(Disposed::Confirmed)
+    }
+
+    /// A STORE; returns how many messages went meanwhile.
+    async fn store(&mut self, command: &Command<'_>) -> Result<u64, SourceError> {
+        let mut gone = 0;
+        let status = self.again_if_expunged(command, |input| gone += u64::from(matches!(input, Input::Expunge))).await?;
+        if status.state == State::Ok { Ok(gone) } else { Err(self.connection.refused("UID STORE", &status)) }
+    }
+
+    /// A command. If the server refuses it because another client expunged some of the messages (RFC 2180 §4.2, RFC 5530), it learns of that by
+    /// NOOP, and the command is said once more for those that are left.
+    async fn again_if_expunged(&mut self, command: &Command<'_>, mut take: impl FnMut(Input)) -> Result<Status, SourceError> {
+        let tag = self.connection.send(command).await?;
+        let status = self.answer(tag, &mut take).await?;
+        if status.state != State::No || !matches!(&status.code, Some(Code::Named(name)) if name == "EXPUNGEISSUED") {
+            return Ok(status);
+        }
+        let noop = self.connection.send(&Command::Noop).await?;
+        self.finish(noop, "NOOP", &mut take).await?;
+        let tag = self.connection.send(command).await?;
+        self.answer(tag, &mut take).await
     }
 
     async fn delete(&mut self, uids: &UidSet) -> Result<Disposed, SourceError> {
         let exact = self.offers("UIDPLUS");
         let mut is_gone = true;
         for set in Command::sets(uids) {
-            let mut gone = 0;
-            let tag = self.connection.send(&Command::StoreDeleted(&set)).await?;
-            self.finish(tag, "UID STORE", |input| gone += u64::from(matches!(input, Input::Expunge))).await?;
+            let gone = self.store(&Command::StoreDeleted(&set)).await?;
             // Not in one write with the STORE: where other clients are at work, Dovecot begins the second before the first shows, says OK and
             // leaves everything there.
             if exact {
@@ -159,11 +176,10 @@ impl ImapSession {
     }
 
     async fn try_to_folder(&mut self, command: &Command<'_>) -> Result<(Status, Option<Copied>), SourceError> {
-        let tag = self.connection.send(command).await?;
         let mut copied = None;
         // MOVE tells COPYUID in an untagged OK, before the messages go (RFC 6851 §4.3); COPY in the tagged one.
         let status = self
-            .answer(tag, |input| {
+            .again_if_expunged(command, |input| {
                 if let Input::Code(Code::CopyUid { epoch, from, to }) = input {
                     copied = Some(Copied { epoch, from, to });
                 }
