@@ -24,9 +24,10 @@ pub(super) fn check(arguments: &Check, common: &Common) -> Exit {
         Ok(both) => both,
         Err(report) => return refused(&report),
     };
-    outside.errors.iter().chain(&loaded.warnings).chain(&outside.warnings).for_each(|problem| eprintln!("{problem}\n"));
+    let zones = config::check_zones(&loaded.config);
+    outside.errors.iter().chain(&zones).chain(&loaded.warnings).chain(&outside.warnings).for_each(|problem| eprintln!("{problem}\n"));
     let doubtful = !loaded.warnings.is_empty() || !outside.warnings.is_empty();
-    if !outside.errors.is_empty() || (arguments.strict && doubtful) {
+    if !outside.errors.is_empty() || !zones.is_empty() || (arguments.strict && doubtful) {
         return Exit::Config;
     }
     let enabled = loaded.config.collectors.values().filter(|collector| collector.enabled).count();
