@@ -44,6 +44,8 @@ impl Guarded {
             .arg(log)
             .arg(program)
             .args(arguments)
+            // A Ctrl-C, or a time limit that ends all of our group, must not end the shell before it has done its work.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
