@@ -146,4 +146,3 @@ struct Handled {
     entry: Option<(Entry, By)>,
     failed: Option<LedgerError>,
 }
-

@@ -11,7 +11,7 @@ use crate::deliver::Destination;
 use crate::deliver::local_check::{Exists, LocalCheck};
 use crate::held::{HeldStore, HoldNote};
 use crate::ledger::{Entry, Former, FormerKey, FormerMessage, Hashes, HeldMail, Ledger, LedgerError, Pending, Seen, SeenKey, State};
-use crate::mail::{Address, Blame, Diagnosis, Fingerprint, Message, Outcome, Recipient, RemoteUid, Stage};
+use crate::mail::{Address, Blame, Diagnosis, Fingerprint, Message, Outcome, Recipient, RemoteUid, Stage, arrived};
 use crate::observe::{Counters, maillog};
 use crate::policy::{Action, Circumstances};
 use crate::spool::Spool;
@@ -51,6 +51,8 @@ pub struct Deliverer<'a> {
     pub target_down: &'a Mutex<Option<String>>,
     /// The address of the server that the messages come from.
     pub source_ip: Option<IpAddr>,
+    /// What arrived before this time is left alone: a first run that takes young mail only.
+    pub not_before: Option<i64>,
     /// Seconds since the epoch.
     pub now: i64,
 }
@@ -84,6 +86,8 @@ pub enum By {
     Duplicate,
     /// Thrown away: the configuration says so.
     Discard,
+    /// Too old for a first run: it stays where it is.
+    Old,
 }
 
 /// What the ledger is to say, on its way to an entry.
@@ -133,6 +137,11 @@ impl Deliverer<'_> {
     async fn judge(&self, message: Message) -> Result<Judged, LedgerError> {
         if message.repairs != Default::default() {
             maillog::repaired(&message);
+        }
+        if let (Some(limit), Some(arrived)) = (self.not_before, arrived(&message.header))
+            && arrived < limit
+        {
+            return Ok(Judged { state: Some(State::Kept), by: By::Old, ..Judged::default() });
         }
         // Of a journal report it is the report that counts: two may be about one original.
         let copy = message.copy_hash();

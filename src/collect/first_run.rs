@@ -28,7 +28,8 @@ pub(super) async fn prepare(walk: &Walk<'_>, session: &mut dyn Session, want: &m
         }
         FirstRun::Since(age) => {
             let since = since(walk.place.now, age);
-            if (collector.collect, collector.server.protocol) == (Collect::New, Protocol::Imap) {
+            // A POP3 source tells which are older, as far as the server shows headers alone; the rest is judged when it is here.
+            if collector.collect == Collect::New || collector.server.protocol == Protocol::Pop3 {
                 want.since = Some(since);
                 return Ok(true);
             }
@@ -51,6 +52,14 @@ pub(super) async fn over(walk: &Walk<'_>) -> Result<(), PassError> {
     Ok(())
 }
 
+/// The time before which messages are left alone, while a first pass goes on.
+pub(super) fn limit(walk: &Walk<'_>) -> Option<i64> {
+    match walk.pass.collector.first_run {
+        FirstRun::Since(age) if walk.progress.first_run => Some(since(walk.place.now, age)),
+        _ => None,
+    }
+}
+
 fn since(now: i64, age: Duration) -> i64 {
     now.saturating_sub(i64::try_from(age.as_secs()).unwrap_or(i64::MAX))
 }
@@ -61,15 +70,14 @@ async fn leave(walk: &Walk<'_>, session: &mut dyn Session, want: &mut Want, youn
     loop {
         let Some(listing) = walk.pass.unless_stopped(session.list(asked.clone())).await else { return Ok(false) };
         let listing = listing?;
-        let left: Vec<RemoteUid> =
-            listing.messages.iter().map(|message| &message.uid).filter(|uid| !young.contains(uid)).cloned().collect();
+        let left: Vec<RemoteUid> = listing.messages.iter().map(|message| &message.uid).filter(|uid| !young.contains(uid)).cloned().collect();
         walk.pass.ledger.collected(&walk.progress.place, &left).await?;
         left.iter().for_each(|uid| want.known.insert(uid));
         if !listing.more {
             walk.pass.ledger.finish(&walk.progress.place, Finished { first_run_over: true, ..Finished::default() }).await?;
             return Ok(true);
         }
-        asked = plan::next_want(&asked, &listing.messages);
+        asked = plan::next_want(&asked, &listing);
     }
 }
 
@@ -84,6 +92,6 @@ async fn uids(walk: &Walk<'_>, session: &mut dyn Session, want: &Want) -> Result
         if !listing.more {
             return Ok(Some(found));
         }
-        asked = plan::next_want(&asked, &listing.messages);
+        asked = plan::next_want(&asked, &listing);
     }
 }

@@ -111,7 +111,14 @@ impl Idle {
         let _connected = Connected::new(&self.connected);
         loop {
             match session.idle(ONE_WAIT, stop.requested().boxed()).await {
-                Ok(Woken::Told) => self.tell(),
+                Ok(Woken::Told) => {
+                    self.tell();
+                    // What is there by now is no news any more.
+                    if let Err(error) = session.select(folder).await {
+                        session.abandon().await;
+                        return Ended::Lost(error);
+                    }
+                }
                 Ok(Woken::Limit) => {}
                 Ok(Woken::Stopped) => {
                     let _ = session.close().await;

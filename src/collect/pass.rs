@@ -93,9 +93,10 @@ impl PassReport {
     /// Counts what became of one message.
     pub(super) fn count(&mut self, entry: &Entry, by: By) {
         let report = self;
-            match (&entry.state, by) {
+        match (&entry.state, by) {
             (State::Held, _) => report.held += 1,
             _ if entry.held.is_some() => report.held += 1,
+            (State::Kept | State::Owed | State::Flagged, By::Old) => report.left += 1,
             (State::Kept | State::Owed | State::Flagged, By::Duplicate) => report.duplicates += 1,
             (State::Kept | State::Owed | State::Flagged, By::Discard) => report.discarded += 1,
             (State::Kept | State::Owed | State::Flagged, _) => {
@@ -215,7 +216,10 @@ impl Pass<'_> {
             maillog::folder_missing(&self.collector.id, missing);
         }
         if chosen.beyond > 0 {
-            maillog::folder_missing(&self.collector.id, &format!("{} folders more than the {} that one collector takes", chosen.beyond, folders::FOLDERS_MAX));
+            maillog::folder_missing(
+                &self.collector.id,
+                &format!("{} folders more than the {} that one collector takes", chosen.beyond, folders::FOLDERS_MAX),
+            );
         }
         let mut room = Room::of(self.collector);
         for (name, entry) in chosen.folders {
@@ -237,7 +241,14 @@ impl Pass<'_> {
         Ok(Sound::Yes)
     }
 
-    async fn folder(&self, session: &mut dyn Session, claim: &Claim, place: &Place, room: &mut Room, report: &mut PassReport) -> Result<Sound, PassError> {
+    async fn folder(
+        &self,
+        session: &mut dyn Session,
+        claim: &Claim,
+        place: &Place,
+        room: &mut Room,
+        report: &mut PassReport,
+    ) -> Result<Sound, PassError> {
         let Some(selected) = self.unless_stopped(session.select(&place.name)).await else { return Ok(Sound::No) };
         let selected = selected?;
         let history = plan::history(self.collector.collect);
@@ -307,4 +318,3 @@ impl Pass<'_> {
         }
     }
 }
-

@@ -6,7 +6,7 @@ use crate::config::{After, Collect, Collector, Protocol, TooLarge};
 use crate::ledger::state::Due;
 use crate::ledger::{History, Progress, State, due};
 use crate::mail::RemoteUid;
-use crate::source::{Listed, Selected, Want, Wanted};
+use crate::source::{Listed, Listing, Selected, Want, Wanted};
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
 /// Most messages of one listing; the rest is listed when these are done, so that memory does not follow the mailbox.
@@ -78,9 +78,12 @@ fn above(collector: &Collector, progress: &Progress) -> u32 {
 }
 
 /// The next listing, when the last one was cut: what comes behind it.
-pub fn next_want(want: &Want, listed: &[Listed]) -> Want {
+pub fn next_want(want: &Want, listing: &Listing) -> Want {
     let mut known = want.known.clone();
+    let listed = &listing.messages;
     listed.iter().for_each(|message| known.insert(&message.uid));
+    // What is too old is not listed again, or a listing of nothing but old messages would come for ever.
+    listing.older.iter().for_each(|uid| known.insert(uid));
     let above = listed.iter().filter_map(|message| message.uid.number()).max().unwrap_or(want.above).max(want.above);
     Want { above, also: Vec::new(), complete: false, known, ..want.clone() }
 }

@@ -124,7 +124,9 @@ impl Worker {
                     }
                 },
             };
-            wait = schedule::wait(self.collector.interval, ended, fastrand::f64());
+            // A server may say how often it wants to be asked at most (POP3's LOGIN-DELAY, RFC 2449 §6.5).
+            let least = self.source.least_interval().unwrap_or_default();
+            wait = schedule::wait(self.collector.interval, ended, fastrand::f64()).max(least);
             self.log_failure(&session, failures.max(1), Some(wait));
         }
     }

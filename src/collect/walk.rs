@@ -77,6 +77,9 @@ impl<'a> Walk<'a> {
             };
             let listing = listing?;
             self.forget_vanished(&listing).await?;
+            if !listing.older.is_empty() {
+                self.pass.ledger.collected(&self.progress.place, &listing.older).await?;
+            }
             // An IMAP UID names one message for ever. An UIDL may name another one by now: those that are owed come with the others, and are
             // compared before they are disposed of.
             let is_settled = |uid: &RemoteUid| uid.number().is_some() && owed.contains(uid);
@@ -106,7 +109,7 @@ impl<'a> Walk<'a> {
             if self.is_over() || !listing.more || taken.more || room.is_used_up() {
                 return self.end_of_folder(session, report).await;
             }
-            want = plan::next_want(&want, &listing.messages);
+            want = plan::next_want(&want, &listing);
         }
     }
 
@@ -120,7 +123,8 @@ impl<'a> Walk<'a> {
         let mut finished = Finished { unexpunged: Some(sessions), ..Finished::default() };
         if sessions >= every {
             // Those of this session are among them: the ledger says so.
-            let flagged = self.pass.ledger.progress(&self.progress.place.claim, &self.place.name, self.selected.epoch, plan::history(Collect::All)).await?;
+            let flagged =
+                self.pass.ledger.progress(&self.progress.place.claim, &self.place.name, self.selected.epoch, plan::history(Collect::All)).await?;
             let flagged: Vec<RemoteUid> = flagged.exceptions.into_iter().filter(|(_, state)| *state == State::Flagged).map(|(uid, _)| uid).collect();
             finished = disposal::expunge(self, session, flagged, report).await?;
             finished.unexpunged = Some(0);
@@ -288,6 +292,7 @@ impl<'a> Walk<'a> {
             counters: pass.counters,
             target_down: &self.target_down,
             source_ip: self.source_ip,
+            not_before: first_run::limit(self),
             now: self.place.now,
         }
     }
@@ -357,4 +362,3 @@ impl<'a> Walk<'a> {
         self.unfetched(&message.uid, "the server did not answer for this message")
     }
 }
-

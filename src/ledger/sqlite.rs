@@ -307,7 +307,9 @@ impl Ledger for SqliteLedger {
                 connection.prepare_cached("DELETE FROM kept WHERE folder = ?1 AND uid = ?2")?.execute(params![place.folder, Uid(uid)])?;
             }
             for uid in &finished.flagged {
-                connection.prepare_cached("UPDATE exception SET state = 'flagged' WHERE folder = ?1 AND uid = ?2")?.execute(params![place.folder, Uid(uid)])?;
+                connection
+                    .prepare_cached("UPDATE exception SET state = 'flagged' WHERE folder = ?1 AND uid = ?2")?
+                    .execute(params![place.folder, Uid(uid)])?;
             }
             for uid in &finished.kept {
                 let sql = "INSERT OR REPLACE INTO kept (folder, uid, fingerprint, at)
@@ -316,7 +318,9 @@ impl Ledger for SqliteLedger {
                 connection.prepare_cached("DELETE FROM exception WHERE folder = ?1 AND uid = ?2")?.execute(params![place.folder, Uid(uid)])?;
             }
             if let Some(watermark) = finished.watermark {
-                connection.prepare_cached("UPDATE folder SET watermark = max(watermark, ?2) WHERE id = ?1")?.execute(params![place.folder, watermark])?;
+                connection
+                    .prepare_cached("UPDATE folder SET watermark = max(watermark, ?2) WHERE id = ?1")?
+                    .execute(params![place.folder, watermark])?;
             }
             if finished.first_run_over {
                 connection.execute("UPDATE folder SET first_run = 0 WHERE id = ?1", [place.folder])?;

@@ -98,7 +98,14 @@ pub(crate) async fn disposals_settle(ledger: &dyn Ledger) {
     for n in 1..=4 {
         ledger.record(&place, entry(uid(n), State::Owed)).await.unwrap();
     }
-    let finished = Finished { deleted: vec![uid(1)], flagged: vec![uid(2)], kept: vec![uid(3)], vanished: vec![uid(4)], watermark: Some(4), ..Finished::default() };
+    let finished = Finished {
+        deleted: vec![uid(1)],
+        flagged: vec![uid(2)],
+        kept: vec![uid(3)],
+        vanished: vec![uid(4)],
+        watermark: Some(4),
+        ..Finished::default()
+    };
     ledger.finish(&place, finished).await.unwrap();
     let progress = opened(ledger, 1, History::Full).await;
     assert_eq!(progress.exceptions.into_iter().collect::<Vec<_>>(), [(uid(2), State::Flagged)]);

@@ -37,10 +37,8 @@ impl News {
                 self.is_there |= *number != self.exists;
                 self.exists = *number;
             }
-            Input::Expunge => {
-                self.is_there = true;
-                self.exists = self.exists.saturating_sub(1);
-            }
+            // Who waits for mail is not woken by what goes, our own deletions among it.
+            Input::Expunge => self.exists = self.exists.saturating_sub(1),
             Input::Recent(number) => self.is_there |= *number > 0,
             _ => {}
         }
