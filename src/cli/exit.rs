@@ -69,6 +69,7 @@ impl Exit {
             },
             PassError::Ledger(_) => Exit::Io,
             PassError::Dns(_) => Exit::Unavailable,
+            PassError::Disk(_) => Exit::Io,
             PassError::Target(_) => Exit::TempFail,
         }
     }

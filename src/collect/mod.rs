@@ -4,6 +4,7 @@
 mod batch;
 pub mod dedupe;
 pub mod deliver_one;
+pub mod disk;
 mod disposal;
 mod first_run;
 pub mod folders;

@@ -12,6 +12,7 @@
 
 use super::dedupe::Dedupe;
 use super::deliver_one::By;
+use super::disk::DiskShort;
 use super::route::Router;
 use super::stop::Stop;
 use super::walk::Walk;
@@ -122,6 +123,9 @@ pub enum PassError {
     /// The mail exchangers that the rules ask for.
     #[error("{0}")]
     Dns(#[from] DnsError),
+    /// The disk is short of room.
+    #[error("{0}")]
+    Disk(#[from] DiskShort),
     /// The destination takes nothing now.
     #[error("delivery: {}", without_advice(.0))]
     Target(String),
@@ -137,7 +141,7 @@ impl PassError {
     pub fn retry(&self) -> Retry {
         match self {
             PassError::Source(error) => error.retry(),
-            PassError::Ledger(_) | PassError::Dns(_) | PassError::Target(_) => Retry::Backoff,
+            PassError::Ledger(_) | PassError::Dns(_) | PassError::Disk(_) | PassError::Target(_) => Retry::Backoff,
         }
     }
 
@@ -147,6 +151,7 @@ impl PassError {
             PassError::Source(error) => error.code(),
             PassError::Ledger(_) => code::LEDGER,
             PassError::Dns(_) => code::DNS,
+            PassError::Disk(_) => code::DISK,
             PassError::Target(_) => code::TARGET_DOWN,
         }
     }
@@ -161,6 +166,7 @@ impl PassError {
                 "without them a header may be believed or not by chance, so mail waits at its source; or name the hosts in `trusted_hosts`"
             }
             PassError::Target(reason) if reason.contains(CREATE_IT) => &reason[reason.find(CREATE_IT).unwrap_or(0)..],
+            PassError::Disk(_) => "make room, or lower `service.min_free_space`; nothing is fetched, marked or deleted meanwhile",
             PassError::Target(_) => "mail stays at its source until the destination answers again",
         }
     }

@@ -2,7 +2,7 @@
 //! and for the body of a journal report.
 
 use super::journal::Opened;
-use crate::config::{Collector, Delivery, Otherwise, Protocol, RecipientMode, Target, TlsMode};
+use crate::config::{Collector, Delivery, FolderFlag, Otherwise, Protocol, RecipientMode, Target, TlsMode, TooLarge};
 use crate::ledger::{HeldWhy, Instance};
 use crate::mail::{Address, Client, Envelope, HeaderBlock, Message, Outcome, Recipient, Repairs, ReversePath, Stage};
 use crate::observe::maillog;
@@ -158,6 +158,11 @@ impl Router {
         if let Some(found) = self.guard.check(header, mailbox, &message.fingerprint, &recipients, hops, passes) {
             return aside("message_loop", HeldWhy::Loop, found.to_string());
         }
+        let (octets, limit) = (message.content.len(), self.collector.max_message_size.unwrap_or(u64::MAX));
+        if octets > limit && self.collector.too_large == TooLarge::Hold {
+            let reason = format!("{octets} octets are more than max_message_size ({limit})");
+            return aside("message_too_large", HeldWhy::TooLarge, reason);
+        }
         if let Some(reason) = content_to_hold(&message.repairs, delivery) {
             return aside("message_content", HeldWhy::Content, reason);
         }
@@ -220,6 +225,10 @@ impl Router {
             marker: &self.guard.mint(&message.key.mailbox, &message.fingerprint, recipients),
         };
         let mut prefix = stamp.to_header();
+        match self.collector.flag {
+            Some(FolderFlag::Spam) => prefix.extend_from_slice(b"X-Spam-Flag: YES\r\n"),
+            None => {}
+        }
         if delivery.add_missing {
             prefix.extend(resolve::missing(&message.header, &message.fingerprint, &self.hostname));
         }

@@ -1,6 +1,7 @@
 //! One collector's life: wait, take a permit, run a pass, say how it went.
 
 use super::dedupe::Dedupe;
+use super::disk::DiskRoom;
 use super::hours;
 use super::idle::Idle;
 use super::limits::Limits;
@@ -42,6 +43,8 @@ pub struct Worker {
     pub held: Arc<HeldStore>,
     /// Where large messages are.
     pub spool: Spool,
+    /// The room that the disk has to have.
+    pub room: DiskRoom,
     /// Names of mail exchangers.
     pub dns: Arc<Dns>,
     /// The deliveries that are on their way, in all passes.
@@ -54,6 +57,9 @@ pub struct Worker {
 
 /// A wait for the hours of a schedule asks the clock again after this time.
 const CLOCK_ASKED_EVERY: Duration = Duration::from_secs(600);
+
+/// A disk that is short of room is asked again after this time.
+const DISK_ASKED_EVERY: Duration = Duration::from_secs(60);
 
 /// What a pass begins for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +123,7 @@ impl Worker {
                 }
                 Some(error) => match (error, self.destination.asked_again_in()) {
                     (PassError::Target(_), Some(again)) => Ended::TargetDown(again),
+                    (PassError::Disk(_), _) => Ended::TargetDown(DISK_ASKED_EVERY),
                     _ => {
                         // What an operator asks for is no further failure in a row.
                         failures = if asked { failures.max(1) } else { failures + 1 };
@@ -233,6 +240,9 @@ impl Worker {
     }
 
     async fn pass(&self, stop: &Stop, forced: bool) -> (PassReport, Result<(), PassError>) {
+        if let Err(short) = self.room.check() {
+            return (PassReport::default(), Err(short.into()));
+        }
         let collector = match mx::with_mx_hosts(&self.collector, &self.dns).await {
             Ok(collector) => collector,
             Err(error) => return (PassReport::default(), Err(error.into())),

@@ -40,11 +40,14 @@ pub enum HeldWhy {
     InDoubt,
     /// Its content is what the configuration says to hold.
     Content,
+    /// It is larger than `max_message_size`.
+    TooLarge,
 }
 
 impl HeldWhy {
     /// All of them.
-    pub const ALL: [HeldWhy; 6] = [HeldWhy::Unresolved, HeldWhy::Loop, HeldWhy::Refused, HeldWhy::GaveUp, HeldWhy::InDoubt, HeldWhy::Content];
+    pub const ALL: [HeldWhy; 7] =
+        [HeldWhy::Unresolved, HeldWhy::Loop, HeldWhy::Refused, HeldWhy::GaveUp, HeldWhy::InDoubt, HeldWhy::Content, HeldWhy::TooLarge];
 
     /// A stable word.
     pub fn code(self) -> &'static str {
@@ -55,6 +58,7 @@ impl HeldWhy {
             HeldWhy::GaveUp => "gave_up",
             HeldWhy::InDoubt => "in_doubt",
             HeldWhy::Content => "content",
+            HeldWhy::TooLarge => "too_large",
         }
     }
 
@@ -67,6 +71,7 @@ impl HeldWhy {
             HeldWhy::GaveUp => code::GIVEN_UP,
             HeldWhy::InDoubt => code::IN_DOUBT,
             HeldWhy::Content => code::CONTENT,
+            HeldWhy::TooLarge => code::TOO_LARGE,
         }
     }
 }

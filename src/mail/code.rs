@@ -84,6 +84,7 @@ pub fn of_event(event: &str) -> Option<u16> {
         "recipient_unresolved" => NO_RECIPIENT,
         "message_loop" => LOOP,
         "message_content" => CONTENT,
+        "message_too_large" => TOO_LARGE,
         "message_refused" => REFUSED,
         "message_in_doubt" => IN_DOUBT,
         "message_given_up" => GIVEN_UP,

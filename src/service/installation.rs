@@ -2,10 +2,11 @@
 
 use crate::collect::Limits;
 use crate::collect::dedupe::Dedupe;
+use crate::collect::disk::DiskRoom;
 use crate::collect::route::Router;
 use crate::collect::task::Worker;
 use crate::config::secret::{self, SecretReader};
-use crate::config::{After, CheckLocal, Collector, Config, Delivery, Protocol, RecipientMode, Relay, Target};
+use crate::config::{After, CheckLocal, Collector, Config, Delivery, Protocol, RecipientMode, Relay, Target, TooLarge};
 use crate::deliver::local_check::LocalCheck;
 use crate::deliver::smtp::SmtpDestination;
 use crate::deliver::{self, Destination};
@@ -37,6 +38,9 @@ pub struct Installation {
     limits: Arc<Limits>,
     dedupe: Arc<Dedupe>,
     dns: Arc<Dns>,
+    /// Octets of the largest message that can be held.
+    held_max: u64,
+    room: DiskRoom,
     destinations: Mutex<Vec<Shared>>,
     /// The kernel lets go of the lock when the process ends, however it ends.
     _lock: File,
@@ -98,6 +102,8 @@ impl Installation {
             limits: Arc::new(Limits::new(service.max_sessions, service.max_sessions_per_host, service.max_idle)),
             dedupe: Arc::default(),
             dns: Arc::new(Dns::new(&service.dns)),
+            held_max: service.held.max_size,
+            room: DiskRoom { dir: dir.clone(), min_free: service.min_free_space },
             destinations: Mutex::default(),
             _lock: lock,
         })
@@ -116,6 +122,7 @@ impl Installation {
             spool: self.spool.clone(),
             dedupe: Arc::clone(&self.dedupe),
             dns: Arc::clone(&self.dns),
+            room: self.room.clone(),
             limits: Arc::clone(&self.limits),
             counters: Arc::new(Counters::default()),
         }
@@ -153,10 +160,15 @@ impl Installation {
     fn source(&self, collector: &Collector) -> Box<dyn Source> {
         let (server, spool, id) = (collector.server.clone(), self.spool.clone(), collector.id.clone());
         let password = secret::reader(&server.password);
+        // What is to be held is fetched whole, as far as there can be room for it.
+        let limit = match collector.too_large {
+            TooLarge::Hold => collector.max_message_size.and(Some(self.held_max)),
+            TooLarge::Skip | TooLarge::HeadersOnly => collector.max_message_size,
+        };
         match server.protocol {
-            Protocol::Imap => Box::new(source::imap::ImapSource::new(server, password, spool, id, collector.max_message_size)),
+            Protocol::Imap => Box::new(source::imap::ImapSource::new(server, password, spool, id, limit)),
             Protocol::Pop3 => {
-                let source = source::pop3::Pop3Source::new(server, password, spool, id, collector.max_message_size);
+                let source = source::pop3::Pop3Source::new(server, password, spool, id, limit);
                 // What is deleted is read once more at most; what is kept would be read in each pass.
                 Box::new(source.by_content(collector.after == After::Delete))
             }
