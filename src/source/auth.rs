@@ -85,19 +85,14 @@ pub(super) fn exchange(mechanism: Mechanism, server: &Server, secret: &Secret, p
 }
 
 /// One step. PBKDF2 keeps a processor busy, so it has a thread of its own.
-pub(super) async fn step(mut exchange: Exchange, challenge: Vec<u8>) -> (Exchange, Result<Secret, SaslError>) {
-    if !matches!(exchange.mechanism(), Mechanism::ScramSha256 | Mechanism::ScramSha1) {
-        let answer = exchange.step(&challenge);
-        return (exchange, answer);
+pub(super) async fn step(mut exchange: Exchange, challenge: Vec<u8>) -> Result<(Exchange, Secret), SaslError> {
+    let is_scram = matches!(exchange.mechanism(), Mechanism::ScramSha256 | Mechanism::ScramSha1);
+    let work = move || exchange.step(&challenge).map(|answer| (exchange, answer));
+    if !is_scram {
+        return work();
     }
-    let work = tokio::task::spawn_blocking(move || {
-        let answer = exchange.step(&challenge);
-        (exchange, answer)
-    });
-    match work.await {
-        Ok(done) => done,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
+    // A task that panicked or was cancelled has no answer.
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(SaslError::Malformed("the answer could not be worked out")))
 }
 
 /// The error of an exchange that we ended.

@@ -170,14 +170,14 @@ async fn by_mechanism(connection: &mut Connection, mut exchange: Exchange) -> Re
             Some(status) => return Err(auth::refused(connection.refused("the login", &status), &exchange)),
             None => {
                 let answer;
-                (exchange, answer) = auth::step(exchange, connection.take_challenge()).await;
-                match answer {
-                    Ok(answer) => connection.respond(answer.expose()).await?,
+                match auth::step(exchange, connection.take_challenge()).await {
+                    Ok(stepped) => (exchange, answer) = stepped,
                     Err(error) => {
                         cancel(connection, tag).await;
                         return Err(auth::failed(connection.peer(), mechanism, &error));
                     }
                 }
+                connection.respond(answer.expose()).await?;
             }
         }
     }

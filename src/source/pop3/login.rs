@@ -168,15 +168,15 @@ async fn by_mechanism(
             Status::Continue => {}
         }
         let answer;
-        (exchange, answer) = auth::step(exchange, std::mem::take(&mut reply.text).into_bytes()).await;
-        match answer {
-            Ok(answer) => reply = wire.ask(Command::Response(answer.expose())).await?,
+        match auth::step(exchange, std::mem::take(&mut reply.text).into_bytes()).await {
+            Ok(stepped) => (exchange, answer) = stepped,
             Err(error) => {
                 // RFC 5034 §4: the server answers -ERR, whatever it is; nothing depends on it.
                 let _ = timeout(CANCEL_PATIENCE, wire.ask(Command::Response("*"))).await;
                 return Err(auth::failed(&wire.peer, mechanism, &error));
             }
         }
+        reply = wire.ask(Command::Response(answer.expose())).await?;
     }
     Err(wire.error(SourceErrorKind::Protocol, format!("{}: the server does not stop asking", mechanism.name())))
 }
