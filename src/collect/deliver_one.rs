@@ -263,7 +263,8 @@ impl Deliverer<'_> {
     fn state_of_held(&self) -> State {
         match self.collector.on_hold {
             OnHold::Keep => State::Held,
-            OnHold::Delete | OnHold::Move => State::Owed,
+            OnHold::Delete => State::Owed,
+            OnHold::Move => State::HeldAway,
         }
     }
 
@@ -358,7 +359,7 @@ impl Deliverer<'_> {
             State::Left { before, .. } => return Known::Wanting(Pending { in_doubt: before.in_doubt + here.in_doubt, ..*before }, key),
             State::Owed | State::Flagged => final_state(self.collector.after),
             // What was collected under `keep` is left alone, and what is held stays so, whatever the collector does with its mail now.
-            State::Kept | State::Held | State::Skipped { .. } => state,
+            State::Kept | State::Held | State::HeldAway | State::Skipped { .. } => state,
         };
         maillog::known_by_fingerprint(message);
         Known::Settled(state, key)

@@ -28,12 +28,9 @@ pub(super) async fn dispose(
         After::MarkSeen => Disposal::MarkSeen,
         After::Delete | After::DeleteAfter(_) if expunge.every_sessions > 1 => Disposal::Flag,
         After::Delete | After::DeleteAfter(_) => Disposal::Delete,
-        After::Move => match &walk.place.move_to {
-            Some(folder) => Disposal::Move(folder.clone()),
-            None => {
-                maillog::folder_missing(&collector.id, "the folder that delivered mail is moved to is not there; the mail stays where it is");
-                return Ok(Finished::default());
-            }
+        After::Move => match move_to(walk) {
+            Some(how) => how,
+            None => return Ok(Finished::default()),
         },
     };
     let groups = match (expunge.every_messages, &how) {
@@ -59,6 +56,32 @@ pub(super) async fn expunge(
         one_command(walk, session, uids, &Disposal::Delete, &mut finished, report).await?;
     }
     Ok(finished)
+}
+
+/// Moves copies of held mail away, whatever is done with what was delivered.
+pub(super) async fn move_held(
+    walk: &Walk<'_>,
+    session: &mut dyn Session,
+    uids: Vec<RemoteUid>,
+    report: &mut PassReport,
+) -> Result<Finished, PassError> {
+    let mut finished = Finished::default();
+    if let Some(how) = move_to(walk) {
+        one_command(walk, session, uids, &how, &mut finished, report).await?;
+    }
+    Ok(finished)
+}
+
+fn move_to(walk: &Walk<'_>) -> Option<Disposal> {
+    let folder = walk.place.move_to.clone();
+    // A special use may turn out to be the folder at hand: what is moved there comes again, for ever.
+    let problem = match &folder {
+        None => "the folder that mail is moved to is not there; the mail stays where it is",
+        Some(folder) if *folder == walk.place.name => "mail would be moved into the folder that it is in; it stays where it is",
+        Some(folder) => return Some(Disposal::Move(folder.clone())),
+    };
+    maillog::folder_missing(&walk.pass.collector.id, problem);
+    None
 }
 
 async fn one_command(

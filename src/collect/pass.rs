@@ -95,7 +95,7 @@ impl PassReport {
     pub(super) fn count(&mut self, entry: &Entry, by: By) {
         let report = self;
         match (&entry.state, by) {
-            (State::Held, _) => report.held += 1,
+            (State::Held | State::HeldAway, _) => report.held += 1,
             _ if entry.held.is_some() => report.held += 1,
             (State::Kept | State::Owed | State::Flagged, By::Old) => report.left += 1,
             (State::Kept | State::Owed | State::Flagged, By::Duplicate) => report.duplicates += 1,
@@ -257,7 +257,7 @@ impl Pass<'_> {
     ) -> Result<Sound, PassError> {
         let Some(selected) = self.unless_stopped(session.select(&place.name)).await else { return Ok(Sound::No) };
         let selected = selected?;
-        let history = plan::history(self.collector.collect);
+        let history = plan::history(self.collector);
         let mut progress = self.ledger.progress(claim, &place.name, selected.epoch, history).await?;
         if let Some(next) = selected.uid_next.filter(|next| *next <= progress.watermark) {
             // UIDs that other messages had name new ones: everything is compared, as if the server had said so (RFC 9051 §2.3.1.1).

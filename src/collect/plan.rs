@@ -25,11 +25,12 @@ pub fn final_state(after: After) -> State {
 }
 
 /// How much of the history a pass has to read.
-pub fn history(collect: Collect) -> History {
-    match collect {
-        Collect::New => History::AboveWatermark,
-        Collect::Unseen => History::Full,
-        Collect::All => History::None,
+pub fn history(collector: &Collector) -> History {
+    match (collector.collect, collector.after) {
+        (Collect::New, _) => History::AboveWatermark,
+        // What waits for its deletion is not to come again.
+        (Collect::Unseen, _) | (Collect::All, After::DeleteAfter(_)) => History::Full,
+        (Collect::All, _) => History::None,
     }
 }
 
@@ -40,6 +41,8 @@ pub struct Plan {
     pub want: Want,
     /// Copies that are owed a disposal.
     pub owed: BTreeSet<RemoteUid>,
+    /// Copies of held mail that are owed a move.
+    pub held_away: BTreeSet<RemoteUid>,
     /// Copies that were owed one, but the configuration now says to keep them.
     pub keep_after_all: Vec<RemoteUid>,
 }
@@ -48,8 +51,10 @@ pub struct Plan {
 pub fn plan(collector: &Collector, selected: &Selected, progress: &Progress, with: Due) -> Plan {
     let owed: BTreeSet<RemoteUid> = progress.exceptions.iter().filter(|(_, state)| **state == State::Owed).map(|(uid, _)| uid.clone()).collect();
     let (owed, keep_after_all) = if collector.after == After::Keep { (BTreeSet::new(), owed.into_iter().collect()) } else { (owed, Vec::new()) };
+    let held_away: BTreeSet<RemoteUid> =
+        progress.exceptions.iter().filter(|(_, state)| **state == State::HeldAway).map(|(uid, _)| uid.clone()).collect();
     let due_now = progress.exceptions.iter().filter(|(_, state)| due(state, with)).map(|(uid, _)| uid.clone()).take(DUE_MAX);
-    let also: Vec<RemoteUid> = owed.iter().cloned().chain(due_now).collect();
+    let also: Vec<RemoteUid> = owed.iter().chain(&held_away).cloned().chain(due_now).collect();
     let mut known = progress.kept.clone();
     let listed_anyway: HashSet<&RemoteUid> = also.iter().collect();
     for uid in progress.exceptions.keys().filter(|uid| !listed_anyway.contains(uid)) {
@@ -67,7 +72,7 @@ pub fn plan(collector: &Collector, selected: &Selected, progress: &Progress, wit
         known,
         limit: LISTING_MAX,
     };
-    Plan { want, owed, keep_after_all }
+    Plan { want, owed, held_away, keep_after_all }
 }
 
 fn above(collector: &Collector, progress: &Progress) -> u32 {

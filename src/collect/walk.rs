@@ -61,7 +61,7 @@ impl<'a> Walk<'a> {
         let collector = self.pass.collector;
         let due =
             Due { now: self.place.now, rules: collector.recipient_hash, max_message_size: collector.max_message_size, forced: self.pass.forced };
-        let Plan { mut want, owed, keep_after_all } = plan::plan(collector, self.selected, self.progress, due);
+        let Plan { mut want, owed, held_away, keep_after_all } = plan::plan(collector, self.selected, self.progress, due);
         if !keep_after_all.is_empty() {
             self.pass.ledger.finish(&self.progress.place, Finished { kept: keep_after_all, ..Finished::default() }).await?;
         }
@@ -85,6 +85,8 @@ impl<'a> Walk<'a> {
             let is_settled = |uid: &RemoteUid| uid.number().is_some() && owed.contains(uid);
             let (owed_now, fresh): (Vec<Listed>, Vec<Listed>) = listing.messages.iter().cloned().partition(|message| is_settled(&message.uid));
             self.dispose_owed(session, owed_now, report).await?;
+            let (away, fresh): (Vec<Listed>, Vec<Listed>) = fresh.into_iter().partition(|message| held_away.contains(&message.uid));
+            self.move_away(session, away.into_iter().map(|message| message.uid).collect(), report).await?;
             self.watermark.listed(&fresh, self.progress.watermark);
             let exceptions = &self.progress.exceptions;
             let taken = plan::steps(collector, &fresh, |uid| exceptions.contains_key(uid), self.progress.generation, room);
@@ -124,7 +126,7 @@ impl<'a> Walk<'a> {
         if sessions >= every {
             // Those of this session are among them: the ledger says so.
             let flagged =
-                self.pass.ledger.progress(&self.progress.place.claim, &self.place.name, self.selected.epoch, plan::history(Collect::All)).await?;
+                self.pass.ledger.progress(&self.progress.place.claim, &self.place.name, self.selected.epoch, crate::ledger::History::None).await?;
             let flagged: Vec<RemoteUid> = flagged.exceptions.into_iter().filter(|(_, state)| *state == State::Flagged).map(|(uid, _)| uid).collect();
             finished = disposal::expunge(self, session, flagged, report).await?;
             finished.unexpunged = Some(0);
@@ -171,6 +173,16 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    /// Moves copies of held mail to the folder for them.
+    async fn move_away(&self, session: &mut dyn Session, uids: Vec<RemoteUid>, report: &mut PassReport) -> Result<(), PassError> {
+        if uids.is_empty() {
+            return Ok(());
+        }
+        let finished = disposal::move_held(self, session, uids, report).await?;
+        self.pass.ledger.finish(&self.progress.place, finished).await?;
+        Ok(())
+    }
+
     /// Copies whose disposal an earlier pass could not finish.
     async fn dispose_owed(&self, session: &mut dyn Session, owed: Vec<Listed>, report: &mut PassReport) -> Result<(), PassError> {
         if owed.is_empty() {
@@ -196,7 +208,7 @@ impl<'a> Walk<'a> {
             }
         }
         let mut failed = None;
-        let mut disposable = Vec::new();
+        let (mut disposable, mut away) = (Vec::new(), Vec::new());
         if !wanted.is_empty() {
             let uids: Vec<RemoteUid> = wanted.iter().map(|message| message.uid.clone()).collect();
             ledger.begin(place, &uids).await?;
@@ -212,8 +224,10 @@ impl<'a> Walk<'a> {
             for (entry, by) in fetched.recorded {
                 report.count(&entry, by);
                 self.watermark.settled(&entry.uid);
-                if entry.state == State::Owed {
-                    disposable.push(entry.uid);
+                match entry.state {
+                    State::Owed => disposable.push(entry.uid),
+                    State::HeldAway => away.push(entry.uid),
+                    _ => {}
                 }
             }
             let answered = fetched.answered;
@@ -257,6 +271,9 @@ impl<'a> Walk<'a> {
         let mut finished = if self.outstanding { Finished::default() } else { disposal::dispose(self, session, disposable, report).await? };
         finished.watermark = self.watermark.rise();
         ledger.finish(place, finished).await?;
+        if !self.outstanding {
+            self.move_away(session, away, report).await?;
+        }
         tracing::debug!(event = "batch_finished", collector = %collector.id, messages = steps.len());
         Ok(())
     }

@@ -11,6 +11,7 @@
 //! | [`State::Pending`], [`State::Left`], [`State::Skipped`] | an exception | it is settled, or gone from the server |
 //! | [`State::Owed`]: every recipient is final, the copy still stands | an exception | the disposal is confirmed |
 //! | [`State::Held`]: it is in the store of held mail | an exception | it is released, or gone from the server |
+//! | [`State::HeldAway`]: held, and the copy still stands | an exception | the move is confirmed |
 //! | [`State::Flagged`]: \Deleted is set and nobody expunged | an exception | it is gone from the server |
 //! | [`State::Kept`] | its UID and identity, written once | it is gone from the server |
 

@@ -72,7 +72,7 @@ pub(super) fn doubt_unfinished_batch(connection: &Connection, folder: i64) -> Re
         }
         let sql =
             "INSERT INTO exception (folder, uid, state, in_doubt, reason) VALUES (?1, ?2, 'pending', 1, 'the program ended during its delivery')
-                   ON CONFLICT DO UPDATE SET in_doubt = in_doubt + 1, state = 'pending', next_try = 0 WHERE state NOT IN ('owed', 'flagged', 'held')";
+                   ON CONFLICT DO UPDATE SET in_doubt = in_doubt + 1, state = 'pending', next_try = 0 WHERE state NOT IN ('owed', 'flagged', 'held', 'held_away')";
         connection.prepare_cached(sql)?.execute(params![folder, Uid(&uid)])?;
     }
     connection.execute("DELETE FROM batch WHERE folder = ?1", [folder])?;
@@ -101,6 +101,7 @@ pub(super) fn except(connection: &Connection, folder: i64, uid: &RemoteUid, stat
         State::Left { rules, .. } => ("left", rules.cast_signed()),
         State::Skipped { octets } => ("skipped", octets.cast_signed()),
         State::Held => ("held", 0),
+        State::HeldAway => ("held_away", 0),
         State::Kept => ("kept", 0),
     };
     let (reason, next_try) = match state {
@@ -174,6 +175,7 @@ fn exception(row: &Row<'_>) -> rusqlite::Result<(RemoteUid, State, Hashes)> {
         },
         "skipped" => State::Skipped { octets: number.cast_unsigned() },
         "held" => State::Held,
+        "held_away" => State::HeldAway,
         // Anything else is not final: unknown means not delivered.
         _ => State::Pending(pending),
     };

@@ -26,6 +26,8 @@ pub enum State {
     },
     /// It is in the store of held mail, or was dropped from there; the copy at the source stays, and is never fetched again.
     Held,
+    /// It is in the store of held mail, and the copy at the source is owed a move to another folder.
+    HeldAway,
     /// Not collected on purpose: larger than the limit.
     Skipped {
         /// Its size.
@@ -108,7 +110,7 @@ pub fn due(state: &State, with: Due) -> bool {
             with.forced || *rules != with.rules || *next_try <= with.now || *next_try > with.now + LEFT_RETRY.as_secs() as i64
         }
         State::Skipped { octets } => with.max_message_size.is_none_or(|limit| *octets <= limit),
-        State::Owed | State::Flagged | State::Kept | State::Held => false,
+        State::Owed | State::Flagged | State::Kept | State::Held | State::HeldAway => false,
     }
 }
 
