@@ -147,14 +147,3 @@ fn tokens_are_never_shown() {
     let report = read(&with("auth:\n  method: plain\n  token: hunter2\n  tokn: hunter2\n")).unwrap_err().to_string();
     assert!(!report.contains("hunter2"), "{report}");
 }
-
-/// What is named and cannot be read is said by `mailgather check`; what is not there to be read is not asked for.
-#[test]
-fn m9_check_names_certificates_that_cannot_be_read() {
-    let problems = |text: &str| check_secrets(&read(text).unwrap().config).iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-    let said = problems(&without_password("tls: {client_cert: /no/such.pem, client_key: /no/such.key}\nauth: {method: external}"));
-    assert!(said.contains("client_cert /no/such.pem") && said.contains("client_key /no/such.key") && !said.contains("password"), "{said}");
-    let said = problems(&without_password("auth: {method: oauth2, token: {file: /no/token}}"));
-    assert!(said.contains("token: /no/token"), "{said}");
-    assert_eq!(problems(&without_password("tls: {mode: none}\nauth: {method: none}")), "");
-}
