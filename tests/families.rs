@@ -220,7 +220,7 @@ fn i6_a_refused_login_is_told_from_a_server_that_is_not_there(server: &Server) {
     for (user, collector) in every_way(server) {
         let program = Mailgather::new(&config(&boxes.delivery(), std::slice::from_ref(&collector))).env(process::PASSWORD_VARIABLE, "wrong");
         let refused = program.once(&[]).expect_code(77);
-        assert!(refused.stderr.contains("hint") && refused.stdout.contains("FAILED"), "{user}: {}", refused.stderr);
+        assert!(refused.stderr.contains("hint") && refused.stderr.contains("FAILED"), "{user}: {}", refused.stderr);
         let nobody = Port::reserve();
         let program = Mailgather::new(&config(&boxes.delivery(), &[collector.by_port(nobody.number())]));
         program.once(&[]).expect_code(69);

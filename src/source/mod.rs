@@ -109,7 +109,7 @@ pub struct RemoteFolder {
 /// Why an [`Session::idle`] ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Woken {
-    /// The server told of new or vanished messages.
+    /// The server told of new messages.
     Told,
     /// The time is over.
     Limit,

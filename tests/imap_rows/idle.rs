@@ -50,7 +50,7 @@ fn after(wait: Duration, told: &'static str) -> impl FnMut(&str) -> Vec<Step> + 
 
 #[tokio::test(start_paused = true)]
 async fn news_wakes_and_nothing_else_does() {
-    for news in ["* 4 EXISTS\r\n", "* 2 EXISTS\r\n", "* 1 EXPUNGE\r\n", "* 1 RECENT\r\n", "* OK still\r\n* 4 EXISTS\r\n"] {
+    for news in ["* 4 EXISTS\r\n", "* 1 EXPUNGE\r\n* 3 EXISTS\r\n", "* 1 RECENT\r\n", "* OK still\r\n* 4 EXISTS\r\n"] {
         let (woken, took, said) = idle(HOUR, None, after(minutes(2), news)).await;
         assert_eq!(woken.unwrap(), Woken::Told, "{news}");
         assert!(took >= minutes(2) && took < minutes(3), "{news} {took:?}");
@@ -60,6 +60,7 @@ async fn news_wakes_and_nothing_else_does() {
         "* OK Still here\r\n",
         "* 1 FETCH (FLAGS (\\Seen))\r\n",
         "* 3 EXISTS\r\n* 0 RECENT\r\n",
+        "* 1 EXPUNGE\r\n* 2 EXISTS\r\n",
         "* FLAGS (\\Seen)\r\n",
         "* XYZZY\r\n",
         "* OK [UIDNEXT 10] x\r\n",

@@ -34,7 +34,7 @@ impl News {
     fn take(&mut self, input: &Input) {
         match input {
             Input::Exists(number) => {
-                self.is_there |= *number != self.exists;
+                self.is_there |= *number > self.exists;
                 self.exists = *number;
             }
             // Who waits for mail is not woken by what goes, our own deletions among it.
