@@ -226,7 +226,7 @@ impl Destination for FakeTarget {
                 *self.0.target.lock().unwrap().entry((id, recipient.address.to_string())).or_default() += 1;
             }
         };
-        let diagnosis = |blame| Diagnosis { stage: Stage::Content, blame, reply: None, text: "fault".into() };
+        let diagnosis = |blame| Diagnosis::of_text(Stage::Content, blame, "fault");
         if self.0.poison.lock().unwrap().contains(&self.0.number(&message.key.uid)) {
             self.0.step("refuse");
             let reply = Some(Reply::new(554, Some((5, 7, 1)), "spam"));

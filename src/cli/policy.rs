@@ -221,7 +221,7 @@ impl Row {
 }
 
 fn diagnosis(stage: Stage, blame: Blame, reply: &Reply) -> Diagnosis {
-    Diagnosis { stage, blame, reply: Some(reply.clone()), text: String::new() }
+    Diagnosis::of_reply(stage, blame, reply.clone())
 }
 
 fn blame_word(blame: Blame) -> &'static str {

@@ -5,7 +5,7 @@ use super::deliver_one::{By, Deliverer, Done};
 use super::pass::PassError;
 use super::stop::Stop;
 use crate::ledger::{Entry, Ledger, LedgerError, Place};
-use crate::mail::RemoteUid;
+use crate::mail::{RemoteUid, TargetDown};
 use crate::source::{Fetched, Session, SourceError};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
@@ -42,7 +42,7 @@ pub(super) struct Brakes<'a> {
     /// The pass is to end.
     pub stop: &'a Stop,
     /// The target takes nothing now.
-    pub target_down: &'a Mutex<Option<String>>,
+    pub target_down: &'a Mutex<Option<TargetDown>>,
     /// What is not recorded would come again: once the ledger fails, nothing more is handed over.
     pub ledger_failed: &'a AtomicBool,
 }

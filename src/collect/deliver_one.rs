@@ -11,7 +11,7 @@ use crate::deliver::Destination;
 use crate::deliver::local_check::{Exists, LocalCheck};
 use crate::held::{HeldStore, HoldNote};
 use crate::ledger::{Entry, Former, FormerKey, FormerMessage, Hashes, HeldMail, Ledger, LedgerError, Pending, Seen, SeenKey, State};
-use crate::mail::{Address, Blame, Diagnosis, Fingerprint, Message, Outcome, Recipient, RemoteUid, Stage, arrived};
+use crate::mail::{Address, Blame, Diagnosis, Fingerprint, Message, Outcome, Recipient, RemoteUid, Stage, TargetDown, arrived};
 use crate::observe::{Counters, maillog};
 use crate::policy::{Action, Circumstances};
 use crate::spool::Spool;
@@ -48,7 +48,7 @@ pub struct Deliverer<'a> {
     /// Progress.
     pub counters: &'a Counters,
     /// Goes up when the target is down: the pass takes no more.
-    pub target_down: &'a Mutex<Option<String>>,
+    pub target_down: &'a Mutex<Option<TargetDown>>,
     /// The address of the server that the messages come from.
     pub source_ip: Option<IpAddr>,
     /// What arrived before this time is left alone: a first run that takes young mail only.
@@ -207,10 +207,10 @@ impl Deliverer<'_> {
         let done: Vec<String> = before.done.iter().chain(tally.done()).cloned().collect();
         let held = self.hold_if_wanted(message, route, &done, &mut tally).await;
         let had = if before.held { done } else { Vec::new() };
-        if let Some(reason) = tally.target_down()
+        if let Some(why) = tally.target_down()
             && let Ok(mut down) = self.target_down.lock()
         {
-            down.get_or_insert_with(|| reason.to_owned());
+            down.get_or_insert_with(|| why.clone());
         }
         let state = match settle::settle(before, tally, &self.collector.delivery.retry, self.now) {
             Settled::Final { held: false } => Some(final_state(self.collector.after)),
@@ -381,7 +381,7 @@ impl Deliverer<'_> {
                 Exists::Yes | Exists::Unknown(_) => known.push(recipient),
                 Exists::No(text) => {
                     let text = format!("check_local: {text}");
-                    unknown.push((recipient, Outcome::Rejected(Diagnosis { stage: Stage::RcptTo, blame: Blame::Recipient, reply: None, text })));
+                    unknown.push((recipient, Outcome::Rejected(Diagnosis::of_text(Stage::RcptTo, Blame::Recipient, text))));
                 }
             }
         }
@@ -437,7 +437,7 @@ impl Deliverer<'_> {
                     maillog::delivered(message, recipient, by, to, reply, message.content.len());
                 }
             }
-            Fate::Again { reason, .. } | Fate::TargetDown { reason } => maillog::deferred(message, recipient, to, reason),
+            Fate::Again { reason, .. } | Fate::TargetDown(TargetDown { reason, .. }) => maillog::deferred(message, recipient, to, reason),
             Fate::DefaultBox { reason } => maillog::refused(message, recipient, to, reason, "default box"),
             Fate::Hold { reason, .. } => maillog::refused(message, recipient, to, reason, "held"),
             Fate::Leave { reason } => maillog::refused(message, recipient, to, reason, "set aside: stays on the server, tried again in a day"),

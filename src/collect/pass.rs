@@ -20,10 +20,9 @@ use super::{folders, plan};
 use crate::config::{After, Collector, FolderSelect};
 use crate::deliver::Destination;
 use crate::deliver::local_check::LocalCheck;
-use crate::deliver::maildir::CREATE_IT;
 use crate::held::HeldStore;
 use crate::ledger::{Claim, Entry, Ledger, LedgerError, State};
-use crate::mail::{FolderName, code};
+use crate::mail::{FolderName, TargetDown, code};
 use crate::net::DnsError;
 use crate::observe::{Counters, maillog};
 use crate::source::{Retry, Session, Source, SourceError};
@@ -127,13 +126,8 @@ pub enum PassError {
     #[error("{0}")]
     Disk(#[from] DiskShort),
     /// The destination takes nothing now.
-    #[error("delivery: {}", without_advice(.0))]
-    Target(String),
-}
-
-/// What to do stands in the hint.
-fn without_advice(reason: &str) -> &str {
-    reason.split_once(CREATE_IT).map_or(reason, |(reason, _)| reason.trim_end_matches([' ', ':']))
+    #[error("delivery: {}", .0.reason)]
+    Target(TargetDown),
 }
 
 impl PassError {
@@ -165,9 +159,8 @@ impl PassError {
             PassError::Dns(_) => {
                 "without them a header may be believed or not by chance, so mail waits at its source; or name the hosts in `trusted_hosts`"
             }
-            PassError::Target(reason) if reason.contains(CREATE_IT) => &reason[reason.find(CREATE_IT).unwrap_or(0)..],
             PassError::Disk(_) => "make room, or lower `service.min_free_space`; nothing is fetched, marked or deleted meanwhile",
-            PassError::Target(_) => "mail stays at its source until the destination answers again",
+            PassError::Target(down) => down.hint.as_deref().unwrap_or("mail stays at its source until the destination answers again"),
         }
     }
 }
@@ -183,7 +176,7 @@ impl Pass<'_> {
 
     async fn walk(&self, report: &mut PassReport) -> Result<(), PassError> {
         if let Some(reason) = self.destination.down() {
-            return Err(PassError::Target(reason));
+            return Err(PassError::Target(TargetDown { reason, hint: None }));
         }
         let now = jiff::Timestamp::now().as_second();
         let claim = self.ledger.claim(&self.collector.server.mailbox()).await?;

@@ -7,7 +7,7 @@
 use crate::config::RetryTimes;
 use crate::ledger::state::LEFT_RETRY;
 use crate::ledger::{HeldWhy, Pending};
-use crate::mail::{Outcome, Recipient};
+use crate::mail::{Outcome, Recipient, TargetDown};
 use crate::policy::{Action, Circumstances, Policy, is_greylisting};
 use std::time::Duration;
 
@@ -51,10 +51,7 @@ pub enum Fate {
         reason: String,
     },
     /// The target takes nothing now.
-    TargetDown {
-        /// Why.
-        reason: String,
-    },
+    TargetDown(TargetDown),
     /// No answer to the final dot: there may be a copy.
     InDoubt {
         /// Why.
@@ -76,7 +73,7 @@ pub fn fate(outcome: Option<&Outcome>, policy: &Policy, with: Circumstances, bef
         }
         Outcome::Deferred(diagnosis) | Outcome::Rejected(diagnosis) => diagnosis,
     };
-    let Some(decision) = policy.decide(outcome, with) else { return Fate::TargetDown { reason: diagnosis.to_string() } };
+    let Some(decision) = policy.decide(outcome, with) else { return Fate::TargetDown(diagnosis.into()) };
     let reason = diagnosis.to_string();
     match decision.action {
         Action::Defer => Fate::Again { reason, at_least: if is_greylisting(diagnosis) { GREYLISTING_MIN } else { Duration::ZERO } },
@@ -109,7 +106,7 @@ pub struct Tally {
     again: Option<String>,
     at_least: Duration,
     leave: Option<String>,
-    target_down: Option<String>,
+    target_down: Option<TargetDown>,
     doubts: u32,
     is_held: bool,
 }
@@ -182,8 +179,8 @@ impl Tally {
     }
 
     /// The target takes nothing now, if so.
-    pub fn target_down(&self) -> Option<&str> {
-        self.target_down.as_deref()
+    pub fn target_down(&self) -> Option<&TargetDown> {
+        self.target_down.as_ref()
     }
 
     fn hold_for(&mut self, recipient: Recipient, why: HeldWhy, reason: String) {
@@ -202,7 +199,7 @@ impl Tally {
                 self.again.get_or_insert(reason);
             }
             Fate::Leave { reason } => drop(self.leave.get_or_insert(reason)),
-            Fate::TargetDown { reason } => drop(self.target_down.get_or_insert(reason)),
+            Fate::TargetDown(down) => drop(self.target_down.get_or_insert(down)),
             Fate::Delivered | Fate::Discard { .. } | Fate::DefaultBox { .. } | Fate::Hold { .. } => {}
         }
     }
@@ -242,9 +239,9 @@ pub fn settle(before: Pending, tally: Tally, retry: &RetryTimes, now: i64) -> Se
     }
     match tally.target_down {
         None => Settled::Final { held: pending.held },
-        Some(reason) => {
+        Some(down) => {
             pending.next_try = now;
-            pending.reason = reason;
+            pending.reason = down.reason;
             Settled::NotNow(changed.then_some(pending))
         }
     }
@@ -260,7 +257,7 @@ mod tests {
     }
 
     fn failure(stage: Stage, blame: Blame, reply: Option<u16>) -> Diagnosis {
-        Diagnosis { stage, blame, reply: reply.map(|code| Reply::new(code, None, "because")), text: String::new() }
+        Diagnosis { reply: reply.map(|code| Reply::new(code, None, "because")), ..Diagnosis::of_text(stage, blame, "") }
     }
 
     fn outcome(word: &str) -> Outcome {

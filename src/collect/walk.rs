@@ -9,7 +9,7 @@ use super::plan::{self, BATCH_MESSAGES_MAX, Plan, Step, Watermark};
 use crate::config::{Collect, TooLarge};
 use crate::ledger::state::Due;
 use crate::ledger::{Entry, Finished, Former, Progress, State};
-use crate::mail::{MessageKey, Present, RemoteUid};
+use crate::mail::{MessageKey, Present, RemoteUid, TargetDown};
 use crate::observe::maillog;
 use crate::source::{Fetched, Listed, Listing, Selected, Session, Wanted};
 use std::net::IpAddr;
@@ -28,7 +28,7 @@ pub(super) struct Walk<'a> {
     watermark: Watermark,
     /// Answers to FETCH or RETR are outstanding: the session can only be abandoned.
     outstanding: bool,
-    target_down: Mutex<Option<String>>,
+    target_down: Mutex<Option<TargetDown>>,
     /// What is not recorded would come again: once the ledger fails, nothing more is handed over.
     ledger_failed: AtomicBool,
     /// Messages of an earlier epoch that no new one has matched yet.
@@ -141,7 +141,7 @@ impl<'a> Walk<'a> {
 
     fn check_target(&self) -> Result<(), PassError> {
         match self.target_down.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(reason) => Err(PassError::Target(reason)),
+            Some(down) => Err(PassError::Target(down)),
             None => Ok(()),
         }
     }

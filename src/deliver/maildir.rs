@@ -37,9 +37,6 @@ const WRITERS: usize = 4;
 /// Octets of one write.
 const WRITE_OCTETS: usize = 128 * 1024;
 
-/// What to do about a base that is missing; the path follows.
-pub const CREATE_IT: &str = "create it: mkdir -p";
-
 /// Maildirs to deliver into.
 pub struct MaildirDestination {
     shared: Arc<Shared>,
@@ -76,7 +73,7 @@ impl MaildirDestination {
         let outgoing = Outgoing::new(&envelope.prefix, &envelope.edits, &message.content);
         let (shared, in_doubt) = (Arc::clone(&self.shared), envelope.in_doubt);
         let written = tokio::task::spawn_blocking(move || shared.deliver(&address, &name, outgoing, in_doubt)).await;
-        written.unwrap_or_else(|join| Err(target(join.to_string()))).unwrap_or_else(|outcome| outcome)
+        written.unwrap_or_else(|join| Err(target(join.to_string(), None))).unwrap_or_else(|outcome| outcome)
     }
 }
 
@@ -90,7 +87,7 @@ impl Destination for MaildirDestination {
         let outcomes = join_all(addresses.iter().map(|&address| self.deliver_to(address.clone(), envelope, message))).await;
         let of = |recipient: &Recipient| match addresses.binary_search(&&recipient.address) {
             Ok(position) => outcomes[position].clone(),
-            Err(_) => target("not tried".into()),
+            Err(_) => target("not tried".into(), None),
         };
         envelope.recipients.iter().map(of).collect()
     }
@@ -219,8 +216,11 @@ impl Folder {
         let components = template.components(address).map_err(rejected)?;
         let mut shown = template.base.clone();
         let mut folder = rustix::fs::openat(CWD, &template.base, FOLDER, Mode::empty()).map_err(|error| match error {
-            Errno::NOENT => target(format!("cannot open {}: {error}: {CREATE_IT} {}, owned by the service's user", shown.display(), shown.display())),
-            error => target(format!("cannot open {}: {error}", shown.display())),
+            Errno::NOENT => target(
+                format!("cannot open {}: {error}", shown.display()),
+                Some(format!("create it: mkdir -p {}, owned by the service's user", shown.display())),
+            ),
+            error => target(format!("cannot open {}: {error}", shown.display()), None),
         })?;
         let mut made = false;
         for component in &components {
@@ -387,11 +387,11 @@ impl LineFeeds {
 }
 
 fn diagnosis(blame: Blame, text: String) -> Diagnosis {
-    Diagnosis { stage: Stage::File, blame, reply: None, text }
+    Diagnosis::of_text(Stage::File, blame, text)
 }
 
-fn target(text: String) -> Outcome {
-    Outcome::Deferred(diagnosis(Blame::Target, text))
+fn target(text: String, hint: Option<String>) -> Outcome {
+    Outcome::Deferred(Diagnosis { hint, ..diagnosis(Blame::Target, text) })
 }
 
 fn message(text: String) -> Outcome {
@@ -409,7 +409,11 @@ fn rejected(text: String) -> Outcome {
 /// A disk that is full or failing is everybody's trouble, anything else that of this folder.
 fn failure(error: Errno, doing: &str) -> Outcome {
     match error {
-        Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::ROFS | Errno::FBIG | Errno::MFILE | Errno::NFILE => target(format!("{doing}: {error}")),
+        Errno::NOSPC | Errno::DQUOT => target(
+            format!("{doing}: {error}"),
+            Some("make room on the disk of the Maildir; mail stays at its source until it can be written".to_owned()),
+        ),
+        Errno::IO | Errno::ROFS | Errno::FBIG | Errno::MFILE | Errno::NFILE => target(format!("{doing}: {error}"), None),
         Errno::NOTDIR | Errno::LOOP => recipient(format!("{doing}: it is no folder, or a symbolic link, which is not followed")),
         error => recipient(format!("{doing}: {error}")),
     }
@@ -419,6 +423,15 @@ fn failure(error: Errno, doing: &str) -> Outcome {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_full_disk_says_what_to_do() {
+        for error in [Errno::NOSPC, Errno::DQUOT] {
+            let Outcome::Deferred(diagnosis) = failure(error, "writing the file failed") else { panic!() };
+            assert_eq!(diagnosis.blame, Blame::Target);
+            assert!(diagnosis.hint.unwrap().starts_with("make room on the disk of the Maildir"));
+        }
+    }
 
     fn components(template: &str, local: &str, domain: &str) -> Result<Vec<String>, String> {
         Template::new(template).components(&Address::new(local, domain.parse().unwrap()).unwrap())

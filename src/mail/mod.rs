@@ -25,7 +25,7 @@ pub use fingerprint::Fingerprint;
 pub use header::{Field, HeaderBlock};
 pub use key::{CollectorId, Epoch, FolderName, MailboxId, MessageKey, RemoteUid, TraceId};
 pub use message::{Message, Repairs};
-pub use outcome::{Blame, Diagnosis, Outcome, Reply, Stage};
+pub use outcome::{Blame, Diagnosis, Outcome, Reply, Stage, TargetDown};
 pub use pattern::Pattern;
 pub use secret::Secret;
 pub use uidset::{KnownUids, Present, UidSet};

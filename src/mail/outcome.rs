@@ -120,6 +120,20 @@ pub struct Diagnosis {
     pub reply: Option<Reply>,
     /// What happened, in words, when there was no reply: "connection refused", "timed out after 30 s".
     pub text: String,
+    /// What the operator can do about it, where the failure tells.
+    pub hint: Option<String>,
+}
+
+impl Diagnosis {
+    /// A failure that a reply tells of.
+    pub fn of_reply(stage: Stage, blame: Blame, reply: Reply) -> Self {
+        Diagnosis { stage, blame, reply: Some(reply), text: String::new(), hint: None }
+    }
+
+    /// A failure without a reply.
+    pub fn of_text(stage: Stage, blame: Blame, text: impl Into<String>) -> Self {
+        Diagnosis { stage, blame, reply: None, text: text.into(), hint: None }
+    }
 }
 
 impl fmt::Display for Diagnosis {
@@ -130,6 +144,21 @@ impl fmt::Display for Diagnosis {
             Some(reply) => write!(f, "{} ({reply})", self.text),
             None => f.write_str(&self.text),
         }
+    }
+}
+
+/// Why a target takes nothing now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetDown {
+    /// What happened, the step first.
+    pub reason: String,
+    /// What the operator can do about it, where the failure tells.
+    pub hint: Option<String>,
+}
+
+impl From<&Diagnosis> for TargetDown {
+    fn from(diagnosis: &Diagnosis) -> Self {
+        TargetDown { reason: diagnosis.to_string(), hint: diagnosis.hint.clone() }
     }
 }
 

@@ -140,7 +140,7 @@ mod tests {
             [class, subject, detail] => (Some((class as u8, subject, detail)), words.next().unwrap_or("").to_owned()),
             _ => (None, text.split_once(' ').map_or("", |(_, rest)| rest).to_owned()),
         };
-        Diagnosis { stage, blame, reply: Some(Reply::new(code, enhanced, &text)), text: String::new() }
+        Diagnosis::of_reply(stage, blame, Reply::new(code, enhanced, &text))
     }
 
     const BOX: Circumstances = Circumstances { default_box: true, is_default_box: false, given_up: false };

@@ -217,7 +217,7 @@ impl Connection {
 
 /// A failure of the target as a whole.
 pub(super) fn failed(stage: Stage, text: impl ToString) -> Diagnosis {
-    Diagnosis { stage, blame: Blame::Target, reply: None, text: text.to_string() }
+    Diagnosis::of_text(stage, Blame::Target, text.to_string())
 }
 
 fn lost(error: &io::Error) -> Broken {

@@ -143,7 +143,7 @@ impl Running<'_> {
         let octets = Outgoing::new(&self.envelope.prefix, &self.envelope.edits, &self.message.content).len();
         let smtputf8 = offered.smtputf8 && self.pool.relay.smtputf8;
         let why = if offered.smtputf8 { "is switched off for this target" } else { "is not offered by the server" };
-        let rejected = |stage, blame, text| Some(Outcome::Rejected(Diagnosis { stage, blame, reply: None, text }));
+        let rejected = |stage, blame, text| Some(Outcome::Rejected(Diagnosis::of_text(stage, blame, text)));
         let message_refused = if offered.size_max.is_some_and(|max| octets > max) {
             // RFC 1870 §6.3: what the server announces it will not take need not be sent.
             let max = offered.size_max.unwrap_or_default();

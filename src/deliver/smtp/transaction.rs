@@ -293,8 +293,8 @@ async fn final_reply(connection: &mut Connection) -> Outcome {
     connection.broken |= reply.code == 421;
     match verdict(connection.protocol, Stage::Content, &reply) {
         Verdict::Accepted => Outcome::Delivered(reply),
-        Verdict::Deferred(blame) => Outcome::Deferred(Diagnosis { stage: Stage::Content, blame, reply: Some(reply), text: String::new() }),
-        Verdict::Rejected(blame) => Outcome::Rejected(Diagnosis { stage: Stage::Content, blame, reply: Some(reply), text: String::new() }),
+        Verdict::Deferred(blame) => Outcome::Deferred(Diagnosis::of_reply(Stage::Content, blame, reply)),
+        Verdict::Rejected(blame) => Outcome::Rejected(Diagnosis::of_reply(Stage::Content, blame, reply)),
         Verdict::Unexpected => {
             connection.broken = true;
             Outcome::Unknown(Diagnosis { reply: Some(reply), ..failed(Stage::Content, "unexpected reply to the final dot") })
@@ -338,7 +338,7 @@ enum Judged {
 
 /// An unexpected reply is an error: nothing that follows can be trusted.
 fn judge(protocol: Protocol, stage: Stage, reply: Reply) -> Result<Judged, Diagnosis> {
-    let diagnosis = |blame, reply| Diagnosis { stage, blame, reply: Some(reply), text: String::new() };
+    let diagnosis = |blame, reply| Diagnosis::of_reply(stage, blame, reply);
     match verdict(protocol, stage, &reply) {
         Verdict::Accepted => Ok(Judged::Accepted),
         Verdict::Deferred(blame) => Ok(Judged::Refused(Outcome::Deferred(diagnosis(blame, reply)))),
