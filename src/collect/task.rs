@@ -10,6 +10,7 @@ use super::pass::{Pass, PassError, PassReport};
 use super::route::Router;
 use super::schedule::{self, Ended};
 use super::stop::Stop;
+use crate::config::secret::{self, Stamp};
 use crate::config::{self, Collector, FolderSelect};
 use crate::deliver::Destination;
 use crate::deliver::local_check::LocalCheck;
@@ -18,7 +19,7 @@ use crate::ledger::Ledger;
 use crate::net::Dns;
 use crate::observe::Counters;
 use crate::observe::maillog::{self, Failure, SessionFigures};
-use crate::source::Source;
+use crate::source::{Retry, Source};
 use crate::spool::Spool;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -61,6 +62,9 @@ const CLOCK_ASKED_EVERY: Duration = Duration::from_secs(600);
 /// A disk that is short of room is asked again after this time.
 const DISK_ASKED_EVERY: Duration = Duration::from_secs(60);
 
+/// While a login is refused, the files of its secrets are looked at so often.
+const SECRET_ASKED_EVERY: Duration = Duration::from_secs(5);
+
 /// What a pass begins for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Waking {
@@ -70,6 +74,8 @@ enum Waking {
     Told,
     /// Somebody asked for it.
     Asked,
+    /// The login was refused, and its secret is another one now.
+    Secret,
     /// Somebody asked for the one before, and it did not get to the end.
     Rest,
 }
@@ -99,18 +105,22 @@ impl Worker {
         let mut failures = 0;
         // A requested pass left some for want of room: it goes on, whatever the schedule says.
         let mut rest = false;
+        // The secrets with which the last login was refused.
+        let mut refused = None;
         loop {
             let waking = tokio::select! {
                 biased;
                 () = stop.requested() => return,
                 () = poke.notified() => Waking::Asked,
                 () = std::future::ready(()), if rest => Waking::Rest,
+                () = self.new_secret(refused.unwrap_or_default()), if refused.is_some() => Waking::Secret,
                 () = self.scheduled(wait) => Waking::Interval,
                 // A mailbox that fails is left alone for its time, whatever its server tells on another connection.
                 () = self.told(idle), if failures == 0 => Waking::Told,
             };
             let asked = waking == Waking::Asked;
             let was_told = idle.pass_begins();
+            let secrets = self.secrets();
             let Some(session) = self.session(stop, asked, failures > 0).await else { return };
             if waking == Waking::Interval && session.report.found > 0 {
                 idle.found_by_interval(&self.collector.id, was_told, self.collector.idle == config::Idle::Auto);
@@ -131,6 +141,8 @@ impl Worker {
                     }
                 },
             };
+            let is_refused = session.error.as_ref().is_some_and(|error| error.retry() == Retry::Credentials);
+            refused = is_refused.then_some(secrets);
             // A server may say how often it wants to be asked at most (POP3's LOGIN-DELAY, RFC 2449 §6.5).
             let least = self.source.least_interval().unwrap_or_default();
             wait = schedule::wait(self.collector.interval, ended, fastrand::f64()).max(least);
@@ -145,6 +157,22 @@ impl Worker {
         }
         tokio::time::sleep(wait).await;
         self.opening_hours().await;
+    }
+
+    /// The stamps of the password and of the token.
+    fn secrets(&self) -> [Option<Stamp>; 2] {
+        let server = &self.collector.server;
+        [secret::stamp(&server.password), server.auth.token.as_ref().and_then(secret::stamp)]
+    }
+
+    /// Resolves when the secrets are others than these: the account that was refused need not wait out its hours.
+    async fn new_secret(&self, refused: [Option<Stamp>; 2]) {
+        loop {
+            tokio::time::sleep(SECRET_ASKED_EVERY).await;
+            if self.secrets() != refused {
+                return;
+            }
+        }
     }
 
     async fn told(&self, idle: &Idle) {
