@@ -1,7 +1,8 @@
 //! One message, from whole to settled: journal, loop check, resolver, duplicates, local check, delivery, the policy for what was refused, the
 //! default box, the store of held mail, and what the ledger is to say about it all.
 
-use super::dedupe::{self, Dedupe, InFlight};
+use super::copies::Copies;
+use super::dedupe::{Dedupe, InFlight};
 use super::journal::Opened;
 use super::plan::final_state;
 use super::route::{Aside, Dress, Route, Routed, Router};
@@ -10,7 +11,7 @@ use crate::config::{Collector, OnHold};
 use crate::deliver::Destination;
 use crate::deliver::local_check::{Exists, LocalCheck};
 use crate::held::{HeldStore, HoldNote};
-use crate::ledger::{Entry, Former, FormerKey, FormerMessage, Hashes, HeldMail, Ledger, LedgerError, Pending, Seen, SeenKey, State};
+use crate::ledger::{Entry, Former, FormerKey, FormerMessage, Hashes, HeldMail, Ledger, LedgerError, Pending, Seen, State};
 use crate::mail::{Address, Blame, Diagnosis, Fingerprint, Message, Outcome, Recipient, RemoteUid, Stage, TargetDown, arrived};
 use crate::observe::{Counters, maillog};
 use crate::policy::{Action, Circumstances};
@@ -19,7 +20,6 @@ use futures_util::future::join_all;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 /// What all messages of a pass share.
 pub struct Deliverer<'a> {
@@ -456,53 +456,4 @@ fn is_refused_sender(outcome: &Outcome) -> bool {
 fn is_refused_content(outcome: &Outcome) -> bool {
     let Outcome::Rejected(Diagnosis { stage: Stage::Content, reply: Some(reply), .. }) = outcome else { return false };
     reply.enhanced.is_none_or(|(_, subject, _)| subject == 6)
-}
-
-/// Other copies of this letter for these recipients: delivered lately, or on their way.
-struct Copies {
-    target: String,
-    fingerprint: Fingerprint,
-    window: Duration,
-    /// What was delivered within the window, by key.
-    earlier: HashMap<SeenKey, String>,
-    in_flight: Option<InFlight>,
-}
-
-impl Copies {
-    /// Looks them up, once nobody else is delivering one. Nothing is looked up where duplicates are not looked for.
-    async fn enter(deliverer: &Deliverer<'_>, message: &Message, route: &Route) -> Result<Self, LedgerError> {
-        let window = deliverer.collector.dedupe_window;
-        let mut copies =
-            Copies { target: deliverer.destination.name(), fingerprint: message.fingerprint, window, earlier: HashMap::new(), in_flight: None };
-        // Equal alarms without an id and a date are different mail.
-        if window.is_zero() || !message.has_identity() {
-            return Ok(copies);
-        }
-        let addresses = route.recipients.iter().map(|recipient| &recipient.address).chain(deliverer.router.default_box());
-        let mut keys: Vec<SeenKey> = addresses.map(|address| copies.key(address)).collect();
-        keys.sort_unstable_by_key(|key| key.0);
-        keys.dedup();
-        copies.in_flight = Some(deliverer.dedupe.enter(keys.clone()).await);
-        let since = deliverer.now.saturating_sub(i64::try_from(window.as_secs()).unwrap_or(i64::MAX));
-        let earlier = deliverer.ledger.seen(&keys, since).await?;
-        copies.earlier = keys.into_iter().zip(earlier).filter_map(|(key, trace_id)| trace_id.map(|id| (key, id.to_string()))).collect();
-        Ok(copies)
-    }
-
-    fn key(&self, address: &Address) -> SeenKey {
-        dedupe::key(&self.fingerprint, address, &self.target)
-    }
-
-    /// The trace id of the message that this recipient got already.
-    fn earlier(&self, address: &Address) -> Option<String> {
-        if self.earlier.is_empty() { None } else { self.earlier.get(&self.key(address)).cloned() }
-    }
-
-    fn remember(&self, message: &Message, delivered: &[Address], at: i64) -> Vec<Seen> {
-        if self.in_flight.is_none() {
-            return Vec::new();
-        }
-        let trace_id = message.trace_id();
-        delivered.iter().map(|address| dedupe::seen(self.key(address), trace_id, at, self.window)).collect()
-    }
 }

@@ -2,6 +2,7 @@
 //! record, dispose. [`plan`], [`schedule`] and [`settle`] decide and do no I/O.
 
 mod batch;
+mod copies;
 pub mod dedupe;
 pub mod deliver_one;
 pub mod disk;

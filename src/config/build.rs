@@ -14,6 +14,7 @@ mod contradictions;
 mod delivery;
 mod disposal;
 mod doubts;
+mod exclude;
 mod fetching;
 mod folders;
 mod headers;

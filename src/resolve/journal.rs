@@ -16,18 +16,22 @@
 //! The scanner holds one line and the text of the report; the original passes by, and only its place is kept.
 
 use crate::mail::{Address, HeaderBlock};
-use crate::resolve::accept::same;
-use crate::resolve::addresses::addresses;
-use crate::resolve::rules::{Journal, JournalKind, Rules};
-use crate::resolve::trusted::{Trust, TrustedBlock};
-use base64::Engine;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use crate::resolve::rules::Journal;
+use crate::resolve::trusted::TrustedBlock;
 use bytes::Bytes;
-use std::collections::HashSet;
 use std::ops::Range;
 
 mod entry;
+mod mime;
+mod recognise;
+mod report;
+
+pub(super) use recognise::not_opened;
+pub use recognise::{Recognised, google_recipients, recognise};
+
+use mime::{Encoding, content_type, decoded, encoding};
+use recognise::exchange_boundary;
+use report::read;
 
 /// Longest boundary, in octets. RFC 2046 §5.1.1 says 70; some programs write more.
 pub const BOUNDARY_OCTETS_MAX: usize = 200;
@@ -84,14 +88,6 @@ enum Place {
     OtherPart,
     End,
     Failed(&'static str),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Encoding {
-    Plain,
-    QuotedPrintable,
-    Base64,
-    Unknown,
 }
 
 impl JournalScanner {
@@ -243,244 +239,5 @@ impl JournalScanner {
 
     fn fail(&mut self, why: &'static str) {
         self.place = Place::Failed(why);
-    }
-}
-
-/// What a header says about the message, to a collector that opens journal reports.
-#[derive(Debug)]
-pub enum Recognised {
-    /// Ordinary mail.
-    Ordinary,
-    /// The header names the recipients, and the message is the original.
-    Named(Vec<Address>),
-    /// A report: the scanner reads recipients and original from its body.
-    Report(Box<JournalScanner>),
-}
-
-/// Tells reports of the journal that these rules name from ordinary mail.
-pub fn recognise(header: &HeaderBlock, rules: &Rules) -> Recognised {
-    let Some(journal) = &rules.journal else { return Recognised::Ordinary };
-    let block = TrustedBlock::find(header, &Trust::from(rules));
-    match journal.kind {
-        JournalKind::Google => google_recipients(header, &block, journal).map_or(Recognised::Ordinary, Recognised::Named),
-        JournalKind::Exchange => {
-            JournalScanner::new(header, &block, journal).map_or(Recognised::Ordinary, |scanner| Recognised::Report(Box::new(scanner)))
-        }
-    }
-}
-
-/// Why a message that says that it is a report of this journal is not opened all the same; `None` for all others.
-pub(super) fn not_opened(header: &HeaderBlock, block: &TrustedBlock, journal: &Journal) -> Option<String> {
-    let claims = exchange_boundary(header, block, journal).is_some() || google_named(header, block, journal).is_some();
-    entry::entry(block, journal).err().filter(|_| claims)
-}
-
-/// The boundary of a message that claims to be a report of Exchange.
-fn exchange_boundary(header: &HeaderBlock, block: &TrustedBlock, journal: &Journal) -> Option<String> {
-    let from_journal = journal.kind == JournalKind::Exchange
-        && is_from(header, &journal.from)
-        && return_path(header, block).is_none_or(|path| path == Path::Null || path == Path::of(&journal.from));
-    from_journal.then(|| boundary(header)).flatten()
-}
-
-/// The recipients of a message that Google's journal sent: all that X-Gm-Original-To names, if the message comes from the journal's sender and
-/// host. At most one more than [`RECIPIENTS_MAX`], so that whoever counts sees that they are too many.
-pub fn google_recipients(header: &HeaderBlock, block: &TrustedBlock, journal: &Journal) -> Option<Vec<Address>> {
-    google_named(header, block, journal).filter(|_| entry::entry(block, journal).is_ok())
-}
-
-fn google_named(header: &HeaderBlock, block: &TrustedBlock, journal: &Journal) -> Option<Vec<Address>> {
-    let from_journal = || is_from(header, &journal.from) || return_path(header, block) == Some(Path::of(&journal.from));
-    if journal.kind != JournalKind::Google || !from_journal() {
-        return None;
-    }
-    let mut known = HashSet::new();
-    let named = header.all("X-Gm-Original-To").flat_map(|field| addresses(&header.text(field)));
-    let recipients: Vec<Address> = named.filter(|address| known.insert(address.clone())).take(RECIPIENTS_MAX + 1).collect();
-    (!recipients.is_empty()).then_some(recipients)
-}
-
-/// True if the message has one From, and this address alone in it.
-fn is_from(header: &HeaderBlock, address: &Address) -> bool {
-    let mut fields = header.all("From");
-    let (Some(field), None) = (fields.next(), fields.next()) else { return false };
-    matches!(&addresses(&header.text(field))[..], [only] if same(only, address))
-}
-
-#[derive(Debug)]
-enum Path {
-    Null,
-    Address(Address),
-    Rubbish,
-}
-
-impl Path {
-    fn of(address: &Address) -> Self {
-        Path::Address(address.clone())
-    }
-}
-
-impl PartialEq for Path {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Path::Null, Path::Null) => true,
-            (Path::Address(one), Path::Address(other)) => same(one, other),
-            _ => false,
-        }
-    }
-}
-
-/// The topmost Return-Path that the provider wrote.
-fn return_path(header: &HeaderBlock, block: &TrustedBlock) -> Option<Path> {
-    let field = header.fields()[..block.len()].iter().find(|field| header.is(field, "Return-Path"))?;
-    let text = header.text(field);
-    Some(match &addresses(&text)[..] {
-        [only] => Path::of(only),
-        [] if text.chars().filter(|c| !c.is_whitespace()).eq(['<', '>']) => Path::Null,
-        _ => Path::Rubbish,
-    })
-}
-
-/// The boundary of a multipart/mixed message; `None` for all others, and for one that says it twice.
-fn boundary(header: &HeaderBlock) -> Option<String> {
-    let mut fields = header.all("Content-Type");
-    let (Some(field), None) = (fields.next(), fields.next()) else { return None };
-    let text = header.text(field);
-    let mut parameters = parameters(&text).into_iter();
-    if !parameters.next()?.trim().eq_ignore_ascii_case("multipart/mixed") {
-        return None;
-    }
-    let mut found = None;
-    for parameter in parameters {
-        let Some((name, value)) = parameter.split_once('=') else { continue };
-        if name.trim().eq_ignore_ascii_case("boundary") && found.replace(value.trim().to_owned()).is_some() {
-            return None;
-        }
-    }
-    let usable =
-        |text: &String| (1..=BOUNDARY_OCTETS_MAX).contains(&text.len()) && text.bytes().all(|b| (b' '..=b'~').contains(&b)) && !text.ends_with(' ');
-    found.filter(usable)
-}
-
-/// The parts of a structured value between semicolons (RFC 2045 §5.1): without comments and quotes, a semicolon inside of those is none.
-fn parameters(text: &str) -> Vec<String> {
-    let (mut parts, mut part) = (Vec::new(), String::new());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            ';' => parts.push(std::mem::take(&mut part)),
-            '"' => {
-                while let Some(c) = chars.next().filter(|c| *c != '"') {
-                    part.extend(if c == '\\' { chars.next() } else { Some(c) });
-                }
-            }
-            '(' => {
-                let mut depth = 1;
-                while depth > 0
-                    && let Some(c) = chars.next()
-                {
-                    match c {
-                        '\\' => drop(chars.next()),
-                        '(' => depth += 1,
-                        ')' => depth -= 1,
-                        _ => {}
-                    }
-                }
-            }
-            c => part.push(c),
-        }
-    }
-    parts.push(part);
-    parts
-}
-
-/// `type/subtype` in lower case; text/plain where nothing is said (RFC 2045 §5.2).
-fn content_type(header: &HeaderBlock) -> String {
-    let Some(field) = header.first("Content-Type") else { return "text/plain".into() };
-    parameters(&header.text(field)).first().map(|kind| kind.trim().to_ascii_lowercase()).unwrap_or_default()
-}
-
-fn encoding(header: &HeaderBlock) -> Encoding {
-    let Some(field) = header.first("Content-Transfer-Encoding") else { return Encoding::Plain };
-    let word = parameters(&header.text(field)).first().map(|word| word.trim().to_ascii_lowercase()).unwrap_or_default();
-    match word.as_str() {
-        "7bit" | "8bit" | "binary" => Encoding::Plain,
-        "quoted-printable" => Encoding::QuotedPrintable,
-        "base64" => Encoding::Base64,
-        _ => Encoding::Unknown,
-    }
-}
-
-/// The text of the report. What cannot be decoded is left out: an address in it is then missing or broken, and [`read`] says so.
-fn decoded(octets: &[u8], encoding: Encoding) -> String {
-    let octets = match encoding {
-        Encoding::QuotedPrintable => quoted_printable(octets),
-        Encoding::Base64 => {
-            let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true);
-            let text: Vec<u8> = octets.iter().copied().filter(|b| b.is_ascii_alphanumeric() || b"+/=".contains(b)).collect();
-            GeneralPurpose::new(&STANDARD, config).decode(text).unwrap_or_default()
-        }
-        Encoding::Plain | Encoding::Unknown => octets.to_vec(),
-    };
-    String::from_utf8_lossy(&octets).into_owned()
-}
-
-/// RFC 2045 §6.7.
-fn quoted_printable(octets: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(octets.len());
-    for line in octets.split_inclusive(|&b| b == b'\n') {
-        let text = line.trim_ascii_end();
-        let (text, soft) = text.strip_suffix(b"=").map_or((text, false), |text| (text, true));
-        let mut rest = text;
-        while let Some((&octet, tail)) = rest.split_first() {
-            let hex = tail.get(..2).filter(|hex| octet == b'=' && hex.iter().all(u8::is_ascii_hexdigit));
-            match hex.and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-                Some(decoded) => {
-                    out.push(decoded);
-                    rest = &tail[2..];
-                }
-                None => {
-                    out.push(octet);
-                    rest = tail;
-                }
-            }
-        }
-        if !soft {
-            out.extend_from_slice(b"\r\n");
-        }
-    }
-    out
-}
-
-/// The lines of the report: `Sender: a@b`, `Recipient: a@b, Expanded: list@b`. A recipient that cannot be read fails the report: nobody is
-/// left out silently.
-fn read(text: &str) -> Result<(Option<Address>, Vec<Address>), &'static str> {
-    let (mut sender, mut recipients, mut known) = (None, Vec::new(), HashSet::new());
-    for line in text.lines() {
-        let Some((name, value)) = line.split_once(':') else { continue };
-        match name.trim().to_ascii_lowercase().as_str() {
-            "sender" if sender.is_none() => sender = one_address(value),
-            "recipient" | "to" | "cc" | "bcc" if !value.trim().is_empty() => {
-                let address = one_address(value).ok_or("the journal report names a recipient that cannot be read")?;
-                if known.insert(address.clone()) {
-                    recipients.push(address);
-                }
-                if recipients.len() > RECIPIENTS_MAX {
-                    return Err("the journal report names too many recipients");
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok((sender, recipients))
-}
-
-/// The address of a line, without the list that it was expanded from and the mailbox that forwarded it: those are no recipients.
-fn one_address(value: &str) -> Option<Address> {
-    let lower = value.to_ascii_lowercase();
-    let end = [", expanded:", ", forwarded:", ",expanded:", ",forwarded:"].iter().filter_map(|word| lower.find(word)).min();
-    match &addresses(&value[..end.unwrap_or(value.len())])[..] {
-        [only] => Some(only.clone()),
-        _ => None,
     }
 }
