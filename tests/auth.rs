@@ -122,7 +122,7 @@ async fn c8_apop_at_dovecot() {
     assert_eq!(attempt(&server, "wrong").await.error().kind, Kind::Auth);
 }
 
-/// RFC 7662: tokens that start with "good" are tim's.
+/// RFC 7662: tokens that start with "good" are tim's; at those that start with "broken" the server of tokens itself fails, each in its way.
 fn introspection() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -137,21 +137,25 @@ fn introspection() -> u16 {
                     _ => break,
                 }
             }
-            let good = String::from_utf8_lossy(&request).contains("token=good");
-            let body = if good { r#"{"active":true,"username":"tim@example.org"}"# } else { r#"{"active":false}"# };
-            let _ = write!(
-                stream,
-                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-                body.len()
-            );
+            let request = String::from_utf8_lossy(&request);
+            let asked = |token: &str| request.contains(&format!("token={token}"));
+            let (status, body) = match () {
+                () if asked("good") => ("200 OK", r#"{"active":true,"username":"tim@example.org"}"#),
+                () if asked("broken-503") => ("503 Service Unavailable", "later"),
+                () if asked("broken-html") => ("200 OK", "<html><body>Sign in</body></html>"),
+                () => ("200 OK", r#"{"active":false}"#),
+            };
+            let length = body.len();
+            let _ =
+                write!(stream, "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
         }
     });
     port
 }
 
-#[tokio::test]
-async fn k7_oauth2_by_both_mechanisms() {
-    let folder = tempfile::tempdir().unwrap();
+/// A server that takes tokens.
+fn token_dovecot() -> Dovecot {
+    let folder = Box::leak(Box::new(tempfile::tempdir().unwrap()));
     std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let conf = folder.path().join("oauth2.conf");
     let text = format!(
@@ -160,7 +164,12 @@ async fn k7_oauth2_by_both_mechanisms() {
         introspection()
     );
     std::fs::write(&conf, text).unwrap();
-    let dovecot = dovecot(&format!("passdb {{\n driver = oauth2\n mechanisms = xoauth2 oauthbearer\n args = {}\n}}", conf.display()));
+    dovecot(&format!("passdb {{\n driver = oauth2\n mechanisms = xoauth2 oauthbearer\n args = {}\n}}", conf.display()))
+}
+
+#[tokio::test]
+async fn k7_oauth2_by_both_mechanisms() {
+    let dovecot = token_dovecot();
     // A token longer than a line of POP3 may be (RFC 5034 §4).
     let long: &'static str = Box::leak(format!("good-{}", "x".repeat(1500)).into_boxed_str());
     for protocol in [Protocol::Imap, Protocol::Pop3] {
@@ -679,22 +688,7 @@ async fn f34_refused_and_unavailable_are_told_apart() {
 /// The keys as an operator writes them, from the file to the mail: each collector by another way.
 #[test]
 fn i5_m9_k6_k7_c8_rows_by_their_keys() {
-    let dovecot = dovecot(&format!(
-        "passdb {{\n driver = oauth2\n mechanisms = xoauth2 oauthbearer\n args = {}\n}}",
-        {
-            let folder = Box::leak(Box::new(tempfile::tempdir().unwrap()));
-            std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-            let conf = folder.path().join("oauth2.conf");
-            let text = format!(
-                "introspection_url = http://127.0.0.1:{}/introspect?token=\nintrospection_mode = get\nforce_introspection = yes\n\
-                 username_attribute = username\nactive_attribute = active\nactive_value = true\n",
-                introspection()
-            );
-            std::fs::write(&conf, text).unwrap();
-            conf
-        }
-        .display()
-    ));
+    let dovecot = token_dovecot();
     let pem = std::fs::read(dovecot.ca().with_file_name("server.pem")).unwrap();
     let der = <rustls::pki_types::CertificateDer<'_> as rustls::pki_types::pem::PemObject>::from_pem_slice(&pem).unwrap();
     let fingerprint = Sha256::digest(&der).iter().map(|octet| format!("{octet:02X}")).collect::<Vec<_>>().join(":");
@@ -748,4 +742,54 @@ fn i5_m9_k6_k7_c8_rows_by_their_keys() {
     let said = format!("{}{}", done.stdout, done.stderr);
     assert!(said.contains("MG-221") && said.contains(&fingerprint) && said.contains("MG-203"), "{said}");
     assert!(!said.contains("stale-token") && !said.contains(PASSWORD), "{said}");
+}
+
+/// What yields the token fails in each way that such programs know: a clear error, nothing of it in any log, and no login with half a token.
+/// The next session asks anew, so a token that has expired is replaced by then.
+#[test]
+fn f48_tokens_that_cannot_be_had() {
+    let dovecot = token_dovecot();
+    let ca = dovecot.ca().display().to_string();
+    let boxes = support::Boxes::new();
+    let folder = tempfile::tempdir().unwrap();
+    let with = |script: &str| {
+        let file = folder.path().join("token.sh");
+        std::fs::write(&file, script).unwrap();
+        format!(
+            "{}  tim: {{email: tim@example.org, server: localhost, port: {}, tls: {{ca_file: {ca}}}, recipient: {{forward_to: box@example.org}}, \
+             auth: {{method: oauth2, token: {{command: [sh, '{}'], timeout: 2s}}}}}}\n",
+            support::config(&boxes.delivery(), &[]),
+            dovecot.imaps(),
+            file.display()
+        )
+    };
+    dovecot.put("tim@example.org", &support::corpus::letter(1, "anna@pop.example"));
+    let program = support::Mailgather::new(&with(""));
+    let cases = [
+        ("a program that fails", "echo sesame-4711; echo 'invalid_grant: sign in again' >&2; exit 1", 202, "sign in again"),
+        ("a page in place of a token", "echo '<html>sesame-4711 please sign in</html>'", 202, "visible ASCII"),
+        ("nothing", "true", 202, "empty"),
+        ("too much", "head -c 70000 /dev/zero | tr '\\0' a; echo sesame-4711", 202, "64 KiB"),
+        ("no end", "echo sesame-4711; sleep 60", 202, "did not end within 2s"),
+        ("a token that has expired", "echo sesame-4711", 203, "expired"),
+    ];
+    for (what, script, code, words) in cases {
+        program.configure(&with(script));
+        let done = program.once(&[]);
+        let said = format!("{}{}", done.stdout, done.stderr);
+        assert!(said.contains(&format!("MG-{code}")) && said.contains(words), "{what}: {said}");
+        assert!(!said.contains("sesame-4711"), "{what}: {said}");
+        assert_eq!(dovecot.count("tim@example.org"), 1);
+    }
+    // The server of tokens is out of order: nobody's secret is wrong.
+    for token in ["broken-503", "broken-html"] {
+        program.configure(&with(&format!("echo {token}")));
+        let done = program.once(&[]);
+        let said = format!("{}{}", done.stdout, done.stderr);
+        assert!(said.contains("MG-204") && !said.contains("MG-203"), "{token}: {said}");
+    }
+    assert_eq!(boxes.subjects("box@example.org").len(), 0);
+    program.configure(&with("echo good-token"));
+    program.once(&[]).expect_success();
+    assert_eq!(boxes.subjects("box@example.org").len(), 1);
 }

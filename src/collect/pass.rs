@@ -25,7 +25,7 @@ use crate::ledger::{Claim, Entry, Ledger, LedgerError, State};
 use crate::mail::{FolderName, TargetDown, code};
 use crate::net::DnsError;
 use crate::observe::{Counters, maillog};
-use crate::source::{Retry, Session, Source, SourceError};
+use crate::source::{Retry, Session, Source, SourceError, SourceErrorKind};
 use crate::spool::Spool;
 use std::sync::Arc;
 
@@ -137,6 +137,11 @@ impl PassError {
             PassError::Source(error) => error.retry(),
             PassError::Ledger(_) | PassError::Dns(_) | PassError::Disk(_) | PassError::Target(_) => Retry::Backoff,
         }
+    }
+
+    /// True if another password or token may be all that is needed.
+    pub fn is_about_credentials(&self) -> bool {
+        matches!(self, PassError::Source(error) if matches!(error.kind, SourceErrorKind::Auth | SourceErrorKind::Secret))
     }
 
     /// The number of its page, as in `error[MG-203]`.

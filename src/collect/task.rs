@@ -19,7 +19,7 @@ use crate::ledger::Ledger;
 use crate::net::Dns;
 use crate::observe::Counters;
 use crate::observe::maillog::{self, Failure, SessionFigures};
-use crate::source::{Retry, Source};
+use crate::source::Source;
 use crate::spool::Spool;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -141,7 +141,7 @@ impl Worker {
                     }
                 },
             };
-            let is_refused = session.error.as_ref().is_some_and(|error| error.retry() == Retry::Credentials);
+            let is_refused = session.error.as_ref().is_some_and(PassError::is_about_credentials);
             refused = is_refused.then_some(secrets);
             // A server may say how often it wants to be asked at most (POP3's LOGIN-DELAY, RFC 2449 §6.5).
             let least = self.source.least_interval().unwrap_or_default();

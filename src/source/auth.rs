@@ -97,11 +97,12 @@ pub(super) async fn step(mut exchange: Exchange, challenge: Vec<u8>) -> Result<(
 
 /// The error of an exchange that we ended.
 pub(super) fn failed(peer: &str, mechanism: Mechanism, error: &SaslError) -> SourceError {
-    let kind = match error {
-        SaslError::Unsendable(_) | SaslError::Unproven => SourceErrorKind::Auth,
-        SaslError::Malformed(_) | SaslError::Iterations(_) => SourceErrorKind::Protocol,
-    };
-    SourceError::new(kind, "login", peer, format!("{}: {error}", mechanism.name()))
+    let text = format!("{}: {error}", mechanism.name());
+    match error {
+        SaslError::Unsendable(_) => SourceError::no_secret(peer, text),
+        SaslError::Unproven => SourceError::new(SourceErrorKind::Auth, "login", peer, text),
+        SaslError::Malformed(_) | SaslError::Iterations(_) => SourceError::new(SourceErrorKind::Protocol, "login", peer, text),
+    }
 }
 
 /// Adds to a refused login what the mechanism knows about it.

@@ -37,7 +37,7 @@ pub enum SourceErrorKind {
     Connect,
     /// The channel cannot be secured: certificate, missing STARTTLS, handshake.
     Tls,
-    /// Our side: the password cannot be read.
+    /// Our side: the password or token cannot be read, or cannot be sent.
     Secret,
     /// The server refuses these credentials.
     Auth,
@@ -111,9 +111,10 @@ impl SourceError {
         self
     }
 
-    /// Our own password cannot be read, for this reason: nothing was said to the server.
+    /// Our own password or token cannot be read, or cannot be sent as it is, for this reason: the server was told nothing of it.
     pub fn no_secret(peer: &str, why: impl Into<String>) -> Self {
-        SourceError::new(SourceErrorKind::Secret, "login", peer, why).hint("check `password` of this collector: mailgather check")
+        SourceError::new(SourceErrorKind::Secret, "login", peer, why)
+            .hint("look at what `password` of this collector (for oauth2: `auth: {token: …}`) yields; mailgather check")
     }
 
     /// True if, in the middle of a fetch, the cause may be the message that was being fetched: a server that chokes on it, or sends it so that

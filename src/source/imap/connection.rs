@@ -180,7 +180,7 @@ impl Connection {
             self.tags += 1;
             let tag = Tag(self.tags);
             let wire = command.write(&format!("a{}", tag.0), self.literals);
-            let wire = wire.map_err(|error| self.error(SourceErrorKind::Auth, format!("the user name or password cannot be sent: {error}")))?;
+            let wire = wire.map_err(|error| SourceError::no_secret(self.peer(), format!("the user name or password cannot be sent: {error}")))?;
             self.outstanding.push_back(tag);
             tags.push(tag);
             for (n, part) in wire.parts().iter().enumerate() {

@@ -147,7 +147,7 @@ async fn by_mechanism(
     // Some servers decode first and split lines then.
     for (what, text) in [("login name", server.username.as_str()), ("password", password.expose())] {
         if text.contains(['\r', '\n', '\0']) {
-            return Err(wire.error(SourceErrorKind::Auth, Unsendable(what).to_string()));
+            return Err(SourceError::no_secret(&wire.peer, Unsendable(what).to_string()));
         }
     }
     let mut exchange = auth::exchange(mechanism, server, password, &wire.peer)?;
