@@ -13,7 +13,9 @@
 //! first. What is left in `tmp` by a crash has the same name too, and is replaced. After a failed fsync the file is discarded: the kernel
 //! may have dropped its pages, and a second fsync would lie.
 
-use super::Destination;
+mod inspect;
+
+use super::{Destination, Inspection};
 use crate::config::maildir_base;
 use crate::mail::{Address, Blame, Diagnosis, Envelope, Message, Outcome, Recipient, Reply, Stage};
 use crate::spool::reader::Outgoing;
@@ -94,6 +96,12 @@ impl Destination for MaildirDestination {
 
     fn name(&self) -> String {
         format!("maildir {}", self.shared.template.text)
+    }
+
+    async fn inspect(&self, recipients: &[Address]) -> Vec<Inspection> {
+        let (shared, recipients) = (Arc::clone(&self.shared), recipients.to_vec());
+        // A task that panicked has found nothing out.
+        tokio::task::spawn_blocking(move || shared.inspect(&recipients)).await.into_iter().collect()
     }
 
     async fn rest(&self) {}

@@ -5,7 +5,7 @@ pub mod local_check;
 pub mod maildir;
 pub mod smtp;
 
-use crate::mail::{Envelope, Message, Outcome};
+use crate::mail::{Address, Diagnosis, Envelope, Message, Outcome};
 use async_trait::async_trait;
 use std::time::Duration;
 
@@ -31,6 +31,24 @@ pub trait Destination: Send + Sync {
         None
     }
 
+    /// Looks whether mail for these recipients could be delivered, as far as that shows without delivering: no MAIL is sent, and nothing is made.
+    /// One finding for each server or folder. For those who only want to see that.
+    async fn inspect(&self, recipients: &[Address]) -> Vec<Inspection> {
+        let _ = recipients;
+        Vec::new()
+    }
+
     /// Closes connections that nobody uses.
     async fn rest(&self);
+}
+
+/// What was found at one place that mail goes to.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// The place in words: `lmtp unix:/run/dovecot/lmtp`.
+    pub place: String,
+    /// What it is like, in words; or why nothing can be delivered there.
+    pub found: Result<String, Diagnosis>,
+    /// What is doubtful about it.
+    pub doubts: Vec<String>,
 }

@@ -1,6 +1,6 @@
 //! Reaching a server: names, addresses in turn, one time limit over all of it.
 
-use super::Channel;
+use super::{Channel, Nobody, Seen, Witness};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -54,6 +54,11 @@ impl DialError {
 
 /// Connects to the first address of `host` that answers. `limit` covers names and all addresses together.
 pub async fn tcp(host: &str, port: u16, limit: Option<Duration>) -> Result<Channel, DialError> {
+    tcp_seen(host, port, limit, &Nobody).await
+}
+
+/// The same, while somebody watches.
+pub async fn tcp_seen(host: &str, port: u16, limit: Option<Duration>, witness: &dyn Witness) -> Result<Channel, DialError> {
     let limit = limit.unwrap_or(CONNECT_MAX);
     let dialled = timeout(limit, async {
         let addresses: Vec<SocketAddr> = match lookup_host((host, port)).await {
@@ -63,6 +68,7 @@ pub async fn tcp(host: &str, port: u16, limit: Option<Duration>) -> Result<Chann
         let Some(share) = limit.checked_div(addresses.len() as u32) else {
             return Err(DialError::new(DialErrorKind::Dns, format!("`{host}` has no address")).hint(NAME_HINT));
         };
+        witness.saw(Seen::Resolved(addresses.iter().map(SocketAddr::ip).collect()));
         let mut failures = Vec::new();
         let mut refused = false;
         for address in &addresses {
@@ -70,6 +76,7 @@ pub async fn tcp(host: &str, port: u16, limit: Option<Duration>) -> Result<Chann
                 Ok(Ok(stream)) => {
                     // Commands are written whole; waiting for more to send would cost 40 ms each.
                     let _ = stream.set_nodelay(true);
+                    witness.saw(Seen::Connected(address.to_string()));
                     return Ok(Channel::Tcp(stream));
                 }
                 Ok(Err(error)) => {

@@ -4,11 +4,13 @@ mod channel;
 mod dial;
 mod dns;
 mod tls;
+mod witness;
 
 pub use channel::Channel;
-pub use dial::{DialError, DialErrorKind, tcp, unix};
+pub use dial::{DialError, DialErrorKind, tcp, tcp_seen, unix};
 pub use dns::{Dns, DnsError, ServiceHost};
-pub use tls::{TlsClient, install_crypto_provider, random_octets};
+pub use tls::{Certificate, Handshake, TlsClient, install_crypto_provider, random_octets};
+pub use witness::{Nobody, Seen, Witness};
 
 /// This host's name, for EHLO and trace fields.
 pub fn hostname() -> String {

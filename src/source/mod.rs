@@ -28,6 +28,11 @@ pub trait Source: Send + Sync {
     /// Connects, secures the channel, logs in.
     async fn open(&self) -> Result<Box<dyn Session>, SourceError>;
 
+    /// Connects, hears the greeting and secures the channel, and goes away again without a login: for those who only want to see that.
+    async fn reach(&self) -> Result<(), SourceError> {
+        Err(SourceError::new(SourceErrorKind::Protocol, "connect", "", "this source cannot be reached without a login"))
+    }
+
     /// The least time between two sessions that the server asks for, as far as it is known by now (POP3 LOGIN-DELAY, RFC 2449 §6.5).
     fn least_interval(&self) -> Option<Duration> {
         None

@@ -5,7 +5,7 @@ use super::limits::Limits;
 use crate::config::secret::SecretReader;
 use crate::config::{Endpoint, Relay, TlsMode};
 use crate::mail::{Blame, Client, Diagnosis, Reply, Stage};
-use crate::net::{self, Channel, TlsClient};
+use crate::net::{self, Channel, Handshake, Seen, TlsClient, Witness};
 use crate::proto::smtp::{Extensions, Protocol, ReplyReader, Verdict, command, verdict};
 use tokio::time::timeout;
 
@@ -34,6 +34,7 @@ impl Connection {
         limits: Limits,
         tls: Option<&TlsClient>,
         password: &SecretReader,
+        witness: &dyn Witness,
     ) -> Result<Self, Diagnosis> {
         let endpoint = relay.endpoints.first().ok_or_else(|| failed(Stage::Connect, "no target"))?;
         let host = match endpoint {
@@ -47,16 +48,20 @@ impl Connection {
                 Err(_) => return Err(failed(Stage::Connect, format!("no connection in {} s", limits.connect.as_secs_f32()))),
             },
         };
+        let secured = |channel: &Channel| Handshake::of(channel).into_iter().for_each(|it| witness.saw(Seen::Secured(Box::new(it))));
         if relay.tls.mode == TlsMode::Implicit {
             channel = secure(tls, channel, host, limits).await?;
+            secured(&channel);
         }
         let mut connection = Connection::new(channel, protocol, limits);
         let greeting = connection.reply(limits.greeting).await.map_err(|e| failed(Stage::Greeting, e))?.reply;
+        witness.saw(Seen::Greeted(greeting.to_string()));
         connection.expect(Stage::Greeting, greeting)?;
         let name = relay.hello.clone().unwrap_or_else(crate::net::hostname);
         connection.hello(&name).await?;
         if relay.tls.mode == TlsMode::StartTls {
             connection = connection.start_tls(tls, host).await?;
+            secured(&connection.channel);
             connection.hello(&name).await?;
         }
         if let Some(login) = &relay.auth {

@@ -14,6 +14,7 @@ mod connection;
 mod delivery;
 mod failover;
 mod hello;
+mod inspect;
 mod limits;
 mod pool;
 mod probe;
@@ -22,10 +23,10 @@ mod transaction;
 
 use self::failover::Round;
 use self::pool::Pool;
-use super::Destination;
+use super::{Destination, Inspection};
 use crate::config::secret::SecretReader;
 use crate::config::{Delivery, Endpoint, Relay};
-use crate::mail::{Envelope, Message, Outcome};
+use crate::mail::{Address, Envelope, Message, Outcome};
 use crate::proto::smtp::Protocol;
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -90,6 +91,10 @@ impl Destination for SmtpDestination {
 
     fn asked_again_in(&self) -> Option<Duration> {
         Some(failover::asked_again_in(&self.pools))
+    }
+
+    async fn inspect(&self, recipients: &[Address]) -> Vec<Inspection> {
+        join_all(self.pools.iter().map(|pool| inspect::run(pool, recipients))).await
     }
 
     async fn rest(&self) {

@@ -9,7 +9,7 @@ use crate::config::secret::SecretReader;
 use crate::config::{Delivery, Endpoint, Otherwise, Relay, TlsMode};
 use crate::deliver::breaker::{Breaker, Change};
 use crate::mail::{Client, Diagnosis, Stage};
-use crate::net::TlsClient;
+use crate::net::{Nobody, TlsClient, Witness};
 use crate::proto::smtp::Protocol;
 use futures_util::future::join_all;
 use std::net::IpAddr;
@@ -229,12 +229,15 @@ impl Pool {
         {
             return Err(NoConnection { diagnosis: diagnosis.clone(), remembered: true });
         }
-        let opened = match self.tls().await {
-            Ok(tls) => Connection::open(&self.relay, self.protocol, self.limits, tls, &self.password).await,
-            Err(diagnosis) => Err(diagnosis),
-        };
+        let opened = self.open_seen(&Nobody).await;
         self.state().failure = opened.as_ref().err().map(|diagnosis| (Instant::now(), diagnosis.clone()));
         Ok(opened?)
+    }
+
+    /// A connection that has nothing to do with the others, while somebody watches.
+    pub(super) async fn open_seen(&self, witness: &dyn Witness) -> Result<Connection, Diagnosis> {
+        let tls = self.tls().await?;
+        Connection::open(&self.relay, self.protocol, self.limits, tls, &self.password, witness).await
     }
 
     async fn tls(&self) -> Result<Option<&TlsClient>, Diagnosis> {

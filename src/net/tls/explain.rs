@@ -51,7 +51,16 @@ fn explain(error: &std::io::Error) -> (String, Option<&'static str>) {
     }
 }
 
+/// Why it is not taken, and what it says of itself: whoever has to decide needs both.
 fn of_certificate(untrusted: &Untrusted) -> (String, Option<&'static str>) {
+    let (text, hint) = verdict(untrusted);
+    match &untrusted.certificate {
+        Some(certificate) => (format!("{text}; {certificate}"), hint),
+        None => (text, hint),
+    }
+}
+
+fn verdict(untrusted: &Untrusted) -> (String, Option<&'static str>) {
     let own = fingerprint(&untrusted.fingerprint);
     let Some(why) = &untrusted.why else {
         let text = format!("the certificate is not one of `tls.fingerprint`: its SHA-256 is {own}");
@@ -114,7 +123,7 @@ mod tests {
         }
         impl std::error::Error for CaUsedAsEndEntity {}
         let other = |inner: OtherError| CertificateError::Other(inner);
-        let untrusted = |why| Error::InvalidCertificate(other(OtherError(Arc::new(Untrusted { why, fingerprint: [0xab; 32] }))));
+        let untrusted = |why| Error::InvalidCertificate(other(OtherError(Arc::new(Untrusted { why, fingerprint: [0xab; 32], certificate: None }))));
         let ca = other(OtherError(Arc::new(CaUsedAsEndEntity)));
         for (error, text, hint) in [
             (untrusted(Some(CertificateError::UnknownIssuer)), "not trusted: unknown issuer; its SHA-256 is AB:AB:", "ca_file"),

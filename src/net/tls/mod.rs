@@ -1,12 +1,16 @@
 //! TLS as a client. By default chain, name and time are verified (RFC 9525), with TLS 1.2 and 1.3 only; what an operator relaxes is said aloud.
 
+mod certificate;
 mod explain;
+mod handshake;
 #[cfg(feature = "legacy-tls")]
 mod legacy;
 mod verify;
 
 use super::{Channel, DialError, DialErrorKind};
 use crate::config::{ClientCertificate, Tls, TlsBackend, TlsVerify, TlsVersion};
+pub use certificate::Certificate;
+pub use handshake::Handshake;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};

@@ -1,5 +1,6 @@
 //! How a server's certificate is judged.
 
+use super::certificate::Certificate;
 use super::ours;
 use crate::net::DialError;
 use rustls::client::WebPkiServerVerifier;
@@ -29,6 +30,8 @@ enum Policy {
 pub(super) struct Untrusted {
     pub(super) why: Option<CertificateError>,
     pub(super) fingerprint: [u8; 32],
+    /// What it says of itself, if it can be read.
+    pub(super) certificate: Option<Certificate>,
 }
 
 impl std::fmt::Display for Untrusted {
@@ -65,7 +68,10 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let fingerprint: [u8; 32] = Sha256::digest(end_entity).into();
-        let untrusted = |why| Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Untrusted { why, fingerprint }))));
+        let untrusted = |why| {
+            let untrusted = Untrusted { why, fingerprint, certificate: Certificate::read(end_entity) };
+            Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(untrusted))))
+        };
         match &self.policy {
             Policy::Full(verifier) => match verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
                 Err(Error::InvalidCertificate(why)) => Err(untrusted(Some(why))),

@@ -66,8 +66,8 @@ pub(super) enum Input {
     Fetch(Fetch),
     /// A `+`.
     Continue,
-    /// The greeting of a connection that is logged in already.
-    PreAuth,
+    /// The greeting of a connection that is logged in already, with its text.
+    PreAuth(String),
     /// An untagged OK, NO or BAD.
     Note(Status),
 }
@@ -338,7 +338,7 @@ impl Connection {
             }
             Response::PreAuth(status) => {
                 self.learn(&status);
-                Some(Input::PreAuth)
+                Some(Input::PreAuth(status.text))
             }
             Response::Bye(status) => {
                 self.learn(&status);

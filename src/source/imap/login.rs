@@ -4,7 +4,7 @@ use super::connection::{Connection, Input, Tag};
 use crate::config::Server;
 use crate::config::secret::SecretReader;
 use crate::mail::{FolderName, Secret};
-use crate::net::Channel;
+use crate::net::{Channel, Seen, Witness};
 use crate::proto::imap::{Command, State};
 use crate::proto::sasl::{Exchange, Mechanism};
 use crate::source::auth::{self, Way};
@@ -17,14 +17,21 @@ const CANCEL_PATIENCE: Duration = Duration::from_secs(3);
 const NO_STARTTLS: &str = "use `tls: {mode: implicit}` with port 993; the password is not sent in the clear. A server that offered STARTTLS before may \
                            have somebody on the line who takes it out";
 
-/// Reads the greeting; true if it says that we are logged in already.
-pub(super) async fn greeting(connection: &mut Connection) -> Result<bool, SourceError> {
+/// How the server greets.
+pub(super) struct Greeting {
+    /// We are logged in already, it says.
+    pub(super) preauth: bool,
+    pub(super) text: String,
+}
+
+/// Reads the greeting.
+pub(super) async fn greeting(connection: &mut Connection) -> Result<Greeting, SourceError> {
     connection.enter("greeting");
     match connection.next().await? {
-        Input::PreAuth => Ok(true),
-        Input::Note(status) if status.state == State::Ok => Ok(false),
+        Input::PreAuth(text) => Ok(Greeting { preauth: true, text }),
+        Input::Note(status) if status.state == State::Ok => Ok(Greeting { preauth: false, text: status.text }),
         Input::Note(status) => Err(connection.refused("the connection", &status)),
-        Input::Code(_) => Ok(false),
+        Input::Code(_) => Ok(Greeting { preauth: false, text: String::new() }),
         _ => Err(connection.error(SourceErrorKind::Protocol, "the server does not greet as an IMAP server does")),
     }
 }
@@ -70,10 +77,13 @@ pub(super) async fn log_in(
     password: &SecretReader,
     preauth: bool,
     select: bool,
+    witness: &dyn Witness,
 ) -> Result<Option<Tag>, SourceError> {
     connection.enter("login");
     if preauth {
         if !server.auth.method.has_secret() {
+            witness.saw(Seen::LoggingIn("PREAUTH".to_owned()));
+            witness.saw(Seen::LoggedIn("logged in before a login (PREAUTH)".to_owned()));
             return Ok(None);
         }
         // Whose mailbox would it be? (CVE-2020-12398 and its like; RFC 9051 §7.1.4)
@@ -85,29 +95,35 @@ pub(super) async fn log_in(
     know_capabilities(connection).await?;
     let offered = Mechanism::ALL.into_iter().map(Mechanism::name).filter(|name| connection.has(&format!("AUTH={name}"))).collect();
     let way = auth::choose(&server.auth, Some(offered), !connection.has("LOGINDISABLED")).map_err(|missing| no_way(connection, missing))?;
-    match way {
+    let trying = |way: String| witness.saw(Seen::LoggingIn(way));
+    let (said, selecting) = match way {
         Way::Command => {
             let secret = password().await.map_err(|why| SourceError::no_secret(connection.peer(), why))?;
-            by_command(connection, &Command::Login(&server.username, &secret), select).await
+            trying("LOGIN".to_owned());
+            by_command(connection, &Command::Login(&server.username, &secret), select).await?
         }
         Way::Sasl(Mechanism::External) => {
             if !private {
                 return Err(connection.error(SourceErrorKind::Tls, "a login by client certificate needs TLS"));
             }
             let exchange = auth::exchange(Mechanism::External, server, &Secret::new(String::new()), connection.peer())?;
-            by_mechanism(connection, exchange).await.map(|()| None)
+            trying("AUTHENTICATE EXTERNAL".to_owned());
+            (by_mechanism(connection, exchange).await?, None)
         }
         Way::Sasl(mechanism) => {
             let secret = password().await.map_err(|why| SourceError::no_secret(connection.peer(), why))?;
             let exchange = auth::exchange(mechanism, server, &secret, connection.peer())?;
-            by_mechanism(connection, exchange).await.map(|()| None)
+            trying(format!("AUTHENTICATE {}", mechanism.name()));
+            (by_mechanism(connection, exchange).await?, None)
         }
         Way::None => {
             let error = connection.error(SourceErrorKind::Auth, "the server wants a login, and `auth.method` is none");
-            Err(error.hint("`none` is for servers that know us otherwise and greet with PREAUTH"))
+            return Err(error.hint("`none` is for servers that know us otherwise and greet with PREAUTH"));
         }
-        Way::Apop => Err(connection.error(SourceErrorKind::Auth, "APOP is a login of POP3")),
-    }
+        Way::Apop => return Err(connection.error(SourceErrorKind::Auth, "APOP is a login of POP3")),
+    };
+    witness.saw(Seen::LoggedIn(said));
+    Ok(selecting)
 }
 
 async fn know_capabilities(connection: &mut Connection) -> Result<(), SourceError> {
@@ -126,7 +142,8 @@ fn no_way(connection: &Connection, missing: String) -> SourceError {
     connection.error(SourceErrorKind::Tls, missing).hint("most servers offer a login only over TLS: `tls: {mode: implicit}` or `starttls`")
 }
 
-async fn by_command(connection: &mut Connection, login: &Command<'_>, select: bool) -> Result<Option<Tag>, SourceError> {
+/// What the server said to it, and the SELECT that went along.
+async fn by_command(connection: &mut Connection, login: &Command<'_>, select: bool) -> Result<(String, Option<Tag>), SourceError> {
     let inbox = FolderName::inbox();
     let mut commands = vec![*login];
     if select && connection.goes_at_once(login) {
@@ -135,20 +152,20 @@ async fn by_command(connection: &mut Connection, login: &Command<'_>, select: bo
     let tags = connection.send_all(&commands).await?;
     // What is offered after the login may be something else (RFC 9051 §6.2.2).
     connection.capabilities = None;
-    loop {
+    let said = loop {
         match connection.next().await? {
-            Input::Answer(tag, status) if tag == tags[0] && status.state == State::Ok => break,
+            Input::Answer(tag, status) if tag == tags[0] && status.state == State::Ok => break status.text,
             Input::Answer(_, status) => return Err(connection.refused("the login", &status)),
             // A server that forgot what came with the command.
             Input::Continue => return Err(connection.error(SourceErrorKind::Protocol, "the server asks for more than a login")),
             _ => {}
         }
-    }
-    Ok(tags.get(1).copied())
+    };
+    Ok((said, tags.get(1).copied()))
 }
 
-/// RFC 9051 §6.2.2.
-async fn by_mechanism(connection: &mut Connection, mut exchange: Exchange) -> Result<(), SourceError> {
+/// RFC 9051 §6.2.2; what the server said to it.
+async fn by_mechanism(connection: &mut Connection, mut exchange: Exchange) -> Result<String, SourceError> {
     let mechanism = exchange.mechanism();
     let goes_along = connection.has("SASL-IR") || connection.has("IMAP4REV2");
     let initial = if goes_along { exchange.initial() } else { None };
@@ -165,7 +182,10 @@ async fn by_mechanism(connection: &mut Connection, mut exchange: Exchange) -> Re
         };
         match status {
             Some(status) if status.state == State::Ok => {
-                return exchange.finish().map_err(|error| auth::failed(connection.peer(), mechanism, &error));
+                return match exchange.finish() {
+                    Ok(()) => Ok(status.text),
+                    Err(error) => Err(auth::failed(connection.peer(), mechanism, &error)),
+                };
             }
             Some(status) => return Err(auth::refused(connection.refused("the login", &status), &exchange)),
             None => {

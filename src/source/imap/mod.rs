@@ -22,13 +22,13 @@ use super::{Session, Source, SourceError, SourceErrorKind};
 use crate::config::secret::SecretReader;
 use crate::config::{PartialFetch, Server, TlsMode};
 use crate::mail::{CollectorId, MailboxId};
-use crate::net::{self, Channel, DialError, DialErrorKind, TlsClient};
+use crate::net::{self, Channel, DialError, DialErrorKind, Handshake, Nobody, Seen, TlsClient, Witness};
 use crate::spool::Spool;
 use async_trait::async_trait;
 use connection::Connection;
 use hello::introduce;
 use login::{greeting, log_in, offers_tls, start_tls};
-use session::ImapSession;
+use session::{ImapSession, LOGOUT_PATIENCE};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -42,7 +42,15 @@ pub struct ImapSource {
     server: Server,
     password: SecretReader,
     read_only: bool,
+    witness: Arc<dyn Witness>,
     pub(self) shared: Arc<Shared>,
+}
+
+/// A connection as it is before the login: greeted, and secured as configured.
+struct Reached {
+    connection: Connection,
+    preauth: bool,
+    wants_id: bool,
 }
 
 /// What a session needs of its source.
@@ -77,7 +85,13 @@ impl ImapSource {
             idle_refused: AtomicBool::new(false),
             esearch_failed: AtomicBool::new(false),
         };
-        ImapSource { server, password, read_only: false, shared: Arc::new(shared) }
+        ImapSource { server, password, read_only: false, witness: Arc::new(Nobody), shared: Arc::new(shared) }
+    }
+
+    /// Somebody watches how sessions come about.
+    pub fn seen_by(mut self, witness: Arc<dyn Witness>) -> Self {
+        self.witness = witness;
+        self
     }
 
     /// For looking only: folders are opened by EXAMINE, so that not even \\Recent changes, and nothing can be disposed of.
@@ -88,12 +102,26 @@ impl ImapSource {
 
     /// Opens a session over a channel that is connected already, and secured if `tls.mode` is `implicit`.
     pub async fn open_over(&self, channel: Channel) -> Result<Box<dyn Session>, SourceError> {
+        let Reached { mut connection, preauth, wants_id } = self.reach_over(channel).await?;
+        // Whatever has to be said before SELECT keeps it from going along with the login.
+        let has_more_to_say = wants_id || self.server.compress;
+        let pipelined = !self.read_only && !has_more_to_say && self.shared.select_with_login.load(Ordering::Relaxed);
+        let selecting = log_in(&mut connection, &self.server, &self.password, preauth, pipelined, &*self.witness).await?;
+        if has_more_to_say {
+            introduce(&mut connection, wants_id, self.server.compress).await?;
+        }
+        Ok(Box::new(ImapSession::new(connection, self.shared.clone(), selecting, self.read_only)))
+    }
+
+    async fn reach_over(&self, channel: Channel) -> Result<Reached, SourceError> {
         let peer = self.peer();
         let mut connection = Connection::new(channel, &peer, self.server.idle_timeout);
         let limit = self.server.connect_timeout.unwrap_or(CONNECT_MAX);
         let greeted = timeout(limit, greeting(&mut connection)).await;
-        let mut preauth =
+        let greeting =
             greeted.unwrap_or_else(|_| Err(timed_out("greeting", &peer, limit))).map_err(|error| error.of_greeting(self.server.tls.mode))?;
+        self.witness.saw(Seen::Greeted(greeting.text));
+        let mut preauth = greeting.preauth;
         let wants_id = connection.wants_id || quirk::wants_id(&self.server.host);
         let wants_tls = match self.server.tls.mode {
             TlsMode::StartTls => true,
@@ -109,14 +137,7 @@ impl ImapSource {
             connection = Connection::new(channel, &peer, self.server.idle_timeout);
             preauth = false;
         }
-        // Whatever has to be said before SELECT keeps it from going along with the login.
-        let has_more_to_say = wants_id || self.server.compress;
-        let pipelined = !self.read_only && !has_more_to_say && self.shared.select_with_login.load(Ordering::Relaxed);
-        let selecting = log_in(&mut connection, &self.server, &self.password, preauth, pipelined).await?;
-        if has_more_to_say {
-            introduce(&mut connection, wants_id, self.server.compress).await?;
-        }
-        Ok(Box::new(ImapSession::new(connection, self.shared.clone(), selecting, self.read_only)))
+        Ok(Reached { connection, preauth, wants_id })
     }
 
     fn peer(&self) -> String {
@@ -129,19 +150,28 @@ impl ImapSource {
         // Reading the authorities is work for a thread that may block.
         let client = tokio::task::spawn_blocking(move || TlsClient::new(&tls)).await;
         let client = client.unwrap_or_else(|join| Err(DialError { kind: DialErrorKind::Tls, text: join.to_string(), hint: None })).map_err(failed)?;
-        client.secure(channel, &self.server.host, self.server.connect_timeout).await.map_err(failed)
+        let secured = client.secure(channel, &self.server.host, self.server.connect_timeout).await.map_err(failed)?;
+        Handshake::of(&secured).into_iter().for_each(|handshake| self.witness.saw(Seen::Secured(Box::new(handshake))));
+        Ok(secured)
+    }
+
+    async fn dial(&self) -> Result<Channel, SourceError> {
+        let dialled = net::tcp_seen(&self.server.host, self.server.port, self.server.connect_timeout, &*self.witness).await;
+        let channel = dialled.map_err(|error| SourceError::dial("connect", &self.peer(), error))?;
+        if self.server.tls.mode == TlsMode::Implicit { self.secure("connect", channel).await } else { Ok(channel) }
     }
 }
 
 #[async_trait]
 impl Source for ImapSource {
     async fn open(&self) -> Result<Box<dyn Session>, SourceError> {
-        let dialled = net::tcp(&self.server.host, self.server.port, self.server.connect_timeout).await;
-        let mut channel = dialled.map_err(|error| SourceError::dial("connect", &self.peer(), error))?;
-        if self.server.tls.mode == TlsMode::Implicit {
-            channel = self.secure("connect", channel).await?;
-        }
-        self.open_over(channel).await
+        self.open_over(self.dial().await?).await
+    }
+
+    async fn reach(&self) -> Result<(), SourceError> {
+        let reached = self.reach_over(self.dial().await?).await?;
+        reached.connection.logout(LOGOUT_PATIENCE).await;
+        Ok(())
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a good-bye may take.
-const LOGOUT_PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const LOGOUT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A logged in connection.
 pub(super) struct ImapSession {

@@ -5,6 +5,7 @@ use super::super::{SourceError, SourceErrorKind, hints};
 use super::wire::Wire;
 use crate::config::Server;
 use crate::mail::Secret;
+use crate::net::{Seen, Witness};
 use crate::proto::pop3::command::Unsendable;
 use crate::proto::pop3::reply::Refusal;
 use crate::proto::pop3::{Capabilities, Command, Reply, Status, capa};
@@ -78,6 +79,7 @@ pub(super) async fn login(
     greeting: &str,
     password: &Secret,
     ahead: bool,
+    witness: &dyn Witness,
 ) -> Result<Login, SourceError> {
     wire.stage = "login";
     let private = wire.channel().is_private();
@@ -87,25 +89,29 @@ pub(super) async fn login(
         wire.error(SourceErrorKind::Auth, missing).hint("choose another `auth: {method: …}`, or ask the provider which one it takes")
     })?;
     let user = server.username.as_str();
-    match way {
-        Way::Command => {
-            let ahead = ahead && capabilities.pipelining && !capabilities.login_ends_pipeline;
-            by_command(wire, user, password, ahead).await?;
-            return Ok(Login { capabilities, asked_ahead: ahead });
-        }
+    witness.saw(Seen::LoggingIn(match way {
+        Way::Command => "USER/PASS".to_owned(),
+        Way::Apop => "APOP".to_owned(),
+        Way::Sasl(mechanism) => format!("AUTH {}", mechanism.name()),
+        Way::None => "no login".to_owned(),
+    }));
+    let ahead = ahead && way == Way::Command && capabilities.pipelining && !capabilities.login_ends_pipeline;
+    let said = match way {
+        Way::Command => by_command(wire, user, password, ahead).await?,
         Way::Apop => by_apop(wire, greeting, user, password).await?,
         Way::Sasl(Mechanism::External) if !private => {
             return Err(wire.error(SourceErrorKind::Tls, "a login by client certificate needs TLS"));
         }
         // In an AUTH exchange the server may still ask for something, and what went ahead would be taken for it.
         Way::Sasl(mechanism) => by_mechanism(wire, server, mechanism, password, capabilities).await?,
-        Way::None => {}
-    }
-    Ok(Login { capabilities, asked_ahead: false })
+        Way::None => String::new(),
+    };
+    witness.saw(Seen::LoggedIn(said));
+    Ok(Login { capabilities, asked_ahead: ahead })
 }
 
-/// USER and PASS (RFC 1939 §7).
-async fn by_command(wire: &mut Wire, user: &str, password: &Secret, ahead: bool) -> Result<(), SourceError> {
+/// USER and PASS (RFC 1939 §7); what the server said to it, as of each other way.
+async fn by_command(wire: &mut Wire, user: &str, password: &Secret, ahead: bool) -> Result<String, SourceError> {
     wire.push(Command::User(user))?;
     if ahead {
         wire.push(Command::Pass(password.expose()))?;
@@ -122,18 +128,18 @@ async fn by_command(wire: &mut Wire, user: &str, password: &Secret, ahead: bool)
         wire.flush().await?;
     }
     let reply = wire.final_reply().await?;
-    if reply.status == Status::Ok { Ok(()) } else { Err(refused(wire, &reply)) }
+    if reply.status == Status::Ok { Ok(reply.text) } else { Err(refused(wire, &reply)) }
 }
 
 /// RFC 1939 §7.
-async fn by_apop(wire: &mut Wire, greeting: &str, user: &str, password: &Secret) -> Result<(), SourceError> {
+async fn by_apop(wire: &mut Wire, greeting: &str, user: &str, password: &Secret) -> Result<String, SourceError> {
     let Some(timestamp) = sasl::timestamp(greeting) else {
         let error = wire.error(SourceErrorKind::Auth, "the greeting has no timestamp that APOP could use").said(greeting);
         return Err(error.hint("the server offers no APOP, or what stands in the greeting is no message id and may be an attack (CVE-2007-1558)"));
     };
     let digest = sasl::apop(timestamp, password);
     let reply = wire.ask(Command::Apop(user, &digest)).await?;
-    if reply.status == Status::Ok { Ok(()) } else { Err(refused(wire, &reply)) }
+    if reply.status == Status::Ok { Ok(reply.text) } else { Err(refused(wire, &reply)) }
 }
 
 /// RFC 5034 §4.
@@ -143,7 +149,7 @@ async fn by_mechanism(
     mechanism: Mechanism,
     password: &Secret,
     capabilities: Capabilities,
-) -> Result<(), SourceError> {
+) -> Result<String, SourceError> {
     // Some servers decode first and split lines then.
     for (what, text) in [("login name", server.username.as_str()), ("password", password.expose())] {
         if text.contains(['\r', '\n', '\0']) {
@@ -163,7 +169,12 @@ async fn by_mechanism(
     let mut reply = wire.ask(Command::Auth(mechanism.name(), initial.as_ref().map(Secret::expose))).await?;
     for _ in 0..auth::STEPS_MAX {
         match reply.status {
-            Status::Ok => return exchange.finish().map_err(|error| auth::failed(&wire.peer, mechanism, &error)),
+            Status::Ok => {
+                return match exchange.finish() {
+                    Ok(()) => Ok(reply.text),
+                    Err(error) => Err(auth::failed(&wire.peer, mechanism, &error)),
+                };
+            }
             Status::Err => return Err(auth::refused(refused(wire, &reply), &exchange)),
             Status::Continue => {}
         }

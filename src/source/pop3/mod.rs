@@ -40,8 +40,8 @@ use super::{Session, Source, SourceError, SourceErrorKind};
 use crate::config::secret::SecretReader;
 use crate::config::{Server, Tls, TlsMode};
 use crate::mail::{CollectorId, MailboxId, Secret};
-use crate::net::{self, Channel, DialError, DialErrorKind, TlsClient};
-use crate::proto::pop3::Capabilities;
+use crate::net::{self, Channel, DialError, DialErrorKind, Handshake, Nobody, Seen, TlsClient, Witness};
+use crate::proto::pop3::{Capabilities, Command};
 use crate::spool::Spool;
 use async_trait::async_trait;
 use quirks::Quirks;
@@ -55,6 +55,8 @@ use wire::Wire;
 
 /// For connecting, the handshake and the greeting, for those who configured no limit.
 const CONNECT_MAX: Duration = Duration::from_secs(600);
+/// How long a good-bye may take where nothing depends on it.
+const QUIT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A POP3 mailbox.
 pub struct Pop3Source {
@@ -68,6 +70,14 @@ pub struct Pop3Source {
     tls: OnceCell<TlsClient>,
     quirks: Arc<Quirks>,
     by_content: bool,
+    witness: Arc<dyn Witness>,
+}
+
+/// A connection as it is before the login: greeted, secured as configured, and asked for what it can do.
+struct Reached {
+    wire: Wire,
+    greeting: String,
+    known: Option<Capabilities>,
 }
 
 /// Why no session came about.
@@ -89,7 +99,13 @@ impl Pop3Source {
         let peer = format!("{}:{}", server.host, server.port);
         let mailbox = Arc::new(server.mailbox());
         let (tls, quirks) = (OnceCell::new(), Arc::default());
-        Pop3Source { server, mailbox, spool, collector, max_message_size, password, peer, tls, quirks, by_content: false }
+        Pop3Source { server, mailbox, spool, collector, max_message_size, password, peer, tls, quirks, by_content: false, witness: Arc::new(Nobody) }
+    }
+
+    /// Somebody watches how sessions come about.
+    pub fn seen_by(mut self, witness: Arc<dyn Witness>) -> Self {
+        self.witness = witness;
+        self
     }
 
     /// Whether messages that no UIDL tells apart may be read in each pass, however many they are. Without it a server without UIDL is refused.
@@ -110,11 +126,34 @@ impl Pop3Source {
             true => (self.password)().await.map_err(|why| SourceError::no_secret(&self.peer, why))?,
             false => Secret::new(String::new()),
         };
+        let Reached { mut wire, greeting, known } = self.meet(channel, deadline, ask_capa).await?;
+        if known.is_some_and(|can| can.utf8) {
+            login::utf8(&mut wire).await?;
+        }
+        let ahead = self.quirks.pipelining.may_try();
+        wire.spoke_secret = false;
+        let logged_in = login::login(&mut wire, &self.server, known, &greeting, &password, ahead, &*self.witness).await;
+        if logged_in.is_err() && ahead && known.is_some_and(|can| can.pipelining) {
+            self.quirks.pipelining.note(&logged_in);
+        }
+        match logged_in {
+            Ok(login) => Ok(Box::new(Pop3Session::new(self, wire, login, known.is_some()))),
+            // Some say -ERR to CAPA and then hang up. Once a password may have gone out there is no second try.
+            Err(error) => {
+                let at_capa = ask_capa && known.is_none() && error.kind == SourceErrorKind::Closed && !wire.spoke_secret;
+                Err(Failed { error: self.quirks.advise(error), at_capa })
+            }
+        }
+    }
+
+    /// Everything before the login.
+    async fn meet(&self, channel: Channel, deadline: Instant, ask_capa: bool) -> Result<Reached, Failed> {
         let mut wire = Wire::new(channel, self.peer.clone(), self.server.idle_timeout);
         let greeted = timeout(deadline.saturating_duration_since(Instant::now()), login::greeting(&mut wire)).await;
         let greeting = greeted
             .unwrap_or_else(|_| Err(self.error(SourceErrorKind::Timeout, "greeting", "no greeting within `connect_timeout`")))
             .map_err(|error| self.quirks.advise(error.of_greeting(self.server.tls.mode)))?;
+        self.witness.saw(Seen::Greeted(greeting.clone()));
         let mut known = None;
         let wants_tls = match self.server.tls.mode {
             TlsMode::StartTls => true,
@@ -137,23 +176,7 @@ impl Pop3Source {
         if ask_capa && (wants_tls || self.server.tls.mode != TlsMode::Opportunistic) {
             known = self.capabilities(&mut wire).await?;
         }
-        if known.is_some_and(|can| can.utf8) {
-            login::utf8(&mut wire).await?;
-        }
-        let ahead = self.quirks.pipelining.may_try();
-        wire.spoke_secret = false;
-        let logged_in = login::login(&mut wire, &self.server, known, &greeting, &password, ahead).await;
-        if logged_in.is_err() && ahead && known.is_some_and(|can| can.pipelining) {
-            self.quirks.pipelining.note(&logged_in);
-        }
-        match logged_in {
-            Ok(login) => Ok(Box::new(Pop3Session::new(self, wire, login, known.is_some()))),
-            // Some say -ERR to CAPA and then hang up. Once a password may have gone out there is no second try.
-            Err(error) => {
-                let at_capa = ask_capa && known.is_none() && error.kind == SourceErrorKind::Closed && !wire.spoke_secret;
-                Err(Failed { error: self.quirks.advise(error), at_capa })
-            }
-        }
+        Ok(Reached { wire, greeting, known })
     }
 
     /// What the server can do, if it says so.
@@ -168,14 +191,20 @@ impl Pop3Source {
 
     /// Connects, and starts a session.
     async fn dial(&self, ask_capa: bool) -> Result<Box<dyn Session>, Failed> {
+        let (channel, deadline) = self.connect().await?;
+        self.converse(channel, deadline, ask_capa).await
+    }
+
+    /// A channel, secured if that is to happen before the greeting, and until when that may be awaited.
+    async fn connect(&self) -> Result<(Channel, Instant), SourceError> {
         let limit = self.server.connect_timeout.unwrap_or(CONNECT_MAX);
         let deadline = Instant::now() + limit;
-        let dialled = net::tcp(&self.server.host, self.server.port, Some(limit)).await;
+        let dialled = net::tcp_seen(&self.server.host, self.server.port, Some(limit), &*self.witness).await;
         let mut channel = dialled.map_err(|error| SourceError::dial("connect", &self.peer, error))?;
         if self.server.tls.mode == TlsMode::Implicit {
             channel = self.secure(channel, "connect", deadline.saturating_duration_since(Instant::now())).await?;
         }
-        self.converse(channel, deadline, ask_capa).await
+        Ok((channel, deadline))
     }
 
     async fn secure(&self, channel: Channel, stage: &'static str, limit: Duration) -> Result<Channel, SourceError> {
@@ -188,7 +217,9 @@ impl Pop3Source {
             Ok(tls) => tls.secure(channel, &self.server.host, Some(limit)).await,
             Err(error) => Err(error),
         };
-        secured.map_err(|error| SourceError::dial(stage, &self.peer, error))
+        let secured = secured.map_err(|error| SourceError::dial(stage, &self.peer, error))?;
+        Handshake::of(&secured).into_iter().for_each(|handshake| self.witness.saw(Seen::Secured(Box::new(handshake))));
+        Ok(secured)
     }
 
     fn error(&self, kind: SourceErrorKind, stage: &'static str, text: impl Into<String>) -> SourceError {
@@ -216,6 +247,16 @@ impl Source for Pop3Source {
             }
             opened => opened.map_err(|failed| failed.error),
         }
+    }
+
+    async fn reach(&self) -> Result<(), SourceError> {
+        let (channel, deadline) = self.connect().await?;
+        // Capabilities are for the login; asking for them is what broken servers hang up at.
+        let asks = self.server.tls.mode == TlsMode::Opportunistic;
+        let mut reached = self.meet(channel, deadline, asks).await.map_err(|failed| failed.error)?;
+        // Nothing depends on the good-bye.
+        let _ = timeout(QUIT_PATIENCE, reached.wire.ask(Command::Quit)).await;
+        Ok(())
     }
 
     fn least_interval(&self) -> Option<Duration> {
