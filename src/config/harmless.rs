@@ -135,6 +135,7 @@ pub const HARMLESS: &[&str] = &[
     "templates",
     "login",
     "allow_plain_expunge",
+    "keep_without_uidl",
     "max_bytes_per_session",
     "partial_fetch",
     "compress",

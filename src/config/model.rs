@@ -119,6 +119,8 @@ pub struct Collector {
     pub first_run: FirstRun,
     /// When what was delivered is expunged.
     pub expunge: Expunge,
+    /// A POP3 server without UIDL may be collected from though mail stays there: each pass then reads all of it.
+    pub keep_without_uidl: bool,
     /// 0 means no limit.
     pub max_messages_per_session: usize,
     /// Octets that one session fetches at most, but for its last message; `None` means no limit.

@@ -169,8 +169,7 @@ impl Installation {
             Protocol::Imap => Box::new(source::imap::ImapSource::new(server, password, spool, id, limit)),
             Protocol::Pop3 => {
                 let source = source::pop3::Pop3Source::new(server, password, spool, id, limit);
-                // What is deleted is read once more at most; what is kept would be read in each pass.
-                Box::new(source.by_content(collector.after == After::Delete))
+                Box::new(source.by_content(may_read_all(collector)))
             }
         }
     }
@@ -201,6 +200,13 @@ impl Installation {
         destinations.push(Shared { delivery: Arc::clone(delivery), always_create, destination: Arc::downgrade(&destination) });
         destination
     }
+}
+
+/// Whether all mail of a POP3 server without UIDL may be read in each pass. What is deleted is read once more at most; what stays there would be
+/// read for ever, and somebody has to want that.
+pub(crate) fn may_read_all(collector: &Collector) -> bool {
+    let all_goes = collector.folders.iter().all(|folder| folder.after.unwrap_or(collector.after) == After::Delete);
+    all_goes || collector.keep_without_uidl
 }
 
 fn no_password() -> SecretReader {

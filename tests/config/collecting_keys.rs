@@ -223,6 +223,8 @@ fn waking_by_hand_by_idle_and_by_interval() {
     // What stands in `defaults` speaks to those whom it concerns.
     let c = collector(&format!("defaults: {{idle: auto, expunge: {{every_messages: 5}}, compress: true}}\n{}", with("protocol: pop3")));
     assert_eq!((c.idle, c.expunge, c.server.compress), (Idle::Off, Expunge::default(), false));
+    assert!(!collector(&format!("defaults: {{keep_without_uidl: true}}\n{}", with(""))).keep_without_uidl);
+    assert!(collector(&format!("defaults: {{keep_without_uidl: true}}\n{}", with("protocol: pop3"))).keep_without_uidl);
 }
 
 #[test]
@@ -242,7 +244,10 @@ fn amounts() {
     let c = collector(&with("after: delete\nexpunge: {every_messages: 500, every_sessions: 10}\nallow_plain_expunge: true\ncompress: true"));
     assert_eq!(c.expunge, Expunge { every_messages: 500, every_sessions: 10 });
     assert!(c.server.allow_plain_expunge && c.server.compress);
+    assert!(!c.keep_without_uidl && collector(&with("protocol: pop3\nkeep_without_uidl: true")).keep_without_uidl);
     for (lines, words) in [
+        ("keep_without_uidl: true", "`keep_without_uidl` has no effect with IMAP"),
+        ("protocol: pop3\nkeep_without_uidl: perhaps", "`keep_without_uidl`"),
         ("max_message_size: {limit: 1MiB, action: drop}", "`action` is one of `skip`, `hold`, `headers_only`"),
         ("max_message_size: 0", "would skip everything"),
         ("partial_fetch: {mode: on, chunk: 1kB}", "`chunk` must be from 64KiB to 64MiB"),

@@ -162,6 +162,7 @@ fn collector<'n>(ctx: &mut Ctx<'_>, entry: &'n Entry, around: &Around<'_, 'n>, p
         idle: common.idle,
         first_run: common.first_run,
         expunge: common.expunge,
+        keep_without_uidl: common.keep_without_uidl,
         max_bytes_per_session: common.max_bytes_per_session,
         too_large: common.too_large,
         move_to: disposal.move_to,

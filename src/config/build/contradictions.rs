@@ -171,6 +171,17 @@ fn first_run(ctx: &mut Ctx<'_>, said: &Said<'_, '_>, common: &Common) {
 
 /// Keys that do nothing beside another one.
 fn without_effect(ctx: &mut Ctx<'_>, said: &Said<'_, '_>, protocol: Protocol, common: &mut Common) {
+    if protocol == Protocol::Imap && common.keep_without_uidl {
+        if let Some(span) = said.own_at("keep_without_uidl") {
+            let problem = ctx.error(
+                Code::Contradiction,
+                span,
+                "`keep_without_uidl` has no effect with IMAP, where each message has a UID that tells it from the others",
+            );
+            ctx.add(problem.hint("remove it; it is for POP3 servers without UIDL"));
+        }
+        common.keep_without_uidl = false;
+    }
     if common.manual {
         let useless = [("idle", common.idle != Idle::Off), ("schedule", common.schedule != Schedule::Always)];
         for (key, set) in useless {

@@ -41,6 +41,7 @@ pub(super) const PROVIDER: Keys = Keys {
         "after",
         "expunge",
         "allow_plain_expunge",
+        "keep_without_uidl",
         "first_run",
         "max_messages_per_session",
         "max_bytes_per_session",
