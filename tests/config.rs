@@ -400,7 +400,8 @@ fn loops_that_can_be_seen_are_warned_of() {
         ("recipient: {auto: true, default_box: a@почта.рф}", "goes to the collected mailbox itself"),
         ("username: b\ndelivery: {smtp: IMAP.example.org}", "delivers to the server it collects from"),
         ("recipient: {auto: {envelope_below_received: true}}", "believes fields that a sender may have written"),
-        ("timeouts: {connect: 0}", "waits for ever"),
+        ("timeouts: {connect: 0}", "waits up to 10 minutes"),
+        ("timeouts: {idle_data: 0s}", "waits for ever"),
     ] {
         warned(lines, words);
     }

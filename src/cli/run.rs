@@ -4,6 +4,7 @@ use super::exit::Exit;
 use super::{Common, runtime};
 use crate::mail::code;
 use crate::service::{Installation, OpenError, Outcome, Supervisor, signals, watch};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Commands that may wait for the supervisor.
 const COMMANDS_MAX: usize = 16;
@@ -15,6 +16,7 @@ pub(super) fn run(common: &Common) -> Exit {
 fn try_run(common: &Common) -> Result<Exit, Exit> {
     let loaded = common.load()?;
     common.start_logging(loaded.config.log_level);
+    raise_open_files();
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         let (sender, commands) = tokio::sync::mpsc::channel(COMMANDS_MAX);
@@ -35,6 +37,13 @@ fn try_run(common: &Common) -> Result<Exit, Exit> {
         Outcome::Clean => Exit::Ok,
         Outcome::Cut => Exit::TempFail,
     })
+}
+
+/// Thousands of collectors that wait in IDLE need as many descriptors; the usual limit of 1024 is there for programs that use select(2). What the system
+/// refuses stays as it is: the limit that holds is met when a connection fails.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 /// Says why the state directory cannot be used.

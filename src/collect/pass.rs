@@ -13,6 +13,7 @@
 use super::dedupe::Dedupe;
 use super::deliver_one::By;
 use super::disk::DiskShort;
+use super::idle::Seen;
 use super::route::Router;
 use super::stop::Stop;
 use super::walk::Walk;
@@ -61,8 +62,8 @@ pub struct Pass<'a> {
 /// What a pass did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PassReport {
-    /// New messages that were listed, whatever became of them.
-    pub found: u64,
+    /// The folders that were opened, each with the new messages that were listed, whatever became of them.
+    pub folders: Vec<Seen>,
     /// Messages that were delivered, to all of their recipients.
     pub delivered: u64,
     /// Of these, to the default box: nobody was found.
@@ -269,6 +270,7 @@ impl Pass<'_> {
                 progress = self.ledger.progress(claim, &place.name, selected.epoch, history).await?;
             }
         }
+        report.folders.push(Seen { name: place.name.clone(), selected: selected.clone(), found: 0 });
         let mut walk = Walk::new(self, &progress, &selected, place, session.peer());
         walk.all(session, room, report).await?;
         Ok(if walk.is_sound() { Sound::Yes } else { Sound::No })

@@ -3,7 +3,7 @@
 use super::dedupe::Dedupe;
 use super::disk::DiskRoom;
 use super::hours;
-use super::idle::Idle;
+use super::idle::{Idle, Passed};
 use super::limits::Limits;
 use super::mx;
 use super::pass::{Pass, PassError, PassReport};
@@ -11,7 +11,7 @@ use super::route::Router;
 use super::schedule::{self, Ended};
 use super::stop::Stop;
 use crate::config::secret::{self, Stamp};
-use crate::config::{self, Collector, FolderSelect};
+use crate::config::{self, Collector};
 use crate::deliver::Destination;
 use crate::deliver::local_check::LocalCheck;
 use crate::held::HeldStore;
@@ -119,12 +119,15 @@ impl Worker {
                 () = self.told(idle), if failures == 0 => Waking::Told,
             };
             let asked = waking == Waking::Asked;
-            let was_told = idle.pass_begins();
+            idle.pass_begins(&self.collector.id, self.collector.idle);
             let secrets = self.secrets();
             let Some(session) = self.session(stop, asked, failures > 0).await else { return };
-            if waking == Waking::Interval && session.report.found > 0 {
-                idle.found_by_interval(&self.collector.id, was_told, self.collector.idle == config::Idle::Auto);
-            }
+            idle.pass_ended(&Passed {
+                folders: &session.report.folders,
+                is_whole: session.error.is_none() && !session.report.more && !session.report.stopped,
+                by_interval: waking == Waking::Interval,
+                by_word: waking == Waking::Told,
+            });
             rest = session.error.is_none() && session.report.more && matches!(waking, Waking::Asked | Waking::Rest);
             let ended = match &session.error {
                 None => {
@@ -193,16 +196,9 @@ impl Worker {
 
     /// Watches the collector's folders for new mail, if it is to.
     async fn watch(&self, idle: &Idle, stop: &Stop) {
-        if self.collector.idle == config::Idle::Off || self.collector.manual {
-            return;
+        if self.collector.idle != config::Idle::Off && !self.collector.manual {
+            idle.watch(&self.collector.id, &*self.source, &self.limits, stop).await;
         }
-        let names = self.collector.folders.iter().filter_map(|folder| match &folder.select {
-            FolderSelect::Name(name) => Some(name),
-            // The interval finds what these match.
-            FolderSelect::Glob(_) | FolderSelect::SpecialUse(_) => None,
-        });
-        let watching = names.map(|folder| idle.watch(&self.collector.id, &*self.source, folder, &self.limits, stop));
-        futures_util::future::join_all(watching).await;
     }
 
     /// Runs passes until the mailbox has no new mail or one fails.
@@ -236,7 +232,7 @@ impl Worker {
     /// One pass under a permit; `None` if the stop came before the permit.
     async fn session(&self, stop: &Stop, forced: bool, failing: bool) -> Option<Session> {
         let server = &self.collector.server;
-        let _permit = tokio::select! {
+        let permit = tokio::select! {
             biased;
             () = stop.requested() => return None,
             permit = self.limits.permit(&server.host, failing) => permit,
@@ -244,7 +240,7 @@ impl Worker {
         let number = SESSIONS.fetch_add(1, Ordering::Relaxed);
         let started = Instant::now();
         maillog::session_started(&self.collector.id, &format!("{}:{}", server.host, server.port), number);
-        let (report, result) = self.pass(stop, forced).await;
+        let (report, result) = permit.run(self.pass(stop, forced)).await;
         let error = result.err();
         let stop_reason = match (&error, report.stopped, report.more) {
             (Some(_), ..) => "failed",

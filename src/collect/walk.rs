@@ -90,7 +90,7 @@ impl<'a> Walk<'a> {
             self.watermark.listed(&fresh, self.progress.watermark);
             let exceptions = &self.progress.exceptions;
             let taken = plan::steps(collector, &fresh, |uid| exceptions.contains_key(uid), self.progress.generation, room);
-            report.found += taken.new as u64;
+            report.folders.iter_mut().filter(|seen| seen.name == self.place.name).for_each(|seen| seen.found += taken.new as u64);
             self.pass.counters.listed(taken.steps.len() as u64);
             for batch in taken.steps.chunks(BATCH_MESSAGES_MAX) {
                 if self.is_over() {

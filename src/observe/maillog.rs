@@ -126,6 +126,22 @@ pub fn idle_missed(collector: &CollectorId, missed: u64, off: bool) {
     warn!(event = "idle_missed", collector = %collector, missed, next);
 }
 
+/// A connection waits for news.
+pub fn idle_started(collector: &CollectorId, folder: &FolderName) {
+    debug!(event = "idle_started", collector = %collector, folder = folder.as_str());
+}
+
+/// As many connections wait for news as may.
+pub fn idle_waits(collector: &CollectorId, folder: &FolderName) {
+    let next = "the interval decides alone, until another connection ends or `service.max_idle` is higher";
+    info!(event = "idle_waits", collector = %collector, folder = folder.as_str(), next);
+}
+
+/// A collector has more folders than are watched.
+pub fn idle_folders(collector: &CollectorId, watched: usize) {
+    info!(event = "idle_folders", collector = %collector, watched, next = "the interval decides alone about the others");
+}
+
 /// A connection that waited for news is gone.
 pub fn idle_dropped(collector: &CollectorId, folder: &FolderName, reason: &str, again: Duration) {
     let next = format!("in {} s; the interval's poll goes on meanwhile", again.as_secs());

@@ -24,10 +24,12 @@ pub(super) fn server(ctx: &mut Ctx<'_>, block: &Block<'_>, email: Option<&Addres
     };
     let (connect_timeout, idle_timeout) = (timeout(ctx, "connect", 30), timeout(ctx, "idle_data", 120));
     for key in ["connect", "idle_data"] {
-        if let Some(entry) =
-            timeouts.get(key).filter(|entry| matches!(&entry.value.value, crate::config::yaml::Value::Scalar { text, .. } if text == "0"))
-        {
-            ctx.add(ctx.warning(Code::Doubtful, entry.value.span, format!("`{key}: 0` waits for ever: a dead server stops this collector")));
+        let (none, how_long) = match key {
+            "connect" => (connect_timeout.is_none(), "waits up to 10 minutes for a server that does not answer"),
+            _ => (idle_timeout.is_none(), "waits for ever: a dead server stops this collector"),
+        };
+        if let Some(entry) = timeouts.get(key).filter(|_| none) {
+            ctx.add(ctx.warning(Code::Doubtful, entry.value.span, format!("`{key}: 0` {how_long}")));
         }
     }
     let host = match block.get("server") {

@@ -151,7 +151,13 @@ impl ImapSession {
             true => None,
             false => Some(Box::new(self.intake(uid.unwrap_or(0), size).await)),
         };
-        let fetch = self.read_body(size, &mut intake).await?;
+        let fetch = match self.read_body(size, &mut intake).await {
+            Ok(fetch) => fetch,
+            Err(error) => {
+                uid.filter(|_| error.is_about_one_message()).into_iter().for_each(|uid| self.breaks_off_at(uid));
+                return Err(error);
+            }
+        };
         // A piece that does not begin the message, where pieces were not asked for, is not the message.
         if fetch.origin.is_some_and(|origin| origin > 0) {
             return Err(self.connection.error(SourceErrorKind::Protocol, "the server sent a piece of a message where all of it was asked for"));

@@ -21,7 +21,7 @@ mod session;
 use super::{Session, Source, SourceError, SourceErrorKind};
 use crate::config::secret::SecretReader;
 use crate::config::{PartialFetch, Server, TlsMode};
-use crate::mail::{CollectorId, MailboxId};
+use crate::mail::{CollectorId, Epoch, FolderName, MailboxId};
 use crate::net::{self, Channel, DialError, DialErrorKind, Handshake, Nobody, Seen, TlsClient, Witness};
 use crate::spool::Spool;
 use async_trait::async_trait;
@@ -29,8 +29,9 @@ use connection::Connection;
 use hello::introduce;
 use login::{greeting, log_in, offers_tls, start_tls};
 use session::{ImapSession, LOGOUT_PATIENCE};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -60,6 +61,8 @@ struct Shared {
     mailbox: Arc<MailboxId>,
     max_message_size: Option<u64>,
     partial_fetch: PartialFetch,
+    /// Messages in the middle of which a session broke off: with `partial_fetch: auto` they are asked for in pieces.
+    broke_off: Mutex<BTreeSet<(FolderName, Epoch, u32)>>,
     allow_plain_expunge: bool,
     /// False once the server forgot a SELECT that came together with the login, as some proxies do.
     select_with_login: AtomicBool,
@@ -80,6 +83,7 @@ impl ImapSource {
             mailbox,
             max_message_size,
             partial_fetch: server.partial_fetch,
+            broke_off: Mutex::default(),
             allow_plain_expunge: server.allow_plain_expunge,
             select_with_login: AtomicBool::new(true),
             idle_refused: AtomicBool::new(false),

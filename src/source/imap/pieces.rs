@@ -1,4 +1,4 @@
-//! `partial_fetch: on`: messages above one chunk come in pieces, `BODY.PEEK[]<start.octets>` (RFC 9051 §6.4.5), for servers and lines that do not bear a
+//! `partial_fetch: on`: messages above one chunk come in pieces (`auto`: those at which an earlier session broke off), `BODY.PEEK[]<start.octets>` (RFC 9051 §6.4.5), for servers and lines that do not bear a
 //! long answer. RFC822.SIZE says only which messages those are and how far to ask ahead; the message ends where a piece is shorter than asked, and
 //! that end is believed only if RFC822.SIZE says the same or nothing comes behind it: a server that cuts each piece short would make us
 //! deliver half a message, and delete the whole one.
@@ -12,6 +12,7 @@ use crate::proto::imap::{Body, Command, Fetch, Response, State, Status};
 use crate::source::{Fetched, SourceError, SourceErrorKind, Wanted};
 use crate::spool::Intake;
 use std::collections::VecDeque;
+use std::sync::PoisonError;
 
 /// A piece, for who says nothing else.
 const PIECE_OCTETS: u32 = 1024 * 1024;
@@ -19,6 +20,9 @@ const PIECE_OCTETS: u32 = 1024 * 1024;
 const PIECE_OCTETS_MIN: u32 = 4 * 1024;
 /// Pieces of one message that are asked for ahead.
 const PIECES_AHEAD: usize = 4;
+
+/// Messages that one source remembers to ask for in pieces.
+const BROKE_OFF_MAX: usize = 1000;
 
 /// A message in the making. Answers are told apart by where their octets begin, not by tags: a server may send the next piece before it says
 /// that it is done with this one (Dovecot does).
@@ -95,9 +99,11 @@ impl Making {
 impl ImapSession {
     /// Which of these are asked for whole, and which in pieces.
     pub(super) async fn split_by_size(&mut self, uids: Vec<u32>) -> Result<(Vec<u32>, Vec<u32>), SourceError> {
-        // `auto` is whole: a transfer that broke off ended its session, and the next one cannot know that the server would go on with the same octets.
-        if self.shared.partial_fetch.mode != PartialMode::On {
-            return Ok((uids, Vec::new()));
+        match self.shared.partial_fetch.mode {
+            PartialMode::Off => return Ok((uids, Vec::new())),
+            // From the beginning: nobody knows that the server would go on with the same octets.
+            PartialMode::Auto => return Ok(uids.into_iter().partition(|uid| !self.broke_off_at(*uid))),
+            PartialMode::On => {}
         }
         let size_of = |uid: &u32| self.fetching.wanted.get(uid).and_then(|wanted| wanted.size);
         let unknown = uids.iter().copied().filter(|uid| size_of(uid).is_none()).collect();
@@ -109,6 +115,20 @@ impl ImapSession {
         // A size of 0 is more often a lie than a message.
         let is_small = |uid: &u32| self.fetching.wanted.get(uid).and_then(|wanted| wanted.size).is_some_and(|size| (1..=chunk).contains(&size));
         Ok(uids.into_iter().partition(is_small))
+    }
+
+    /// True if an earlier session broke off in the middle of this message.
+    fn broke_off_at(&self, uid: u32) -> bool {
+        let broke_off = self.shared.broke_off.lock().unwrap_or_else(PoisonError::into_inner);
+        self.folder.as_ref().is_some_and(|folder| broke_off.contains(&(folder.name.clone(), folder.epoch, uid)))
+    }
+
+    /// The session breaks off in the middle of this message.
+    pub(super) fn breaks_off_at(&self, uid: u32) {
+        let mut broke_off = self.shared.broke_off.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(folder) = self.folder.as_ref().filter(|_| broke_off.len() < BROKE_OFF_MAX) {
+            broke_off.insert((folder.name.clone(), folder.epoch, uid));
+        }
     }
 
     fn chunk(&self) -> u32 {
