@@ -28,7 +28,7 @@ use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 
@@ -224,10 +224,7 @@ impl Folder {
         let components = template.components(address).map_err(rejected)?;
         let mut shown = template.base.clone();
         let mut folder = rustix::fs::openat(CWD, &template.base, FOLDER, Mode::empty()).map_err(|error| match error {
-            Errno::NOENT => target(
-                format!("cannot open {}: {error}", shown.display()),
-                Some(format!("create it: mkdir -p {}, owned by the service's user", shown.display())),
-            ),
+            Errno::NOENT => Outcome::Deferred(no_base(&shown)),
             error => target(format!("cannot open {}: {error}", shown.display()), None),
         })?;
         let mut made = false;
@@ -396,6 +393,12 @@ impl LineFeeds {
 
 fn diagnosis(blame: Blame, text: String) -> Diagnosis {
     Diagnosis::of_text(Stage::File, blame, text)
+}
+
+/// The folder that all Maildirs are in is not there. It is not made: its file system may not be mounted.
+fn no_base(base: &Path) -> Diagnosis {
+    let hint = format!("create it: mkdir -p {}, owned by the service's user", base.display());
+    Diagnosis { hint: Some(hint), ..diagnosis(Blame::Target, format!("cannot open {}: {}", base.display(), Errno::NOENT)) }
 }
 
 fn target(text: String, hint: Option<String>) -> Outcome {

@@ -1,6 +1,6 @@
 //! Looks at Maildirs as a delivery would find them. Nothing is made, nothing is written.
 
-use super::{Blame, CREATE_IT, FOLDER, Shared, diagnosis, subfolder};
+use super::{Blame, FOLDER, Shared, diagnosis, no_base, subfolder};
 use crate::deliver::Inspection;
 use crate::mail::{Address, Diagnosis};
 use rustix::fd::OwnedFd;
@@ -22,7 +22,7 @@ impl Shared {
     fn look(&self, addresses: &[Address], doubts: &mut Vec<String>) -> Result<String, Diagnosis> {
         let base = &self.template.base;
         let folder = rustix::fs::openat(CWD, base, FOLDER, Mode::empty()).map_err(|error| match error {
-            Errno::NOENT => target(format!("{} does not exist: {CREATE_IT} {}, owned by the service's user", base.display(), base.display())),
+            Errno::NOENT => no_base(base),
             error => target(format!("cannot open {}: {error}", base.display())),
         })?;
         let free = rustix::fs::fstatvfs(&folder).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
@@ -121,7 +121,7 @@ mod tests {
         };
         let said = |found: Result<String, Diagnosis>| found.map_err(|diagnosis| diagnosis.text);
         let missing = said(look(&template("none/{local}"), false, &anna, &anna)).unwrap_err();
-        assert!(missing.contains(CREATE_IT), "{missing}");
+        assert!(missing.contains("none: No such file"), "{missing}");
         let path = template("{domain}/{local}");
         let will = said(look(&path, false, &anna, &anna)).unwrap();
         assert!(will.contains("example.org will be made") && will.contains(" free"), "{will}");
