@@ -1,0 +1,1 @@
+//! docs/requirements.md is true.
