@@ -72,7 +72,7 @@ async fn leave(walk: &Walk<'_>, session: &mut dyn Session, want: &mut Want, youn
         let listing = listing?;
         let left: Vec<RemoteUid> = listing.messages.iter().map(|message| &message.uid).filter(|uid| !young.contains(uid)).cloned().collect();
         walk.pass.ledger.collected(&walk.progress.place, &left).await?;
-        left.iter().for_each(|uid| want.known.insert(uid));
+        want.known.insert_all(left.iter());
         if !listing.more {
             walk.pass.ledger.finish(&walk.progress.place, Finished { first_run_over: true, ..Finished::default() }).await?;
             return Ok(true);

@@ -86,9 +86,8 @@ fn above(collector: &Collector, progress: &Progress) -> u32 {
 pub fn next_want(want: &Want, listing: &Listing) -> Want {
     let mut known = want.known.clone();
     let listed = &listing.messages;
-    listed.iter().for_each(|message| known.insert(&message.uid));
     // What is too old is not listed again, or a listing of nothing but old messages would come for ever.
-    listing.older.iter().for_each(|uid| known.insert(uid));
+    known.insert_all(listed.iter().map(|message| &message.uid).chain(&listing.older));
     let above = listed.iter().filter_map(|message| message.uid.number()).max().unwrap_or(want.above).max(want.above);
     Want { above, also: Vec::new(), complete: false, known, ..want.clone() }
 }

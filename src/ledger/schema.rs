@@ -45,6 +45,13 @@ pub(super) const STEPS: &[&str] = &[
     UPDATE folder SET first_run = 0;
     ALTER TABLE folder ADD COLUMN unexpunged INTEGER NOT NULL DEFAULT 0;
     ",
+    // SQLite counts rows by walking through them: a poll that finds nothing new would read an index as long as the mailbox.
+    "
+    ALTER TABLE folder ADD COLUMN kept_count INTEGER NOT NULL DEFAULT 0;
+    UPDATE folder SET kept_count = (SELECT count(*) FROM kept WHERE kept.folder = folder.id);
+    CREATE TRIGGER kept_one_more AFTER INSERT ON kept BEGIN UPDATE folder SET kept_count = kept_count + 1 WHERE id = NEW.folder; END;
+    CREATE TRIGGER kept_one_less AFTER DELETE ON kept BEGIN UPDATE folder SET kept_count = kept_count - 1 WHERE id = OLD.folder; END;
+    ",
 ];
 
 /// The first version with held mail.

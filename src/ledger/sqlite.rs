@@ -3,7 +3,7 @@
 //! WAL with `synchronous=FULL`: a commit that returned survives a power cut (<https://sqlite.org/pragma.html#pragma_synchronous>). An fsync a
 //! row would manage some hundred rows a second; a group manages tens of thousands.
 
-use super::sqlite_rows::{FolderRow, Uid, doubt_unfinished_batch, encode_batch, except, exceptions, folder_row, former, keep, kept, uid_of};
+use super::sqlite_rows::{FolderRow, Uid, doubt_unfinished_batch, encode_batch, except, exceptions, folder_row, former, keep, kept, prune};
 use super::{
     AtSource, Claim, Entry, Finished, HeldEnd, HeldId, HeldMail, History, Instance, Ledger, LedgerError, Place, Progress, SEEN_MAX, Seen, SeenKey,
     State, schema, sqlite_held,
@@ -89,6 +89,8 @@ impl SqliteLedger {
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "foreign_keys", false)?;
+            // What REPLACE removes is counted too.
+            connection.pragma_update(None, "recursive_triggers", true)?;
             connection.set_prepared_statement_cache_capacity(64);
             schema::migrate(connection)
         };
@@ -257,10 +259,11 @@ impl Ledger for SqliteLedger {
         let (claim, folder, claims) = (*claim, folder.clone(), self.claims.clone());
         self.write(move |connection| {
             claims.check(claim)?;
-            let FolderRow { id, watermark, generation, first_run, unexpunged } = folder_row(connection, claim.mailbox, &folder, epoch)?;
+            let row = folder_row(connection, claim.mailbox, &folder, epoch)?;
+            let FolderRow { id, watermark, generation, first_run, unexpunged, kept_count } = row;
             doubt_unfinished_batch(connection, id)?;
             let (exceptions, hashes) = exceptions(connection, id)?;
-            let (kept, kept_count) = kept(connection, id, watermark, history)?;
+            let kept = kept(connection, &row, history)?;
             let former = former(connection, claim.mailbox, &folder, id)?;
             let place = Place { claim, folder: id };
             Ok(Progress { place, generation, first_run, unexpunged, watermark, exceptions, kept, kept_count, hashes, former })
@@ -383,24 +386,7 @@ impl Ledger for SqliteLedger {
         let (place, present, claims) = (*place, present.clone(), self.claims.clone());
         self.write(move |connection| {
             claims.check(place.claim)?;
-            let mut pruned = 0;
-            for table in ["kept", "exception"] {
-                let mut gone = Vec::new();
-                let mut select = connection.prepare(&format!("SELECT uid FROM {table} WHERE folder = ?1"))?;
-                let mut rows = select.query([place.folder])?;
-                while let Some(row) = rows.next()? {
-                    let uid = uid_of(row, 0)?;
-                    if !present.contains(&uid) {
-                        gone.push(uid);
-                    }
-                }
-                let mut delete = connection.prepare(&format!("DELETE FROM {table} WHERE folder = ?1 AND uid = ?2"))?;
-                for uid in &gone {
-                    delete.execute(params![place.folder, Uid(uid)])?;
-                }
-                pruned += gone.len() as u64;
-            }
-            Ok(pruned)
+            prune(connection, place.folder, &present)
         })
         .await
     }
@@ -525,7 +511,7 @@ mod tests {
         assert_eq!(ledger.instance().await.unwrap().id, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
         let claim = ledger.claim(&crate::ledger::suite::mailbox("u")).await.unwrap();
         let progress = ledger.progress(&claim, &FolderName::inbox(), Epoch(1), History::Full).await.unwrap();
-        assert_eq!((progress.watermark, progress.kept.contains(&RemoteUid::Number(9))), (9, true));
+        assert_eq!((progress.watermark, progress.kept.contains(&RemoteUid::Number(9)), progress.kept_count), (9, true, 1));
         assert!(ledger.held().await.unwrap().is_empty());
         assert_eq!(ledger.held_octets().await.unwrap(), 0);
         assert_eq!(ledger.prune_seen(0).await.unwrap(), 0);

@@ -2,7 +2,7 @@
 
 use super::sqlite::Failure;
 use super::{Former, FormerKey, FormerMessage, Hashes, History, Pending, State, sqlite_held};
-use crate::mail::{Epoch, Fingerprint, FolderName, KnownUids, RemoteUid, UidSet};
+use crate::mail::{Epoch, Fingerprint, FolderName, KnownUidls, KnownUids, Present, RemoteUid, UidSet};
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use std::collections::{BTreeMap, HashMap};
@@ -36,21 +36,31 @@ pub(super) fn former(connection: &Connection, mailbox: i64, name: &FolderName, n
 }
 
 /// A folder in one epoch.
+#[derive(Clone, Copy)]
 pub(super) struct FolderRow {
     pub id: i64,
     pub watermark: u32,
     pub generation: u32,
     pub first_run: bool,
     pub unexpunged: u32,
+    /// Kept up to date by triggers.
+    pub kept_count: u64,
 }
 
 /// The folder's row; made at its first pass. A folder that was collected in an earlier epoch is not new.
 pub(super) fn folder_row(connection: &Connection, mailbox: i64, folder: &FolderName, epoch: Epoch) -> Result<FolderRow, Failure> {
-    let select = "SELECT id, watermark, epoch >> 32, first_run, unexpunged FROM folder
+    let select = "SELECT id, watermark, epoch >> 32, first_run, unexpunged, kept_count FROM folder
                   WHERE mailbox = ?1 AND name = ?2 AND epoch & 4294967295 = ?3 ORDER BY epoch DESC LIMIT 1";
     let of = params![mailbox, folder.as_str(), epoch.0];
     let read = |row: &Row<'_>| {
-        Ok(FolderRow { id: row.get(0)?, watermark: row.get(1)?, generation: row.get(2)?, first_run: row.get(3)?, unexpunged: row.get(4)? })
+        Ok(FolderRow {
+            id: row.get(0)?,
+            watermark: row.get(1)?,
+            generation: row.get(2)?,
+            first_run: row.get(3)?,
+            unexpunged: row.get(4)?,
+            kept_count: row.get::<_, i64>(5)?.max(0).cast_unsigned(),
+        })
     };
     if let Some(found) = connection.prepare_cached(select)?.query_row(of, read).optional()? {
         return Ok(found);
@@ -135,7 +145,7 @@ pub(super) fn except(connection: &Connection, folder: i64, uid: &RemoteUid, stat
 type Exceptions = (BTreeMap<RemoteUid, State>, HashMap<RemoteUid, Hashes>);
 
 pub(super) fn exceptions(connection: &Connection, folder: i64) -> Result<Exceptions, Failure> {
-    let mut select = connection.prepare(&format!("SELECT {EXCEPTION} FROM exception WHERE folder = ?1"))?;
+    let mut select = connection.prepare_cached(&format!("SELECT {EXCEPTION} FROM exception WHERE folder = ?1"))?;
     let mut rows = select.query([folder])?;
     let (mut found, mut known) = (BTreeMap::new(), HashMap::new());
     while let Some(row) = rows.next()? {
@@ -183,20 +193,68 @@ fn exception(row: &Row<'_>) -> rusqlite::Result<(RemoteUid, State, Hashes)> {
     Ok((uid_of(row, 0)?, state, Hashes { identity: hash(10)?, copy: hash(11)? }))
 }
 
-pub(super) fn kept(connection: &Connection, folder: i64, watermark: u32, history: History) -> Result<(KnownUids, u64), Failure> {
-    let count: u64 = connection.query_row("SELECT count(*) FROM kept WHERE folder = ?1", [folder], |row| row.get::<_, i64>(0))?.cast_unsigned();
-    let mut known = KnownUids::new();
+/// Kept messages, as far as this much of the history has them.
+pub(super) fn kept(connection: &Connection, folder: &FolderRow, history: History) -> Result<KnownUids, Failure> {
     let above = match history {
-        History::None => return Ok((known, count)),
-        History::AboveWatermark => watermark,
+        History::None => return Ok(KnownUids::new()),
+        History::AboveWatermark => folder.watermark,
         History::Full => 0,
     };
-    let mut select = connection.prepare("SELECT uid FROM kept WHERE folder = ?1 AND uid > ?2 ORDER BY uid")?;
-    let mut rows = select.query(params![folder, above])?;
+    let mut select = connection.prepare_cached("SELECT uid FROM kept WHERE folder = ?1 AND uid > ?2 ORDER BY uid")?;
+    let mut rows = select.query(params![folder.id, above])?;
+    let (mut numbers, mut uidls) = (UidSet::new(), KnownUidls::new());
     while let Some(row) = rows.next()? {
-        known.insert(&uid_of(row, 0)?);
+        match row.get_ref(0)? {
+            ValueRef::Blob(uidl) => uidls.insert(uidl, folder.kept_count),
+            _ => uid_of(row, 0)?.number().into_iter().for_each(|uid| numbers.insert(uid)),
+        }
     }
-    Ok((known, count))
+    Ok(KnownUids::of(numbers, uidls))
+}
+
+/// Forgets what the listing did not find; returns how many.
+pub(super) fn prune(connection: &Connection, folder: i64, present: &Present) -> Result<u64, Failure> {
+    let mut pruned = 0;
+    for table in ["kept", "exception"] {
+        pruned += match present {
+            Present::Numbers(set) => prune_gaps(connection, table, folder, set)?,
+            Present::Met(_) => prune_unmet(connection, table, folder, present)?,
+        };
+    }
+    Ok(pruned)
+}
+
+/// Goes through the gaps of the listing and not through the rows: of a large mailbox that lost a message there are a few of those.
+fn prune_gaps(connection: &Connection, table: &str, folder: i64, set: &UidSet) -> Result<u64, Failure> {
+    // What is no number (there is none) sorts behind all numbers, and is not touched.
+    let mut delete = connection.prepare(&format!("DELETE FROM {table} WHERE folder = ?1 AND uid >= ?2 AND uid < ?3"))?;
+    let (mut pruned, mut from) = (0, 0);
+    for range in set.ranges() {
+        let (start, end) = (i64::from(*range.start()), i64::from(*range.end()));
+        if from < start {
+            pruned += delete.execute(params![folder, from, start])?;
+        }
+        from = end + 1;
+    }
+    pruned += delete.execute(params![folder, from, i64::from(u32::MAX) + 1])?;
+    Ok(pruned as u64)
+}
+
+fn prune_unmet(connection: &Connection, table: &str, folder: i64, present: &Present) -> Result<u64, Failure> {
+    let mut select = connection.prepare(&format!("SELECT uid FROM {table} WHERE folder = ?1"))?;
+    let mut rows = select.query([folder])?;
+    let mut gone = Vec::new();
+    while let Some(row) = rows.next()? {
+        let uid = uid_of(row, 0)?;
+        if !present.contains(&uid) {
+            gone.push(uid);
+        }
+    }
+    let mut delete = connection.prepare(&format!("DELETE FROM {table} WHERE folder = ?1 AND uid = ?2"))?;
+    for uid in &gone {
+        delete.execute(params![folder, Uid(uid)])?;
+    }
+    Ok(gone.len() as u64)
 }
 
 /// A UID as a SQL value.

@@ -137,6 +137,56 @@ pub(crate) async fn pruning_forgets_what_is_gone(ledger: &dyn Ledger) {
     assert_eq!(ledger.prune(&place, &present).await.unwrap(), 3);
     let progress = opened(ledger, 1, History::Full).await;
     assert_eq!((progress.kept_count, progress.exceptions.len()), (2, 0));
+    assert!(progress.kept.contains(&uid(2)) && progress.kept.contains(&uid(3)));
+    // The highest UID that there can be, and a folder that is empty.
+    ledger.record(&progress.place, entry(uid(u32::MAX), State::Kept)).await.unwrap();
+    for (present, pruned) in [(vec![2, u32::MAX], 1), (vec![], 2)] {
+        let present = Present::Numbers(present.into_iter().collect::<UidSet>());
+        assert_eq!(ledger.prune(&progress.place, &present).await.unwrap(), pruned);
+    }
+    assert!(opened(ledger, 1, History::Full).await.kept.is_empty());
+}
+
+/// Whatever is done to the kept messages: how many there are is told without looking at them, and it must be true, or nothing is ever pruned.
+pub(crate) async fn what_is_kept_is_counted(ledger: &dyn Ledger) {
+    for (epoch, make) in [(1, uid as fn(u32) -> RemoteUid), (0, |n| uidl(&format!("id-{n}")))] {
+        let place = opened(ledger, epoch, History::None).await.place;
+        let counted = async |expected: u64, when: &str| {
+            let progress = opened(ledger, epoch, History::Full).await;
+            assert_eq!((progress.kept.len(), progress.kept_count), (expected, expected), "{when}");
+            progress
+        };
+        for n in [1, 2, 3, 4, 5, 3, 3] {
+            ledger.record(&place, entry(make(n), State::Kept)).await.unwrap();
+        }
+        let place = counted(5, "some were recorded again").await.place;
+        ledger.collected(&place, &[make(5), make(6), make(7)]).await.unwrap();
+        ledger.record(&place, entry(make(8), State::Owed)).await.unwrap();
+        ledger
+            .finish(&place, Finished { kept: vec![make(8)], deleted: vec![make(1)], vanished: vec![make(2), make(99)], ..Finished::default() })
+            .await
+            .unwrap();
+        let place = counted(6, "3 to 8").await.place;
+        assert_eq!(ledger.owe_aged(&place, i64::MAX, 2).await.unwrap(), 2);
+        let progress = counted(4, "two are owed a disposal").await;
+        let (place, still) = (progress.place, |n: &u32| progress.kept.contains(&make(*n)));
+        let gone = (3..=8).find(still).unwrap();
+        let present = match make(1) {
+            RemoteUid::Number(_) => Present::Numbers((1..=9).filter(|n| *n != gone).collect()),
+            RemoteUid::Opaque(_) => {
+                let mut known = progress.kept.clone();
+                (3..=8).filter(|n| *n != gone).for_each(|n| drop(known.meet(&make(n))));
+                progress.exceptions.keys().for_each(|uid| {
+                    known.insert(uid);
+                    known.meet(uid);
+                });
+                Present::Met(known)
+            }
+        };
+        assert_eq!(ledger.prune(&place, &present).await.unwrap(), 1);
+        let progress = counted(3, "one was pruned").await;
+        assert!(!progress.kept.contains(&make(gone)) && progress.exceptions.len() == 2);
+    }
 }
 
 pub(crate) async fn a_new_epoch_knows_the_old_one(ledger: &dyn Ledger) {
@@ -432,7 +482,7 @@ pub(crate) async fn the_end_of_a_part_is_noted(ledger: &dyn Ledger) {
 macro_rules! ledger_suite {
     ($fresh:expr) => {
         ledger_suite!($fresh; the_instance_stays a_stale_claim_writes_nothing an_unfinished_batch_is_in_doubt states_survive disposals_settle
-            history_is_read_as_asked pruning_forgets_what_is_gone a_new_epoch_knows_the_old_one mailboxes_do_not_mix
+            history_is_read_as_asked pruning_forgets_what_is_gone what_is_kept_is_counted a_new_epoch_knows_the_old_one mailboxes_do_not_mix
             seen_has_exact_borders seen_is_forgotten held_mail_is_recorded_with_its_state uidls_and_every_reason_are_held
             a_released_message_gets_its_final_state a_dropped_message_does_not_come_again what_is_held_follows_its_message
             only_what_is_held_gets_a_state

@@ -28,4 +28,4 @@ pub use message::{Message, Repairs};
 pub use outcome::{Blame, Diagnosis, Outcome, Reply, Stage, TargetDown};
 pub use pattern::Pattern;
 pub use secret::Secret;
-pub use uidset::{KnownUids, Present, UidSet};
+pub use uidset::{KnownUidls, KnownUids, Present, UidSet};

@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 /// A set of IMAP UIDs as ascending ranges that do not touch.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -98,11 +99,18 @@ impl fmt::Debug for UidSet {
 }
 
 /// The UIDs of a folder that need not be collected, with a note of which a listing has met. An UIDL is kept as 128 bits of its SHA-256:
-/// 32 octets of memory for each message that stays on a POP3 server.
+/// 16 octets of memory for each message that stays on a POP3 server, which copies share.
 #[derive(Clone, Debug, Default)]
 pub struct KnownUids {
     numbers: UidSet,
-    digests: HashMap<u128, bool>,
+    /// The UIDLs that were there at first.
+    base: Arc<Digests>,
+    /// A bit for each of them that a listing has met; empty before the first.
+    met: Vec<u64>,
+    /// Those of them that were removed: names for one session, few.
+    removed: HashSet<u128>,
+    /// UIDLs that came later, and whether a listing has met them.
+    added: HashMap<u128, bool>,
     /// Ids that several messages shared, of which some are known by their content.
     shared: HashSet<u128>,
     /// Some are known by an id that a server gave.
@@ -115,22 +123,46 @@ impl KnownUids {
         KnownUids::default()
     }
 
+    /// These are known.
+    pub fn of(numbers: UidSet, uidls: KnownUidls) -> Self {
+        let KnownUidls { digests, shared, plain } = uidls;
+        KnownUids { numbers, base: Arc::new(Digests::new(digests)), shared, plain, ..KnownUids::default() }
+    }
+
     /// Adds a UID.
     pub fn insert(&mut self, uid: &RemoteUid) {
         match uid {
             RemoteUid::Number(number) => self.numbers.insert(*number),
             RemoteUid::Opaque(uidl) => {
-                self.digests.entry(digest(uidl)).or_insert(false);
+                let digest = digest(uidl);
+                if !self.removed.remove(&digest) && self.base.position(digest).is_none() {
+                    self.added.entry(digest).or_insert(false);
+                }
                 self.shared.extend(by_content::shared_id(uid));
                 self.plain |= uidl.first() != Some(&0);
             }
         }
     }
 
+    /// Adds many UIDs, in the form that copies share; no listing has met any UIDL afterwards.
+    pub fn insert_all<'a>(&mut self, uids: impl Iterator<Item = &'a RemoteUid>) {
+        uids.for_each(|uid| self.insert(uid));
+        let there = self.base.sorted.iter().copied().filter(|digest| !self.removed.contains(digest));
+        let all = there.chain(self.added.keys().copied()).collect();
+        self.base = Arc::new(Digests::new(all));
+        (self.met, self.removed, self.added) = Default::default();
+    }
+
     /// Removes an UIDL, so that a listing yields it.
     pub fn remove(&mut self, uid: &RemoteUid) {
         if let RemoteUid::Opaque(uidl) = uid {
-            self.digests.remove(&digest(uidl));
+            let digest = digest(uidl);
+            if self.added.remove(&digest).is_none()
+                && let Some(at) = self.base.position(digest)
+            {
+                self.removed.insert(digest);
+                self.met.get_mut(at / BITS).into_iter().for_each(|word| *word &= !(1 << (at % BITS)));
+            }
         }
     }
 
@@ -138,8 +170,16 @@ impl KnownUids {
     pub fn contains(&self, uid: &RemoteUid) -> bool {
         match uid {
             RemoteUid::Number(number) => self.numbers.contains(*number),
-            RemoteUid::Opaque(uidl) => self.digests.contains_key(&digest(uidl)),
+            RemoteUid::Opaque(uidl) => {
+                let digest = digest(uidl);
+                self.added.contains_key(&digest) || self.in_base(digest).is_some()
+            }
         }
+    }
+
+    fn in_base(&self, digest: u128) -> Option<usize> {
+        let at = self.base.position(digest)?;
+        (self.removed.is_empty() || !self.removed.contains(&digest)).then_some(at)
     }
 
     /// True if the UID is known; notes that the listing met it.
@@ -152,7 +192,14 @@ impl KnownUids {
 
     /// As [`KnownUids::meet`], for an UIDL by its [`digest`].
     pub fn meet_digest(&mut self, digest: u128) -> bool {
-        self.digests.get_mut(&digest).map(|met| *met = true).is_some()
+        if let Some(at) = self.in_base(digest) {
+            if self.met.is_empty() {
+                self.met = vec![0; self.base.sorted.len().div_ceil(BITS)];
+            }
+            self.met[at / BITS] |= 1 << (at % BITS);
+            return true;
+        }
+        self.added.get_mut(&digest).map(|met| *met = true).is_some()
     }
 
     /// True if any is known by an UIDL that a server gave, and not by a name that we made up.
@@ -169,23 +216,101 @@ impl KnownUids {
     pub fn has_met(&self, uid: &RemoteUid) -> bool {
         match uid {
             RemoteUid::Number(_) => false,
-            RemoteUid::Opaque(uidl) => self.digests.get(&digest(uidl)).is_some_and(|met| *met),
+            RemoteUid::Opaque(uidl) => {
+                let digest = digest(uidl);
+                let in_base = |at: usize| self.met.get(at / BITS).is_some_and(|word| *word & (1 << (at % BITS)) != 0);
+                self.added.get(&digest).is_some_and(|met| *met) || self.in_base(digest).is_some_and(in_base)
+            }
         }
     }
 
     /// How many UIDLs no listing met yet.
     pub fn unmet(&self) -> usize {
-        self.digests.values().filter(|met| !**met).count()
+        let met: usize = self.met.iter().map(|word| word.count_ones() as usize).sum();
+        self.base.sorted.len() - self.removed.len() - met + self.added.values().filter(|met| !**met).count()
     }
 
     /// How many are known.
     pub fn len(&self) -> u64 {
-        self.numbers.len() + self.digests.len() as u64
+        self.numbers.len() + (self.base.sorted.len() - self.removed.len() + self.added.len()) as u64
     }
 
     /// True if nothing is known.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// Bits of a word of [`KnownUids::met`].
+const BITS: usize = u64::BITS as usize;
+
+/// Known UIDLs in the making.
+#[derive(Debug, Default)]
+pub struct KnownUidls {
+    digests: Vec<u128>,
+    shared: HashSet<u128>,
+    plain: bool,
+}
+
+impl KnownUidls {
+    /// None yet; room for so many is made when the first one comes.
+    pub fn new() -> Self {
+        KnownUidls::default()
+    }
+
+    /// Adds one; `most` says how many there may be in all.
+    pub fn insert(&mut self, uidl: &[u8], most: u64) {
+        if self.digests.is_empty() {
+            self.digests.reserve_exact(usize::try_from(most).unwrap_or(0).min(UIDLS_AT_ONCE));
+        }
+        self.digests.push(digest(uidl));
+        match uidl.first() {
+            Some(&0) => self.shared.extend(by_content::shared_id(&RemoteUid::Opaque(uidl.into()))),
+            _ => self.plain = true,
+        }
+    }
+}
+
+/// Most UIDLs for which room is made at once.
+const UIDLS_AT_ONCE: usize = 1_000_000;
+
+/// Digests in ascending order, and where those begin that start with the same bits.
+#[derive(Debug, Default)]
+struct Digests {
+    sorted: Vec<u128>,
+    /// One for each value of the first bits, and one behind the last.
+    starts: Vec<u32>,
+    /// How many bits the others are.
+    shift: u32,
+}
+
+impl Digests {
+    /// About so many digests start with the same bits. They are hashes, so that nobody can make it many more without much work, and it takes
+    /// the time of a binary search then.
+    const ALIKE: usize = 8;
+
+    fn new(mut all: Vec<u128>) -> Self {
+        all.sort_unstable();
+        all.dedup();
+        if all.is_empty() {
+            return Digests::default();
+        }
+        let bits = (all.len() / Self::ALIKE).next_power_of_two().max(2).ilog2();
+        let shift = u128::BITS - bits;
+        let mut starts = Vec::with_capacity((1 << bits) + 1);
+        for (at, digest) in all.iter().enumerate() {
+            while starts.len() <= (digest >> shift) as usize {
+                starts.push(at as u32);
+            }
+        }
+        starts.resize((1 << bits) + 1, all.len() as u32);
+        Digests { sorted: all, starts, shift }
+    }
+
+    fn position(&self, digest: u128) -> Option<usize> {
+        let first = digest.checked_shr(self.shift)? as usize;
+        let (from, to) = (*self.starts.get(first)? as usize, *self.starts.get(first + 1)? as usize);
+        self.sorted[from..to].binary_search(&digest).ok().map(|at| from + at)
     }
 }
 
@@ -243,6 +368,52 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn known_uidls_are_a_map(first in proptest::collection::vec(0u32..40, 0..40), steps in proptest::collection::vec((0u32..60, 0u8..5), 0..60)) {
+            let uid = |n: u32| RemoteUid::Opaque(n.to_string().into_bytes().into());
+            let mut uidls = KnownUidls::new();
+            let mut model = std::collections::BTreeMap::new();
+            for n in first {
+                uidls.insert(n.to_string().as_bytes(), 10);
+                model.insert(n, false);
+            }
+            let mut known = KnownUids::of(UidSet::new(), uidls);
+            let before = (known.clone(), model.clone());
+            for (n, step) in steps {
+                match step {
+                    0 => { known.insert(&uid(n)); model.entry(n).or_insert(false); }
+                    1 => { known.remove(&uid(n)); model.remove(&n); }
+                    2 | 3 => {
+                        let met = model.get_mut(&n).map(|met| *met = true).is_some();
+                        prop_assert_eq!(known.meet(&uid(n)), met);
+                    }
+                    _ => {
+                        known.insert_all([uid(n), uid(n + 1)].iter());
+                        model.extend([(n, false), (n + 1, false)]);
+                        model.values_mut().for_each(|met| *met = false);
+                    }
+                }
+            }
+            for (known, model) in [before, (known, model)] {
+                prop_assert_eq!(known.len(), model.len() as u64);
+                prop_assert_eq!(known.unmet(), model.values().filter(|met| !**met).count());
+                for n in 0..70 {
+                    prop_assert_eq!(known.contains(&uid(n)), model.contains_key(&n));
+                    prop_assert_eq!(known.has_met(&uid(n)), model.get(&n) == Some(&true));
+                }
+            }
+        }
+
+        #[test]
+        fn digests_are_found(mut all in proptest::collection::vec(prop_oneof![any::<u128>(), 0u128..300], 0..200), other: u128) {
+            let digests = Digests::new(all.clone());
+            all.sort_unstable();
+            all.dedup();
+            for digest in all.iter().chain([&other, &0, &u128::MAX]) {
+                prop_assert_eq!(digests.position(*digest), all.binary_search(digest).ok());
+            }
+        }
+
         #[test]
         fn it_is_a_set(ranges in proptest::collection::vec((0u32..60, 0u32..8), 0..12)) {
             let (mut set, mut model) = (UidSet::new(), BTreeSet::new());
