@@ -1,7 +1,7 @@
 //! `first_run`: what the first pass over a folder takes of what is there already. What it leaves counts as collected, and never comes.
 
 use super::pass::PassError;
-use super::plan::{self, LISTING_MAX};
+use super::plan;
 use super::walk::Walk;
 use crate::config::{Collect, FirstRun, Protocol};
 use crate::ledger::Finished;
@@ -66,7 +66,7 @@ fn since(now: i64, age: Duration) -> i64 {
 
 /// Notes everything that `want` lists, but for `young`, as collected.
 async fn leave(walk: &Walk<'_>, session: &mut dyn Session, want: &mut Want, young: &HashSet<RemoteUid>) -> Result<bool, PassError> {
-    let mut asked = Want { limit: LISTING_MAX, sizes: false, since: None, ..want.clone() };
+    let mut asked = Want { sizes: false, since: None, ..want.clone() };
     loop {
         let Some(listing) = walk.pass.unless_stopped(session.list(asked.clone())).await else { return Ok(false) };
         let listing = listing?;
@@ -83,7 +83,7 @@ async fn leave(walk: &Walk<'_>, session: &mut dyn Session, want: &mut Want, youn
 
 /// Everything that `want` lists.
 async fn uids(walk: &Walk<'_>, session: &mut dyn Session, want: &Want) -> Result<Option<HashSet<RemoteUid>>, PassError> {
-    let mut asked = Want { limit: LISTING_MAX, sizes: false, known: KnownUids::new(), ..want.clone() };
+    let mut asked = Want { sizes: false, known: KnownUids::new(), ..want.clone() };
     let mut found = HashSet::new();
     loop {
         let Some(listing) = walk.pass.unless_stopped(session.list(asked.clone())).await else { return Ok(None) };

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! claim ─▶ open ─▶ folders ─▶ close
-//!          a folder:  select ─▶ progress ─▶ plan ─▶ list ─▶ batches          ([`super::walk`])
+//!          a folder:  select ─▶ progress ─▶ plan ─▶ list ─▶ batches          ([`super::walk`]; POP3: the progress is read during the open)
 //!           a batch:  begin ─▶ fetch ══▶ deliver ══▶ record ─▶ dispose ─▶ finish   ([`super::batch`])
 //! ```
 //!
@@ -18,12 +18,12 @@ use super::route::Router;
 use super::stop::Stop;
 use super::walk::Walk;
 use super::{folders, plan};
-use crate::config::{After, Collector, FolderSelect};
+use crate::config::{After, Collector, FolderSelect, Protocol};
 use crate::deliver::Destination;
 use crate::deliver::local_check::LocalCheck;
 use crate::held::HeldStore;
-use crate::ledger::{Claim, Entry, Ledger, LedgerError, State};
-use crate::mail::{FolderName, TargetDown, code};
+use crate::ledger::{Claim, Entry, History, Ledger, LedgerError, Progress, State};
+use crate::mail::{Epoch, FolderName, TargetDown, code};
 use crate::net::DnsError;
 use crate::observe::{Counters, maillog};
 use crate::source::{Retry, Session, Source, SourceError, SourceErrorKind};
@@ -189,9 +189,14 @@ impl Pass<'_> {
         if self.dedupe.is_time_to_prune(now) {
             self.ledger.prune_seen(now).await?;
         }
-        let Some(opened) = self.unless_stopped(self.source.open()).await else { return Ok(()) };
+        let (opened, early) = tokio::join!(self.unless_stopped(self.source.open()), self.early_progress(&claim));
+        let Some(opened) = opened else { return Ok(()) };
         let mut session = opened?;
-        match self.folders(&mut *session, &claim, now, report).await {
+        let walked = match early {
+            Ok(early) => self.folders(&mut *session, &claim, early, now, report).await,
+            Err(error) => Err(error.into()),
+        };
+        match walked {
             Ok(Sound::Yes) => {
                 // What QUIT confirmed stays owed until a listing shows that it is gone: servers have said +OK and removed nothing.
                 report.disposed += session.close().await?.len() as u64;
@@ -208,8 +213,26 @@ impl Pass<'_> {
         }
     }
 
+    /// What the ledger knows of a POP3 mailbox, all of which is read: while the session is opened, as there is but one folder and one epoch.
+    async fn early_progress(&self, claim: &Claim) -> Result<Option<Early>, LedgerError> {
+        if self.collector.server.protocol != Protocol::Pop3 {
+            return Ok(None);
+        }
+        let of = (FolderName::inbox(), Epoch(0), plan::history(self.collector));
+        let (name, epoch, history) = &of;
+        let progress = self.ledger.progress(claim, name, *epoch, *history).await?;
+        Ok(Some(Early { of, progress }))
+    }
+
     /// All folders of the collector, one after the other, until the session's limits are used up.
-    async fn folders(&self, session: &mut dyn Session, claim: &Claim, now: i64, report: &mut PassReport) -> Result<Sound, PassError> {
+    async fn folders(
+        &self,
+        session: &mut dyn Session,
+        claim: &Claim,
+        mut early: Option<Early>,
+        now: i64,
+        report: &mut PassReport,
+    ) -> Result<Sound, PassError> {
         let (chosen, listed) = if folders::needs_list(self.collector) {
             let Some(listed) = self.unless_stopped(session.folders()).await else { return Ok(Sound::No) };
             let listed = listed?;
@@ -236,7 +259,8 @@ impl Pass<'_> {
                 select => folders::find(select, &listed),
             });
             let pass = Pass { collector: &inside, router: &router, ..*self };
-            if pass.folder(session, claim, &Place { name, move_to, now }, &mut room, report).await? == Sound::No {
+            let place = Place { name, move_to, now };
+            if pass.folder(session, (claim, early.take()), &place, &mut room, report).await? == Sound::No {
                 return Ok(Sound::No);
             }
             if self.stop.is_requested() {
@@ -249,7 +273,7 @@ impl Pass<'_> {
     async fn folder(
         &self,
         session: &mut dyn Session,
-        claim: &Claim,
+        (claim, early): (&Claim, Option<Early>),
         place: &Place,
         room: &mut Room,
         report: &mut PassReport,
@@ -257,7 +281,10 @@ impl Pass<'_> {
         let Some(selected) = self.unless_stopped(session.select(&place.name)).await else { return Ok(Sound::No) };
         let selected = selected?;
         let history = plan::history(self.collector);
-        let mut progress = self.ledger.progress(claim, &place.name, selected.epoch, history).await?;
+        let mut progress = match early {
+            Some(early) if early.of == (place.name.clone(), selected.epoch, history) => early.progress,
+            _ => self.ledger.progress(claim, &place.name, selected.epoch, history).await?,
+        };
         if let Some(next) = selected.uid_next.filter(|next| *next <= progress.watermark) {
             // UIDs that other messages had name new ones: everything is compared, as if the server had said so (RFC 9051 §2.3.1.1).
             maillog::uids_went_back(&self.collector.id, next, progress.watermark);
@@ -275,6 +302,12 @@ impl Pass<'_> {
         walk.all(session, room, report).await?;
         Ok(if walk.is_sound() { Sound::Yes } else { Sound::No })
     }
+}
+
+/// What the ledger knows of a folder, read before the folder was opened.
+struct Early {
+    of: (FolderName, Epoch, History),
+    progress: Progress,
 }
 
 /// Whether a session can be used any further; one with answers outstanding can only be abandoned.

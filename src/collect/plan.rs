@@ -9,8 +9,12 @@ use crate::mail::RemoteUid;
 use crate::source::{Listed, Listing, Selected, Want, Wanted};
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
-/// Most messages of one listing; the rest is listed when these are done, so that memory does not follow the mailbox.
+/// Messages of one listing; the rest is listed when these are done, so that memory does not follow the mailbox.
 pub const LISTING_MAX: usize = 10_000;
+/// A mailbox is listed at most so often in a pass: each listing costs time by the size of the mailbox, and so would their number.
+const LISTINGS_MAX: usize = 20;
+/// Most messages of one listing of any mailbox.
+const LARGE_LISTING_MAX: usize = 100_000;
 /// Most exceptions of earlier passes that one pass takes up.
 const DUE_MAX: usize = 2_000;
 /// Most messages of one batch: one FETCH behind another, one disposal, one line in the ledger that says "in flight".
@@ -70,9 +74,13 @@ pub fn plan(collector: &Collector, selected: &Selected, progress: &Progress, wit
         // UIDs that we remember can only become fewer: when fewer messages are there than we remember, some of those are gone.
         complete: selected.exists < remembered,
         known,
-        limit: LISTING_MAX,
+        limit: listing_max(selected.exists),
     };
     Plan { want, owed, held_away, keep_after_all }
+}
+
+fn listing_max(exists: u64) -> usize {
+    usize::try_from(exists).unwrap_or(usize::MAX).div_ceil(LISTINGS_MAX).clamp(LISTING_MAX, LARGE_LISTING_MAX)
 }
 
 fn above(collector: &Collector, progress: &Progress) -> u32 {
@@ -188,5 +196,17 @@ impl Watermark {
             risen = Some(uid);
         }
         risen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_mailbox_is_not_listed_ever_more_often() {
+        for (exists, limit) in [(0, LISTING_MAX), (200_000, 10_000), (200_001, 10_001), (1_000_000, 50_000), (u64::MAX, LARGE_LISTING_MAX)] {
+            assert_eq!(listing_max(exists), limit, "{exists}");
+        }
     }
 }

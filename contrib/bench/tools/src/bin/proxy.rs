@@ -1,8 +1,10 @@
-//! proxy MILLISECONDS LISTEN-PORT=TARGET-PORT…: passes on every octet so much later, each way. Bandwidth is not limited.
+//! proxy MILLISECONDS LISTEN-PORT=TARGET-PORT…: passes on every octet so much later, each way. Bandwidth is not limited. At a connection's end
+//! it prints how many octets went to the server and how many came from it.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::mpsc::sync_channel;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 fn main() {
@@ -19,11 +21,12 @@ fn main() {
                     std::thread::spawn(move || {
                         std::thread::sleep(2 * delay);
                         let Ok(server) = TcpStream::connect(("127.0.0.1", to)) else { return };
-                        for (from, to) in [(&client, &server), (&server, &client)] {
+                        let ways = [(&client, &server), (&server, &client)].map(|(from, to)| {
                             let _ = from.set_nodelay(true);
-                            let (Ok(from), Ok(to)) = (from.try_clone(), to.try_clone()) else { return };
-                            pass(from, to, delay);
-                        }
+                            Some(pass(from.try_clone().ok()?, to.try_clone().ok()?, delay))
+                        });
+                        let octets = ways.map(|way| way.and_then(|way| way.join().ok()).unwrap_or(0));
+                        println!("{} {}", octets[0], octets[1]);
                     });
                 }
             })
@@ -32,7 +35,7 @@ fn main() {
     threads.into_iter().for_each(|t| drop(t.join()));
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
+fn pass(mut from: TcpStream, mut to: TcpStream, delay: Duration) -> JoinHandle<usize> {
     // Deep enough that nothing is held back: up to 64 MB are on their way.
     let (sender, receiver) = sync_channel::<(Instant, Vec<u8>)>(1024);
     std::thread::spawn(move || {
@@ -44,12 +47,15 @@ fn pass(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
         }
     });
     std::thread::spawn(move || {
+        let mut octets = 0;
         for (due, piece) in receiver {
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             if to.write_all(&piece).is_err() {
                 break;
             }
+            octets += piece.len();
         }
         let _ = to.shutdown(Shutdown::Write);
-    });
+        octets
+    })
 }
