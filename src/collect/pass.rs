@@ -18,7 +18,7 @@ use super::route::Router;
 use super::stop::Stop;
 use super::walk::Walk;
 use super::{folders, plan};
-use crate::config::{After, Collector, FolderSelect, Protocol};
+use crate::config::{After, Collector, FolderSelect};
 use crate::deliver::Destination;
 use crate::deliver::local_check::LocalCheck;
 use crate::held::HeldStore;
@@ -213,12 +213,10 @@ impl Pass<'_> {
         }
     }
 
-    /// What the ledger knows of a POP3 mailbox, all of which is read: while the session is opened, as there is but one folder and one epoch.
+    /// What the ledger knows of a mailbox of one folder, read while the session is opened.
     async fn early_progress(&self, claim: &Claim) -> Result<Option<Early>, LedgerError> {
-        if self.collector.server.protocol != Protocol::Pop3 {
-            return Ok(None);
-        }
-        let of = (FolderName::inbox(), Epoch(0), plan::history(self.collector));
+        let Some((name, epoch)) = self.source.only_place() else { return Ok(None) };
+        let of = (name, epoch, plan::history(self.collector));
         let (name, epoch, history) = &of;
         let progress = self.ledger.progress(claim, name, *epoch, *history).await?;
         Ok(Some(Early { of, progress }))

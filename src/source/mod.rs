@@ -33,6 +33,11 @@ pub trait Source: Send + Sync {
         Err(SourceError::new(SourceErrorKind::Protocol, "connect", "", "this source cannot be reached without a login"))
     }
 
+    /// The folder and its epoch, where the protocol knows but one of each (POP3): what is remembered of it can be read beforehand.
+    fn only_place(&self) -> Option<(FolderName, Epoch)> {
+        None
+    }
+
     /// The least time between two sessions that the server asks for, as far as it is known by now (POP3 LOGIN-DELAY, RFC 2449 §6.5).
     fn least_interval(&self) -> Option<Duration> {
         None

@@ -39,7 +39,7 @@ mod wire;
 use super::{Session, Source, SourceError, SourceErrorKind};
 use crate::config::secret::SecretReader;
 use crate::config::{Server, Tls, TlsMode};
-use crate::mail::{CollectorId, MailboxId, Secret};
+use crate::mail::{CollectorId, Epoch, FolderName, MailboxId, Secret};
 use crate::net::{self, Channel, DialError, DialErrorKind, Handshake, Nobody, Seen, TlsClient, Witness};
 use crate::proto::pop3::{Capabilities, Command};
 use crate::spool::Spool;
@@ -257,6 +257,10 @@ impl Source for Pop3Source {
         // Nothing depends on the good-bye.
         let _ = timeout(QUIT_PATIENCE, reached.wire.ask(Command::Quit)).await;
         Ok(())
+    }
+
+    fn only_place(&self) -> Option<(FolderName, Epoch)> {
+        Some((FolderName::inbox(), Epoch(0)))
     }
 
     fn least_interval(&self) -> Option<Duration> {
