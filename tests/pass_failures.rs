@@ -9,7 +9,8 @@ use mailgather::deliver::Destination;
 use mailgather::held::HeldStore;
 use mailgather::ledger::sqlite::SqliteLedger;
 use mailgather::ledger::{
-    Claim, Entry, Finished, HeldEnd, HeldId, HeldMail, HeldWhy, History, Instance, Ledger, LedgerError, Place, Progress, Seen, SeenKey,
+    Claim, Entry, Finished, Forget, HeldEnd, HeldId, HeldMail, HeldWhy, History, Instance, Ledger, LedgerError, Mark, Marked, Place, Progress,
+    Remembered, Seen, SeenKey,
 };
 use mailgather::mail::*;
 use mailgather::observe::Counters;
@@ -309,6 +310,15 @@ impl Ledger for FaultyLedger {
     }
     async fn forget_former(&self, place: &Place) -> Result<(), LedgerError> {
         self.apply("forget_former", self.inner.forget_former(place)).await
+    }
+    async fn remembered(&self, mailbox: &MailboxId, which: &Forget) -> Result<Vec<Remembered>, LedgerError> {
+        self.inner.remembered(mailbox, which).await
+    }
+    async fn forget(&self, mailbox: &MailboxId, which: &Forget, now: i64) -> Result<u64, LedgerError> {
+        self.inner.forget(mailbox, which, now).await
+    }
+    async fn mark_collected(&self, mailbox: &MailboxId, marks: &[Mark]) -> Result<Marked, LedgerError> {
+        self.inner.mark_collected(mailbox, marks).await
     }
     async fn seen(&self, keys: &[SeenKey], since: i64) -> Result<Vec<Option<TraceId>>, LedgerError> {
         self.apply("seen", self.inner.seen(keys, since)).await

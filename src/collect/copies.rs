@@ -19,8 +19,9 @@ pub(super) struct Copies {
 }
 
 impl Copies {
-    /// Looks them up, once nobody else is delivering one. Nothing is looked up where duplicates are not looked for.
-    pub(super) async fn enter(deliverer: &Deliverer<'_>, message: &Message, route: &Route) -> Result<Self, LedgerError> {
+    /// Looks them up, once nobody else is delivering one. Nothing is looked up where duplicates are not looked for, and what was delivered before
+    /// the operator had the message `forgotten` does not count.
+    pub(super) async fn enter(deliverer: &Deliverer<'_>, message: &Message, route: &Route, forgotten: i64) -> Result<Self, LedgerError> {
         let window = deliverer.collector.dedupe_window;
         let mut copies =
             Copies { target: deliverer.destination.name(), fingerprint: message.fingerprint, window, earlier: HashMap::new(), in_flight: None };
@@ -33,7 +34,7 @@ impl Copies {
         keys.sort_unstable_by_key(|key| key.0);
         keys.dedup();
         copies.in_flight = Some(deliverer.dedupe.enter(keys.clone()).await);
-        let since = deliverer.now.saturating_sub(i64::try_from(window.as_secs()).unwrap_or(i64::MAX));
+        let since = deliverer.now.saturating_sub(i64::try_from(window.as_secs()).unwrap_or(i64::MAX)).max(forgotten.saturating_add(1));
         let earlier = deliverer.ledger.seen(&keys, since).await?;
         copies.earlier = keys.into_iter().zip(earlier).filter_map(|(key, trace_id)| trace_id.map(|id| (key, id.to_string()))).collect();
         Ok(copies)

@@ -4,7 +4,7 @@
 use super::copies::Copies;
 use super::dedupe::{Dedupe, InFlight};
 use super::journal::Opened;
-use super::plan::final_state;
+use super::plan::{final_state, still_owed};
 use super::route::{Aside, Dress, Route, Routed, Router};
 use super::settle::{self, Fate, Settled, Tally};
 use crate::config::{Collector, OnHold};
@@ -168,7 +168,7 @@ impl Deliverer<'_> {
     }
 
     async fn take_to_recipients(&self, message: &Message, route: &Route, identity: Fingerprint, before: Pending) -> Result<Judged, LedgerError> {
-        let copies = Copies::enter(self, message, route).await?;
+        let copies = Copies::enter(self, message, route, before.forgotten).await?;
         let mut tally = Tally::default();
         let mut wanting = Vec::new();
         for recipient in route.recipients.iter().filter(|recipient| !before.done.contains(&recipient.address.to_smtp())) {
@@ -339,7 +339,7 @@ impl Deliverer<'_> {
                 // A server may give the UIDL of a deleted message to a new one: only the same message may go undelivered.
                 let owed = self.hashes.get(uid).copied().unwrap_or_default();
                 let is_same = owed.copy.map_or(owed.identity.as_ref() == Some(identity), |owed| owed == *copy);
-                return if is_same { Known::Settled(final_state(self.collector.after), None) } else { Known::Wanting(Pending::default(), None) };
+                return if is_same { Known::Settled(still_owed(self.collector.after), None) } else { Known::Wanting(Pending::default(), None) };
             }
             Some(state) if self.hashes.contains_key(uid) && state.before().is_some() => {
                 return Known::Wanting(state.before().cloned().unwrap_or_default(), None);
@@ -348,6 +348,9 @@ impl Deliverer<'_> {
         }
         // It was never fetched, or never came to a record: an earlier epoch may still know it.
         let here = self.exceptions.get(uid).and_then(State::before).cloned().unwrap_or_default();
+        if here.forgotten != 0 {
+            return Known::Wanting(here, None);
+        }
         // Equal alarms without an id and a date are different mail.
         let former = match message.has_identity() {
             true => self.former.lock().unwrap_or_else(PoisonError::into_inner).take(copy, identity),
@@ -357,7 +360,7 @@ impl Deliverer<'_> {
         let state = match state {
             State::Pending(before) => return Known::Wanting(Pending { in_doubt: before.in_doubt + here.in_doubt, ..before }, key),
             State::Left { before, .. } => return Known::Wanting(Pending { in_doubt: before.in_doubt + here.in_doubt, ..*before }, key),
-            State::Owed | State::Flagged => final_state(self.collector.after),
+            State::Owed | State::Flagged => still_owed(self.collector.after),
             // What was collected under `keep` is left alone, and what is held stays so, whatever the collector does with its mail now.
             State::Kept | State::Held | State::HeldAway | State::Skipped { .. } => state,
         };

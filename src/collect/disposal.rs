@@ -84,6 +84,22 @@ fn move_to(walk: &Walk<'_>) -> Option<Disposal> {
     None
 }
 
+/// Why messages were flagged and not expunged, in words.
+fn left_flagged(how: &Disposal, has_uidplus: bool, may_expunge_all: bool) -> &'static str {
+    match (how, has_uidplus, may_expunge_all) {
+        (Disposal::Move(_), true, _) => "copied and flagged \\Deleted, not moved again: the server says OK to UID EXPUNGE and keeps them",
+        (Disposal::Move(_), false, true) => {
+            "copied and flagged \\Deleted, not moved again: the server has no UIDPLUS, and EXPUNGE would take mail that others flagged"
+        }
+        (Disposal::Move(_), false, false) => {
+            "copied and flagged \\Deleted, not moved again: the server has no UIDPLUS, and `allow_plain_expunge` is not set"
+        }
+        (_, true, _) => "flagged \\Deleted only: the server says OK to UID EXPUNGE and keeps them",
+        (_, false, true) => "flagged \\Deleted only: the server has no UIDPLUS, and EXPUNGE would take mail that others flagged",
+        (_, false, false) => "flagged \\Deleted only: the server has no UIDPLUS, and `allow_plain_expunge` is not set",
+    }
+}
+
 async fn one_command(
     walk: &Walk<'_>,
     session: &mut dyn Session,
@@ -104,7 +120,7 @@ async fn one_command(
     let state = match disposed {
         Disposed::Confirmed => "confirmed",
         Disposed::Requested => "requested; confirmed when the session ends",
-        Disposed::FlaggedOnly => "flagged \\Deleted only: the server has no UIDPLUS, and a plain EXPUNGE would take mail that others flagged",
+        Disposed::FlaggedOnly => left_flagged(how, walk.selected.can_delete, collector.server.allow_plain_expunge),
     };
     maillog::disposed(&collector.id, word, uids.len(), state);
     match (disposed, how) {

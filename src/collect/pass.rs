@@ -296,9 +296,18 @@ impl Pass<'_> {
             }
         }
         report.folders.push(Seen { name: place.name.clone(), selected: selected.clone(), found: 0 });
-        let mut walk = Walk::new(self, &progress, &selected, place, session.peer());
-        walk.all(session, room, report).await?;
-        Ok(if walk.is_sound() { Sound::Yes } else { Sound::No })
+        loop {
+            let former = std::mem::take(&mut progress.former);
+            let mut walk = Walk::new(self, &progress, former, &selected, place, session.peer());
+            walk.all(session, room, report).await?;
+            if !walk.ids_have_changed() {
+                return Ok(if walk.is_sound() { Sound::Yes } else { Sound::No });
+            }
+            // As with a new UIDVALIDITY: what was collected belongs to an earlier epoch, and the new one has none of it, so that this comes once.
+            maillog::ids_changed(&self.collector.id, progress.kept_count);
+            self.ledger.renumber(&progress.place).await?;
+            progress = self.ledger.progress(claim, &place.name, selected.epoch, history).await?;
+        }
     }
 }
 

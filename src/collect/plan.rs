@@ -28,6 +28,11 @@ pub fn final_state(after: After) -> State {
     }
 }
 
+/// The state of a message whose copy was owed a disposal before, and still stands.
+pub fn still_owed(after: After) -> State {
+    if after == After::Keep { State::Kept } else { State::Owed }
+}
+
 /// How much of the history a pass has to read.
 pub fn history(collector: &Collector) -> History {
     match (collector.collect, collector.after) {
@@ -49,6 +54,8 @@ pub struct Plan {
     pub held_away: BTreeSet<RemoteUid>,
     /// Copies that were owed one, but the configuration now says to keep them.
     pub keep_after_all: Vec<RemoteUid>,
+    /// More exceptions are due than one pass takes up.
+    pub more: bool,
 }
 
 /// Plans a pass from what the ledger and the server say.
@@ -57,7 +64,10 @@ pub fn plan(collector: &Collector, selected: &Selected, progress: &Progress, wit
     let (owed, keep_after_all) = if collector.after == After::Keep { (BTreeSet::new(), owed.into_iter().collect()) } else { (owed, Vec::new()) };
     let held_away: BTreeSet<RemoteUid> =
         progress.exceptions.iter().filter(|(_, state)| **state == State::HeldAway).map(|(uid, _)| uid.clone()).collect();
-    let due_now = progress.exceptions.iter().filter(|(_, state)| due(state, with)).map(|(uid, _)| uid.clone()).take(DUE_MAX);
+    let mut due_now: Vec<RemoteUid> =
+        progress.exceptions.iter().filter(|(_, state)| due(state, with)).map(|(uid, _)| uid.clone()).take(DUE_MAX + 1).collect();
+    let more = due_now.len() > DUE_MAX;
+    due_now.truncate(DUE_MAX);
     let also: Vec<RemoteUid> = owed.iter().chain(&held_away).cloned().chain(due_now).collect();
     let mut known = progress.kept.clone();
     let listed_anyway: HashSet<&RemoteUid> = also.iter().collect();
@@ -76,7 +86,7 @@ pub fn plan(collector: &Collector, selected: &Selected, progress: &Progress, wit
         known,
         limit: listing_max(selected.exists),
     };
-    Plan { want, owed, held_away, keep_after_all }
+    Plan { want, owed, held_away, keep_after_all, more }
 }
 
 fn listing_max(exists: u64) -> usize {

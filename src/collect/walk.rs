@@ -6,12 +6,13 @@ use super::disposal;
 use super::first_run;
 use super::pass::{Pass, PassError, PassReport, Place, Room};
 use super::plan::{self, BATCH_MESSAGES_MAX, Plan, Step, Watermark};
-use crate::config::{Collect, TooLarge};
+use crate::config::{After, Collect, Protocol, TooLarge};
 use crate::ledger::state::Due;
-use crate::ledger::{Entry, Finished, Former, Progress, State};
+use crate::ledger::{Entry, Finished, Former, FormerKey, FormerMessage, Pending, Progress, State};
 use crate::mail::{MessageKey, Present, RemoteUid, TargetDown};
 use crate::observe::maillog;
-use crate::source::{Fetched, Listed, Listing, Selected, Session, Wanted};
+use crate::source::{Fetched, Listed, Listing, Selected, Session, Want, Wanted};
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,11 +34,24 @@ pub(super) struct Walk<'a> {
     ledger_failed: AtomicBool,
     /// Messages of an earlier epoch that no new one has matched yet.
     former: Mutex<Former>,
+    /// How many of them there are at the start; those of an earlier epoch in the ledger only.
+    former_count: usize,
+    /// What is owed a disposal, and may be there under other names.
+    held_back: Vec<RemoteUid>,
+    ids_changed: bool,
     source_ip: Option<IpAddr>,
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(pass: &'a Pass<'a>, progress: &'a Progress, selected: &'a Selected, place: &'a Place, source_ip: Option<IpAddr>) -> Self {
+    /// `former` are those of `progress`.
+    pub(super) fn new(
+        pass: &'a Pass<'a>,
+        progress: &'a Progress,
+        former: Former,
+        selected: &'a Selected,
+        place: &'a Place,
+        source_ip: Option<IpAddr>,
+    ) -> Self {
         Walk {
             pass,
             progress,
@@ -47,7 +61,10 @@ impl<'a> Walk<'a> {
             outstanding: false,
             target_down: Mutex::default(),
             ledger_failed: AtomicBool::new(false),
-            former: Mutex::new(progress.former.clone()),
+            former_count: former.len(),
+            former: Mutex::new(former),
+            held_back: Vec::new(),
+            ids_changed: false,
             source_ip,
         }
     }
@@ -57,26 +74,48 @@ impl<'a> Walk<'a> {
         !self.outstanding
     }
 
+    /// True if nothing was done, because the server calls all messages by other names than before (POP3).
+    pub(super) fn ids_have_changed(&self) -> bool {
+        self.ids_changed
+    }
+
     pub(super) async fn all(&mut self, session: &mut dyn Session, room: &mut Room, report: &mut PassReport) -> Result<(), PassError> {
         let collector = self.pass.collector;
         let due =
             Due { now: self.place.now, rules: collector.recipient_hash, max_message_size: collector.max_message_size, forced: self.pass.forced };
-        let Plan { mut want, owed, held_away, keep_after_all } = plan::plan(collector, self.selected, self.progress, due);
+        let Plan { mut want, owed, held_away, keep_after_all, more } = plan::plan(collector, self.selected, self.progress, due);
+        report.more |= more;
         if !keep_after_all.is_empty() {
             self.pass.ledger.finish(&self.progress.place, Finished { kept: keep_after_all, ..Finished::default() }).await?;
         }
-        let first_run = self.progress.first_run && self.progress.former.is_empty();
+        let first_run = self.progress.first_run && self.former_count == 0;
         if first_run && !first_run::prepare(self, session, &mut want).await? {
             self.outstanding = true;
             return Ok(());
         }
+        let mut is_first = true;
+        // What was collected before, and comes under another name, is no new mail that limits are for.
+        let mut compared = if collector.server.protocol == Protocol::Pop3 { self.former_count } else { 0 };
         loop {
             let Some(listing) = self.pass.unless_stopped(session.list(want.clone())).await else {
                 self.outstanding = true;
                 return Ok(());
             };
             let listing = listing?;
-            self.forget_vanished(&listing).await?;
+            if is_first && self.all_is_new(&want, &listing) {
+                if self.progress.kept_count > 0 {
+                    self.ids_changed = true;
+                    return Ok(());
+                }
+                self.hold_back();
+            }
+            if self.held_back.is_empty() {
+                self.forget_vanished(&listing).await?;
+            }
+            if is_first {
+                self.expunge_flagged(session, &listing, report).await?;
+            }
+            is_first = false;
             if !listing.older.is_empty() {
                 self.pass.ledger.collected(&self.progress.place, &listing.older).await?;
             }
@@ -88,8 +127,12 @@ impl<'a> Walk<'a> {
             let (away, fresh): (Vec<Listed>, Vec<Listed>) = fresh.into_iter().partition(|message| held_away.contains(&message.uid));
             self.move_away(session, away.into_iter().map(|message| message.uid).collect(), report).await?;
             self.watermark.listed(&fresh, self.progress.watermark);
+            let known: HashSet<&RemoteUid> = fresh.iter().take(compared).map(|message| &message.uid).collect();
+            compared -= known.len();
             let exceptions = &self.progress.exceptions;
-            let taken = plan::steps(collector, &fresh, |uid| exceptions.contains_key(uid), self.progress.generation, room);
+            let is_tried = |uid: &RemoteUid| exceptions.get(uid).is_some_and(|state| !is_forgotten(state)) || known.contains(uid);
+            let mut taken = plan::steps(collector, &fresh, is_tried, self.progress.generation, room);
+            taken.steps.iter_mut().for_each(|step| self.rename(step));
             report.folders.iter_mut().filter(|seen| seen.name == self.place.name).for_each(|seen| seen.found += taken.new as u64);
             self.pass.counters.listed(taken.steps.len() as u64);
             for batch in taken.steps.chunks(BATCH_MESSAGES_MAX) {
@@ -101,7 +144,11 @@ impl<'a> Walk<'a> {
             self.check_target()?;
             report.more |= taken.more || (listing.more && room.is_used_up());
             let is_whole = !self.is_over() && !listing.more && !taken.more;
-            if is_whole && !self.progress.former.is_empty() && collector.collect != Collect::Unseen {
+            if is_whole && !self.held_back.is_empty() {
+                let vanished = std::mem::take(&mut self.held_back);
+                self.pass.ledger.finish(&self.progress.place, Finished { vanished, ..Finished::default() }).await?;
+            }
+            if is_whole && self.former_count > 0 && collector.collect != Collect::Unseen {
                 // Every message of the new epoch has been compared with the former one.
                 self.pass.ledger.forget_former(&self.progress.place).await?;
             }
@@ -113,6 +160,61 @@ impl<'a> Walk<'a> {
             }
             want = plan::next_want(&want, &listing);
         }
+    }
+
+    /// True if nothing that is remembered is there, and something else is: a mailbox that was emptied and filled, or a server that has given its
+    /// messages other ids (POP3), as some do in each session.
+    fn all_is_new(&self, want: &Want, listing: &Listing) -> bool {
+        let Some(Present::Met(known)) = &listing.present else { return false };
+        let remembered = self.progress.kept_count + self.progress.exceptions.len() as u64;
+        let was_compared = known.len() + want.also.len() as u64 >= remembered;
+        remembered > 0 && was_compared && !listing.messages.is_empty() && known.unmet() as u64 == known.len() && {
+            let there: HashSet<&RemoteUid> = listing.messages.iter().map(|message| &message.uid).collect();
+            want.also.iter().all(|uid| !there.contains(uid))
+        }
+    }
+
+    /// What is owed a disposal may be there under another name, if the last session's deletions came to nothing: it is not forgotten before
+    /// everything that is there was compared with it.
+    fn hold_back(&mut self) {
+        let Progress { place, exceptions, hashes, .. } = self.progress;
+        let former = self.former.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for (uid, state) in exceptions.iter().filter(|(_, state)| !matches!(state, State::Skipped { .. })) {
+            if let Some(hash) = hashes.get(uid).and_then(|hashes| hashes.copy.or(hashes.identity)) {
+                let key = Some(FormerKey { folder: place.folder, uid: uid.clone() });
+                former.add(FormerMessage { state: state.clone(), key }, hash);
+            }
+        }
+        self.held_back = exceptions.keys().cloned().collect();
+    }
+
+    /// A message that the operator had forgotten gets another name, so that a target which knows the first one takes it.
+    fn rename(&self, step: &mut Step) {
+        if let Step::Collect(wanted) = step
+            && let Some(Pending { forgotten, .. }) = self.progress.exceptions.get(&wanted.uid).and_then(State::before)
+        {
+            wanted.generation = wanted.generation.wrapping_add(u32::try_from(*forgotten).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// Expunges what earlier passes only flagged, if that is possible by now: the configuration allows a plain EXPUNGE, or the server has learnt to
+    /// expunge by UID. Before anything else is disposed of, as a plain EXPUNGE takes all that is flagged and is only said if that is nothing but ours.
+    async fn expunge_flagged(&self, session: &mut dyn Session, listing: &Listing, report: &mut PassReport) -> Result<(), PassError> {
+        let collector = self.pass.collector;
+        let may = self.selected.can_delete || collector.server.allow_plain_expunge;
+        let wants = disposal::deletes(collector.after) || collector.after == After::Move;
+        if collector.server.protocol != Protocol::Imap || !may || !wants || collector.expunge.every_sessions > 1 {
+            return Ok(());
+        }
+        let is_there = |uid: &RemoteUid| listing.present.as_ref().is_none_or(|present| present.contains(uid));
+        let flagged = self.progress.exceptions.iter().filter(|(uid, state)| **state == State::Flagged && is_there(uid));
+        let flagged: Vec<RemoteUid> = flagged.map(|(uid, _)| uid.clone()).collect();
+        if flagged.is_empty() {
+            return Ok(());
+        }
+        let finished = disposal::expunge(self, session, flagged, report).await?;
+        self.pass.ledger.finish(&self.progress.place, finished).await?;
+        Ok(())
     }
 
     /// Expunges what earlier sessions only flagged, in the session whose turn it is.
@@ -378,4 +480,9 @@ impl<'a> Walk<'a> {
     fn unanswered(&self, message: &Wanted) -> Entry {
         self.unfetched(&message.uid, "the server did not answer for this message")
     }
+}
+
+/// True if the operator had it forgotten, and it was not tried since: it is new mail, as far as limits are concerned.
+fn is_forgotten(state: &State) -> bool {
+    matches!(state, State::Pending(Pending { forgotten: 1.., tries: 0, in_doubt: 0, done, .. }) if done.is_empty())
 }

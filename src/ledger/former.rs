@@ -7,8 +7,10 @@ use std::collections::HashMap;
 /// What is known of them, until each has met the new message that it is.
 #[derive(Clone, Debug, Default)]
 pub struct Former {
-    /// Kept messages: how many of each identity.
-    kept: HashMap<Fingerprint, u32>,
+    /// Kept messages of each identity.
+    kept: HashMap<Fingerprint, Vec<FormerKey>>,
+    /// How many there were.
+    count: usize,
     /// All others that say something about their future.
     others: Vec<Option<FormerMessage>>,
     by_hash: HashMap<Fingerprint, Vec<usize>>,
@@ -32,19 +34,26 @@ pub struct FormerKey {
 
 impl Former {
     /// Adds a kept message.
-    pub fn add_kept(&mut self, identity: Fingerprint) {
-        *self.kept.entry(identity).or_default() += 1;
+    pub fn add_kept(&mut self, identity: Fingerprint, key: FormerKey) {
+        self.kept.entry(identity).or_insert_with(|| Vec::with_capacity(1)).push(key);
+        self.count += 1;
     }
 
     /// Adds another one, by the copy that it is; by its identity only where that is all that is known.
     pub fn add(&mut self, message: FormerMessage, hash: Fingerprint) {
         self.by_hash.entry(hash).or_default().push(self.others.len());
         self.others.push(Some(message));
+        self.count += 1;
+    }
+
+    /// How many there were, whether they have met theirs or not.
+    pub fn len(&self) -> usize {
+        self.count
     }
 
     /// True if there never was one.
     pub fn is_empty(&self) -> bool {
-        self.kept.is_empty() && self.others.is_empty()
+        self.count == 0
     }
 
     /// The former message that a new one is: the same copy rather than the same letter to the same people. Each stands for one new message.
@@ -52,9 +61,8 @@ impl Former {
         if let Some(same) = self.take_other(copy) {
             return Some(same);
         }
-        if let Some(left) = self.kept.get_mut(identity).filter(|left| **left > 0) {
-            *left -= 1;
-            return Some(FormerMessage { state: State::Kept, key: None });
+        if let Some(key) = self.kept.get_mut(identity).and_then(Vec::pop) {
+            return Some(FormerMessage { state: State::Kept, key: Some(key) });
         }
         self.take_other(identity)
     }
@@ -82,7 +90,7 @@ mod tests {
     fn each_stands_for_one_and_the_same_copy_comes_first() {
         let mut former = Former::default();
         assert!(former.is_empty());
-        former.add_kept(hash(1));
+        former.add_kept(hash(1), FormerKey { folder: 1, uid: RemoteUid::Number(6) });
         former.add(other(7, State::Held), hash(1));
         former.add(other(8, State::Pending(Pending::default())), hash(12));
         assert_eq!(

@@ -13,18 +13,22 @@
 //! | [`State::Held`]: it is in the store of held mail | an exception | it is released, or gone from the server |
 //! | [`State::HeldAway`]: held, and the copy still stands | an exception | the move is confirmed |
 //! | [`State::Flagged`]: \Deleted is set and nobody expunged | an exception | it is gone from the server |
+//! | forgotten by the operator: [`Pending::forgotten`] | an exception | it is settled, or gone from the server |
 //! | [`State::Kept`] | its UID and identity, written once | it is gone from the server |
 
+pub mod forget;
 pub mod former;
 pub mod held;
 mod schema;
 pub mod sqlite;
+mod sqlite_forget;
 mod sqlite_held;
 mod sqlite_rows;
 pub mod state;
 #[cfg(test)]
 pub(crate) mod suite;
 
+pub use forget::{Forget, Mark, Marked, Remembered};
 pub use former::{Former, FormerKey, FormerMessage};
 pub use held::{AtSource, HeldEnd, HeldId, HeldMail, HeldWhy};
 pub use state::{Pending, State, due};
@@ -71,6 +75,15 @@ pub trait Ledger: Send + Sync {
     /// Forgets the earlier epochs of this folder, once every message of it has been compared with them; not while there is one that could not be
     /// fetched yet.
     async fn forget_former(&self, place: &Place) -> Result<(), LedgerError>;
+
+    /// What a mailbox remembers of what was collected, as far as `which` says: one answer for each folder.
+    async fn remembered(&self, mailbox: &MailboxId, which: &Forget) -> Result<Vec<Remembered>, LedgerError>;
+
+    /// Forgets it at `now`, all or nothing: these messages are collected again. Returns how many. For an operator, while no pass runs.
+    async fn forget(&self, mailbox: &MailboxId, which: &Forget, now: i64) -> Result<u64, LedgerError>;
+
+    /// The reverse: these messages count as collected from now on, all or nothing. For an operator, while no pass runs.
+    async fn mark_collected(&self, mailbox: &MailboxId, marks: &[Mark]) -> Result<Marked, LedgerError>;
 
     /// Which of these deliveries were made at or after `since` (seconds since the epoch): one answer for each, the trace id of the message
     /// that was delivered.
@@ -195,7 +208,7 @@ pub struct Entry {
     pub identity: Option<Fingerprint>,
     /// Which copy it is ([`crate::mail::Message::copy_hash`]), if it was fetched.
     pub copy: Option<Fingerprint>,
-    /// The message of an earlier epoch that it is: what is recorded there moves here.
+    /// The message of an earlier epoch that it is: what is recorded there moves here, and of a kept one since when it is.
     pub former: Option<FormerKey>,
     /// Deliveries of it to be remembered.
     pub seen: Vec<Seen>,

@@ -52,6 +52,10 @@ pub(super) const STEPS: &[&str] = &[
     CREATE TRIGGER kept_one_more AFTER INSERT ON kept BEGIN UPDATE folder SET kept_count = kept_count + 1 WHERE id = NEW.folder; END;
     CREATE TRIGGER kept_one_less AFTER DELETE ON kept BEGIN UPDATE folder SET kept_count = kept_count - 1 WHERE id = OLD.folder; END;
     ",
+    "
+    ALTER TABLE exception ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE mailbox ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
+    ",
 ];
 
 /// The first version with held mail.

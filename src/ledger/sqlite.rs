@@ -5,8 +5,8 @@
 
 use super::sqlite_rows::{FolderRow, Uid, doubt_unfinished_batch, encode_batch, except, exceptions, folder_row, former, keep, kept, prune};
 use super::{
-    AtSource, Claim, Entry, Finished, HeldEnd, HeldId, HeldMail, History, Instance, Ledger, LedgerError, Place, Progress, SEEN_MAX, Seen, SeenKey,
-    State, schema, sqlite_held,
+    AtSource, Claim, Entry, Finished, Forget, HeldEnd, HeldId, HeldMail, History, Instance, Ledger, LedgerError, Mark, Marked, Place, Progress,
+    Remembered, SEEN_MAX, Seen, SeenKey, State, schema, sqlite_forget, sqlite_held,
 };
 use crate::mail::{Epoch, FolderName, MailboxId, Present, RemoteUid, TraceId};
 use async_trait::async_trait;
@@ -285,18 +285,21 @@ impl Ledger for SqliteLedger {
         let (place, claims) = (*place, self.claims.clone());
         self.write(move |connection| {
             claims.check(place.claim)?;
+            let mut since: Option<i64> = None;
             if let Some(former) = &entry.former {
                 sqlite_held::follow(connection, former, place.folder, &entry.uid)?;
-                let sql = "DELETE FROM exception WHERE folder = ?1 AND uid = ?2";
-                connection.prepare_cached(sql)?.execute(params![former.folder, Uid(&former.uid)])?;
+                let (of, sql) = (params![former.folder, Uid(&former.uid)], "DELETE FROM exception WHERE folder = ?1 AND uid = ?2");
+                connection.prepare_cached(sql)?.execute(of)?;
+                let sql = "DELETE FROM kept WHERE folder = ?1 AND uid = ?2 RETURNING at";
+                since = connection.prepare_cached(sql)?.query_row(of, |row| row.get(0)).optional()?;
             }
             match &entry.state {
-                State::Kept => keep(connection, place.folder, &entry.uid, entry.identity.as_ref())?,
+                State::Kept => keep(connection, place.folder, &entry.uid, entry.identity.as_ref(), since)?,
                 state => except(connection, place.folder, &entry.uid, state, [entry.identity, entry.copy])?,
             }
             sqlite_held::remember(connection, &entry.seen)?;
             sqlite_held::note_done(connection, place.folder, &entry.uid, &entry.had)?;
-            entry.held.map_or(Ok(()), |held| sqlite_held::hold(connection, &held))
+            entry.held.map_or(Ok(()), |held| sqlite_held::hold(connection, &held, place.folder))
         })
         .await
     }
@@ -411,6 +414,22 @@ impl Ledger for SqliteLedger {
         .await
     }
 
+    async fn remembered(&self, mailbox: &MailboxId, which: &Forget) -> Result<Vec<Remembered>, LedgerError> {
+        let (mailbox, which) = (mailbox.clone(), which.clone());
+        // By the writer, because what is chosen goes to a table of its connection.
+        self.write(move |connection| sqlite_forget::remembered(connection, &mailbox, &which)).await
+    }
+
+    async fn forget(&self, mailbox: &MailboxId, which: &Forget, now: i64) -> Result<u64, LedgerError> {
+        let (mailbox, which) = (mailbox.clone(), which.clone());
+        self.write(move |connection| sqlite_forget::forget(connection, &mailbox, &which, now)).await
+    }
+
+    async fn mark_collected(&self, mailbox: &MailboxId, marks: &[Mark]) -> Result<Marked, LedgerError> {
+        let (mailbox, marks) = (mailbox.clone(), marks.to_vec());
+        self.write(move |connection| sqlite_forget::mark(connection, &mailbox, &marks)).await
+    }
+
     async fn seen(&self, keys: &[SeenKey], since: i64) -> Result<Vec<Option<TraceId>>, LedgerError> {
         let keys = keys.to_vec();
         self.read(move |connection| keys.iter().map(|key| sqlite_held::seen(connection, key, since)).collect()).await
@@ -450,6 +469,7 @@ impl Ledger for SqliteLedger {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Pending;
     use crate::ledger::suite::ledger_suite;
 
     fn fresh() -> (tempfile::TempDir, SqliteLedger) {
@@ -515,6 +535,77 @@ mod tests {
         assert!(ledger.held().await.unwrap().is_empty());
         assert_eq!(ledger.held_octets().await.unwrap(), 0);
         assert_eq!(ledger.prune_seen(0).await.unwrap(), 0);
+    }
+
+    /// Files of every earlier version, with what each could hold, become ones of today, and nothing in them is lost.
+    #[tokio::test]
+    async fn files_of_every_version_are_upgraded() {
+        for version in 1..schema::STEPS.len() {
+            let (_dir, path) = version_1();
+            let connection = Connection::open(&path).unwrap();
+            for step in &schema::STEPS[1..version] {
+                connection.execute_batch(step).unwrap();
+            }
+            connection.pragma_update(None, "user_version", version as i64).unwrap();
+            let states = "INSERT INTO exception (folder, uid, state, tries, first, next_try, in_doubt, done, reason, number, fingerprint) VALUES
+                (1, 1, 'owed', 0, 0, 0, 0, '', '', 0, zeroblob(32)), (1, 2, 'pending', 2, 5, 6, 1, 'a@b' || char(10) || 'c@d', '450 later', 0, NULL),
+                (1, 3, 'left', 1, 5, 77, 0, '', 'nobody', -1, NULL), (1, 4, 'skipped', 0, 0, 0, 0, '', '', 9, NULL), (1, 5, 'flagged', 0, 0, 0, 0, '', '', 0, NULL);
+                INSERT INTO kept (folder, uid, fingerprint) VALUES (1, 6, zeroblob(32)); INSERT INTO batch VALUES (1, CAST('n7:8' AS BLOB));";
+            connection.execute_batch(states).unwrap();
+            if version >= 2 {
+                connection.execute_batch("UPDATE exception SET held = 1, copy = zeroblob(32) WHERE uid = 2").unwrap();
+            }
+            drop(connection);
+            let ledger = SqliteLedger::open(&path).unwrap();
+            let claim = ledger.claim(&crate::ledger::suite::mailbox("u")).await.unwrap();
+            let progress = ledger.progress(&claim, &FolderName::inbox(), Epoch(1), History::Full).await.unwrap();
+            assert_eq!((progress.watermark, progress.kept_count, progress.generation, progress.unexpunged), (9, 2, 0, 0), "version {version}");
+            assert!(!progress.first_run, "a folder that was collected before there were first runs has had its own");
+            let done: Vec<String> = vec!["a@b".into(), "c@d".into()];
+            let (tries, held) = (2, version >= 2);
+            let pending = Pending { tries, first: 5, next_try: 6, done, in_doubt: 1, held, reason: "450 later".into(), forgotten: 0 };
+            let doubt = |uid: u32| match &progress.exceptions[&RemoteUid::Number(uid)] {
+                State::Pending(pending) => pending.in_doubt,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!((doubt(7), doubt(8)), (1, 1));
+            let state = |uid: u32| progress.exceptions[&RemoteUid::Number(uid)].clone();
+            assert_eq!((state(1), state(2), state(5)), (State::Owed, State::Pending(pending), State::Flagged));
+            assert_eq!(state(4), State::Skipped { octets: 9 });
+            assert!(matches!(state(3), State::Left { rules: u64::MAX, next_try: 77, before, .. } if before.tries == 1));
+            // Since when it is kept nobody wrote down; it counts from the upgrade, so that nothing is deleted too early.
+            assert_eq!(ledger.owe_aged(&progress.place, 1_700_000_000, 100).await.unwrap(), u64::from(version == 3));
+            drop(ledger);
+            assert!(SqliteLedger::open(&path).is_ok(), "and once more");
+        }
+    }
+
+    /// A kill in the midst of forgetting: the file is copied while the transaction is open, as a crash leaves it.
+    #[tokio::test]
+    async fn forgetting_is_whole_or_not_at_all() {
+        let (dir, ledger) = fresh();
+        let path = dir.path().join("ledger.db");
+        let mailbox = crate::ledger::suite::mailbox("u");
+        let claim = ledger.claim(&mailbox).await.unwrap();
+        let place = ledger.progress(&claim, &FolderName::inbox(), Epoch(1), History::None).await.unwrap().place;
+        for n in 1..=50 {
+            ledger.record(&place, Entry::new(RemoteUid::Number(n), State::Kept, None)).await.unwrap();
+        }
+        drop(ledger);
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA cache_size = 1; BEGIN IMMEDIATE").unwrap();
+        assert_eq!(sqlite_forget::forget(&connection, &mailbox, &Forget::default(), 1).ok(), Some(50));
+        let crashed = dir.path().join("crashed.db");
+        for end in ["", "-wal"] {
+            std::fs::copy(format!("{}{end}", path.display()), format!("{}{end}", crashed.display())).unwrap();
+        }
+        connection.execute_batch("COMMIT").unwrap();
+        for (path, kept) in [(crashed, 50), (path, 0)] {
+            let ledger = SqliteLedger::open(&path).unwrap();
+            let claim = ledger.claim(&mailbox).await.unwrap();
+            let progress = ledger.progress(&claim, &FolderName::inbox(), Epoch(1), History::None).await.unwrap();
+            assert_eq!((progress.kept_count, progress.exceptions.len() as u64), (kept, 50 - kept));
+        }
     }
 
     #[tokio::test]

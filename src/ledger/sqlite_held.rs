@@ -48,10 +48,12 @@ pub(super) fn forget(connection: &Connection, key: &SeenKey) -> Result<(), Failu
 
 /// Holding the same message again (a crash came between) updates its row and keeps its number: the row then tells of the file that was
 /// written last, its size included, or the file could not be taken for whole any more.
-pub(super) fn hold(connection: &Connection, mail: &HeldMail) -> Result<(), Failure> {
+/// `folder` is where it was collected: its epoch tells how often the server has given out its UIDs anew.
+pub(super) fn hold(connection: &Connection, mail: &HeldMail, folder: i64) -> Result<(), Failure> {
     let sql = "INSERT INTO held (trace_id, collector, protocol, host, login, folder, epoch, uid, generation, why, reason, since, octets, sender, recipients,
                                  done, from_journal, header_from, subject)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7 + coalesce((SELECT epoch >> 32 << 32 FROM folder WHERE id = ?20), 0), ?8, ?9, ?10, ?11, ?12,
+                       ?13, ?14, ?15, ?16, ?17, ?18, ?19)
                ON CONFLICT (trace_id) DO UPDATE SET collector = excluded.collector, why = excluded.why, reason = excluded.reason,
                    since = excluded.since, octets = excluded.octets, sender = excluded.sender, recipients = excluded.recipients, done = excluded.done,
                    from_journal = excluded.from_journal, header_from = excluded.header_from, subject = excluded.subject";
@@ -82,6 +84,7 @@ pub(super) fn hold(connection: &Connection, mail: &HeldMail) -> Result<(), Failu
         mail.from_journal,
         mail.from,
         mail.subject,
+        folder,
     ])?;
     Ok(())
 }
@@ -161,7 +164,7 @@ fn held_mail(row: &Row<'_>) -> rusqlite::Result<HeldMail> {
         collector,
         mailbox: Arc::new(mailbox),
         folder: FolderName::new(&folder),
-        epoch: Epoch(row.get(7)?),
+        epoch: Epoch((row.get::<_, i64>(7)? & 0xffff_ffff) as u32),
         uid: uid_of(row, 8)?,
         generation: row.get(9)?,
     };
@@ -233,7 +236,7 @@ pub(super) fn end(connection: &Connection, id: HeldId, end: &HeldEnd) -> Result<
         {
             let identity = identity.map(Fingerprint);
             match (word.as_str(), state) {
-                ("held", State::Kept) => keep(connection, folder, &uid, identity.as_ref())?,
+                ("held", State::Kept) => keep(connection, folder, &uid, identity.as_ref(), None)?,
                 ("held", state) => except(connection, folder, &uid, state, [identity, None])?,
                 // It is tried again for others: when they have it, nobody is held for any more.
                 ("pending" | "left", _) => {

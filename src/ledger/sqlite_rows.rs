@@ -11,11 +11,11 @@ use std::collections::{BTreeMap, HashMap};
 pub(super) fn former(connection: &Connection, mailbox: i64, name: &FolderName, now: i64) -> Result<Former, Failure> {
     let others = "SELECT id FROM folder WHERE mailbox = ?1 AND name = ?2 AND id <> ?3";
     let mut former = Former::default();
-    let sql = format!("SELECT fingerprint FROM kept WHERE folder IN ({others}) AND fingerprint IS NOT NULL");
+    let sql = format!("SELECT fingerprint, folder, uid FROM kept WHERE folder IN ({others}) AND fingerprint IS NOT NULL");
     let mut select = connection.prepare_cached(&sql)?;
     let mut rows = select.query(params![mailbox, name.as_str(), now])?;
     while let Some(row) = rows.next()? {
-        former.add_kept(Fingerprint(row.get(0)?));
+        former.add_kept(Fingerprint(row.get(0)?), FormerKey { folder: row.get(1)?, uid: uid_of(row, 2)? });
     }
     // What was skipped for its size is judged anew, as it was never fetched.
     let sql = format!("SELECT {EXCEPTION}, folder FROM exception WHERE folder IN ({others}) AND state <> 'skipped' ORDER BY folder, uid");
@@ -23,7 +23,7 @@ pub(super) fn former(connection: &Connection, mailbox: i64, name: &FolderName, n
     let mut rows = select.query(params![mailbox, name.as_str(), now])?;
     while let Some(row) = rows.next()? {
         let (uid, mut state, Hashes { identity, copy }) = exception(row)?;
-        let key = FormerKey { folder: row.get(12)?, uid };
+        let key = FormerKey { folder: row.get(13)?, uid };
         // Dropped from the store: nothing is held any more, and it still does not come again.
         if state == State::Held && sqlite_held::rows_of(connection, key.folder, &key.uid)?.is_empty() {
             state = State::Kept;
@@ -89,13 +89,17 @@ pub(super) fn doubt_unfinished_batch(connection: &Connection, folder: i64) -> Re
     Ok(())
 }
 
-pub(super) fn keep(connection: &Connection, folder: i64, uid: &RemoteUid, fingerprint: Option<&Fingerprint>) -> Result<(), Failure> {
+/// `since` is when it was collected, if not now.
+pub(super) fn keep(
+    connection: &Connection,
+    folder: i64,
+    uid: &RemoteUid,
+    fingerprint: Option<&Fingerprint>,
+    since: Option<i64>,
+) -> Result<(), Failure> {
     let fingerprint = fingerprint.map(|f| f.0.as_slice());
-    connection.prepare_cached("INSERT OR REPLACE INTO kept (folder, uid, fingerprint, at) VALUES (?1, ?2, ?3, unixepoch())")?.execute(params![
-        folder,
-        Uid(uid),
-        fingerprint
-    ])?;
+    let sql = "INSERT OR REPLACE INTO kept (folder, uid, fingerprint, at) VALUES (?1, ?2, ?3, coalesce(?4, unixepoch()))";
+    connection.prepare_cached(sql)?.execute(params![folder, Uid(uid), fingerprint, since])?;
     connection.prepare_cached("DELETE FROM exception WHERE folder = ?1 AND uid = ?2")?.execute(params![folder, Uid(uid)])?;
     Ok(())
 }
@@ -118,8 +122,9 @@ pub(super) fn except(connection: &Connection, folder: i64, uid: &RemoteUid, stat
         State::Left { reason, next_try, .. } => (reason.as_str(), *next_try),
         _ => (pending.reason.as_str(), pending.next_try),
     };
-    let sql = "INSERT OR REPLACE INTO exception (folder, uid, state, tries, first, next_try, in_doubt, done, reason, number, held, fingerprint, copy)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
+    let sql = "INSERT OR REPLACE INTO exception (folder, uid, state, tries, first, next_try, in_doubt, done, reason, number, held, forgotten,
+                                                 fingerprint, copy)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?14,
                        coalesce(?12, (SELECT fingerprint FROM exception WHERE folder = ?1 AND uid = ?2)),
                        coalesce(?13, (SELECT copy FROM exception WHERE folder = ?1 AND uid = ?2)))";
     let [identity, copy] = &hashes;
@@ -137,6 +142,7 @@ pub(super) fn except(connection: &Connection, folder: i64, uid: &RemoteUid, stat
         pending.held,
         identity.as_ref().map(|f| f.0.as_slice()),
         copy.as_ref().map(|f| f.0.as_slice()),
+        pending.forgotten,
     ])?;
     Ok(())
 }
@@ -159,7 +165,7 @@ pub(super) fn exceptions(connection: &Connection, folder: i64) -> Result<Excepti
 }
 
 /// The columns that [`exception`] reads.
-const EXCEPTION: &str = "uid, state, tries, first, next_try, in_doubt, done, reason, number, held, fingerprint, copy";
+const EXCEPTION: &str = "uid, state, tries, first, next_try, in_doubt, done, reason, number, held, fingerprint, copy, forgotten";
 
 fn exception(row: &Row<'_>) -> rusqlite::Result<(RemoteUid, State, Hashes)> {
     let word: String = row.get(1)?;
@@ -173,6 +179,7 @@ fn exception(row: &Row<'_>) -> rusqlite::Result<(RemoteUid, State, Hashes)> {
         done: done.lines().map(str::to_owned).collect(),
         held: row.get(9)?,
         reason: row.get(7)?,
+        forgotten: row.get(12)?,
     };
     let state = match word.as_str() {
         "owed" => State::Owed,

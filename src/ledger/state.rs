@@ -52,6 +52,8 @@ pub struct Pending {
     pub held: bool,
     /// The last failure, for the operator.
     pub reason: String,
+    /// When the operator had it forgotten, in seconds since the epoch; 0: never. What was delivered before that does not count.
+    pub forgotten: i64,
 }
 
 /// The longest wait that anybody configures. What lies further ahead comes of a clock that went back, and is due.

@@ -70,8 +70,16 @@ pub(crate) async fn an_unfinished_batch_is_in_doubt(ledger: &dyn Ledger) {
 
 pub(crate) async fn states_survive(ledger: &dyn Ledger) {
     let place = opened(ledger, 1, History::None).await.place;
-    let pending =
-        Pending { tries: 2, first: 5, next_try: 6, done: vec!["a@b".into(), "c@d".into()], in_doubt: 1, held: true, reason: "450 later".into() };
+    let pending = Pending {
+        tries: 2,
+        first: 5,
+        next_try: 6,
+        done: vec!["a@b".into(), "c@d".into()],
+        in_doubt: 1,
+        held: true,
+        reason: "450 later".into(),
+        forgotten: 8,
+    };
     let states = [
         State::Pending(pending),
         State::Owed,
@@ -81,7 +89,7 @@ pub(crate) async fn states_survive(ledger: &dyn Ledger) {
             reason: "no recipient any more".into(),
             rules: 7,
             next_try: 78,
-            before: Box::new(Pending { tries: 2, first: 5, done: vec!["a@b".into()], in_doubt: 1, held: true, ..Pending::default() }),
+            before: Box::new(Pending { tries: 2, first: 5, done: vec!["a@b".into()], in_doubt: 1, held: true, forgotten: 9, ..Pending::default() }),
         },
         State::Skipped { octets: u64::MAX },
         State::Held,
@@ -478,6 +486,266 @@ pub(crate) async fn the_end_of_a_part_is_noted(ledger: &dyn Ledger) {
     assert!(ledger.held_end(row.id, HeldEnd::Expired { since: row.since }).await.unwrap());
 }
 
+/// What a first run leaves alone counts as collected; what was tried, or is owed, stays what it is.
+pub(crate) async fn what_is_left_alone_counts_as_collected(ledger: &dyn Ledger) {
+    for (epoch, make) in [(1, uid as fn(u32) -> RemoteUid), (0, |n| uidl(&format!("id-{n}")))] {
+        let place = opened(ledger, epoch, History::None).await.place;
+        let pending = State::Pending(Pending { tries: 1, ..Pending::default() });
+        ledger.record(&place, entry(make(1), pending.clone())).await.unwrap();
+        ledger.record(&place, entry(make(2), State::Owed)).await.unwrap();
+        ledger.record(&place, entry(make(3), State::Kept)).await.unwrap();
+        ledger.collected(&place, &[1, 2, 3, 4, 5].map(make)).await.unwrap();
+        ledger.collected(&place, &[]).await.unwrap();
+        let progress = opened(ledger, epoch, History::Full).await;
+        assert_eq!(progress.exceptions.into_iter().collect::<Vec<_>>(), [(make(1), pending), (make(2), State::Owed)]);
+        assert_eq!((progress.kept_count, [3, 4, 5].map(|n| progress.kept.contains(&make(n)))), (3, [true; 3]));
+        // It was never fetched, so that nobody can know it again in a new epoch; the one that was fetched is known.
+        let mut former = opened(ledger, epoch + 10, History::None).await.former;
+        let kept = std::iter::from_fn(|| former.take(&Fingerprint([0; 32]), &Fingerprint([7; 32]))).filter(|found| found.state == State::Kept);
+        assert_eq!(kept.count(), 1);
+        let stale = opened(ledger, epoch, History::None).await.place;
+        opened(ledger, epoch, History::None).await;
+        assert!(matches!(ledger.collected(&stale, &[make(9)]).await, Err(LedgerError::Fenced)));
+        ledger.forget_former(&opened(ledger, 99, History::None).await.place).await.unwrap();
+    }
+}
+
+pub(crate) async fn what_is_old_is_owed(ledger: &dyn Ledger) {
+    let place = opened(ledger, 1, History::None).await.place;
+    for n in 1..=5 {
+        ledger.record(&place, entry(uid(n), State::Kept)).await.unwrap();
+    }
+    assert_eq!(ledger.owe_aged(&place, 1_000, 100).await.unwrap(), 0, "all were collected long after that");
+    assert_eq!(ledger.owe_aged(&place, FAR, 2).await.unwrap(), 2, "no more than was asked for");
+    let progress = opened(ledger, 1, History::Full).await;
+    assert_eq!((progress.kept_count, progress.exceptions.len()), (3, 2));
+    for (uid, state) in &progress.exceptions {
+        assert_eq!((state, progress.hashes[uid].identity), (&State::Owed, Some(Fingerprint([7; 32]))), "its disposal knows which message it is");
+        assert!(!progress.kept.contains(uid));
+    }
+    assert!(matches!(ledger.owe_aged(&place, FAR, 2).await, Err(LedgerError::Fenced)));
+    assert_eq!(ledger.owe_aged(&progress.place, FAR, 100).await.unwrap(), 3);
+    assert_eq!(ledger.owe_aged(&progress.place, FAR, 100).await.unwrap(), 0);
+}
+
+/// Ten years after the tests run.
+const FAR: i64 = 4_000_000_000;
+
+/// UIDs that are given out anew under one UIDVALIDITY: everything is of an earlier epoch, also what is held, and how often is told.
+pub(crate) async fn renumbering_is_a_new_epoch(ledger: &dyn Ledger) {
+    let progress = opened(ledger, 1, History::None).await;
+    assert_eq!((progress.generation, progress.first_run, progress.unexpunged), (0, true, 0));
+    for n in 1..=3 {
+        ledger.record(&progress.place, entry(uid(n), State::Kept)).await.unwrap();
+    }
+    let row = hold(ledger, &progress.place, held_mail(4, &["a@x.example"]), State::Held).await;
+    let finished = Finished { watermark: Some(4), first_run_over: true, unexpunged: Some(3), ..Finished::default() };
+    ledger.finish(&progress.place, finished).await.unwrap();
+    ledger.renumber(&progress.place).await.unwrap();
+    let mut second = opened(ledger, 1, History::Full).await;
+    assert_eq!((second.generation, second.first_run, second.unexpunged), (1, false, 3), "it is no new folder");
+    assert_eq!((second.watermark, second.kept_count, second.exceptions.len(), second.former.len()), (0, 0, 0, 4));
+    // The same UID, and another message.
+    assert_eq!(second.former.take(&Fingerprint([0; 32]), &Fingerprint([7; 32])).map(|found| found.state), Some(State::Kept));
+    let copy = Entry { copy: Some(Fingerprint([8; 32])), ..entry(uid(1), State::Kept) };
+    ledger.record(&second.place, copy).await.unwrap();
+    // What was held before follows its message; what is held now is found too.
+    let held = std::iter::from_fn(|| second.former.take(&Fingerprint([0; 32]), &Fingerprint([7; 32]))).find(|found| found.state == State::Held);
+    ledger.record(&second.place, Entry { former: held.unwrap().key, ..entry(uid(2), State::Held) }).await.unwrap();
+    let mut again = held_mail(3, &[]);
+    again.key.generation = 1;
+    again.trace_id = again.key.trace_id();
+    let again = hold(ledger, &second.place, again, State::Held).await;
+    let rows = ledger.held().await.unwrap();
+    assert_eq!(rows.iter().map(|row| (row.key.epoch, row.key.uid.clone())).collect::<Vec<_>>(), [(Epoch(1), uid(3)), (Epoch(1), uid(2))]);
+    for row in [again, row] {
+        assert!(ledger.held_end(row.id, HeldEnd::Delivered(State::Owed)).await.unwrap());
+    }
+    let third = opened(ledger, 1, History::Full).await;
+    assert_eq!(third.exceptions.into_iter().collect::<Vec<_>>(), [(uid(2), State::Owed), (uid(3), State::Owed)]);
+    assert!(third.kept.contains(&uid(1)) && !third.former.is_empty());
+    ledger.forget_former(&third.place).await.unwrap();
+    assert!(opened(ledger, 1, History::None).await.former.is_empty());
+    ledger.renumber(&opened(ledger, 1, History::None).await.place).await.unwrap();
+    let fourth = opened(ledger, 1, History::Full).await;
+    assert_eq!((fourth.generation, fourth.former.len()), (2, 3));
+    // A later UIDVALIDITY begins anew.
+    assert_eq!(opened(ledger, 2, History::None).await.generation, 0);
+}
+
+/// A kept message that got another name has been collected when it was: `delete_after` counts from then, and it stands for one message only.
+pub(crate) async fn a_kept_message_takes_its_age_along(ledger: &dyn Ledger) {
+    let place = opened(ledger, 1, History::None).await.place;
+    ledger.record(&place, entry(uid(1), State::Kept)).await.unwrap();
+    let mut progress = opened(ledger, 2, History::None).await;
+    let found = progress.former.take(&Fingerprint([0; 32]), &Fingerprint([7; 32])).unwrap();
+    ledger.record(&progress.place, Entry { former: found.key, ..entry(uid(9), State::Kept) }).await.unwrap();
+    let progress = opened(ledger, 2, History::Full).await;
+    assert_eq!((progress.kept.contains(&uid(9)), progress.kept_count, progress.former.len()), (true, 1, 0), "in a later pass too");
+}
+
+pub(crate) async fn first_runs_and_sessions_are_counted_by_folder(ledger: &dyn Ledger) {
+    let progress = opened(ledger, 1, History::None).await;
+    ledger.finish(&progress.place, Finished { unexpunged: Some(2), ..Finished::default() }).await.unwrap();
+    let again = opened(ledger, 1, History::None).await;
+    assert_eq!((again.first_run, again.unexpunged), (true, 2), "until it is over");
+    // A new epoch before that is still the first run.
+    assert!(opened(ledger, 2, History::None).await.first_run);
+    let progress = opened(ledger, 1, History::None).await;
+    ledger.finish(&progress.place, Finished { first_run_over: true, unexpunged: Some(0), ..Finished::default() }).await.unwrap();
+    let again = opened(ledger, 1, History::None).await;
+    assert_eq!((again.first_run, again.unexpunged), (false, 0));
+    assert!(!opened(ledger, 3, History::None).await.first_run, "what was there is not new because its UIDs are");
+    let claim = ledger.claim(&mailbox("u")).await.unwrap();
+    assert!(ledger.progress(&claim, &FolderName::new("Junk"), Epoch(1), History::None).await.unwrap().first_run, "another folder");
+}
+
+/// By UIDL there is no watermark: what lies above it is everything.
+pub(crate) async fn the_history_of_uidls_is_all_of_them(ledger: &dyn Ledger) {
+    let place = opened(ledger, 0, History::None).await.place;
+    for n in 1..=3 {
+        ledger.record(&place, entry(uidl(&format!("id-{n}")), State::Kept)).await.unwrap();
+    }
+    for (history, known) in [(History::None, 0), (History::AboveWatermark, 3), (History::Full, 3)] {
+        let progress = opened(ledger, 0, history).await;
+        assert_eq!((progress.kept.len(), progress.kept_count), (known, 3));
+    }
+}
+
+async fn remembered(ledger: &dyn Ledger, which: &Forget) -> Vec<Remembered> {
+    ledger.remembered(&mailbox("u"), which).await.unwrap()
+}
+
+async fn forgotten(ledger: &dyn Ledger, which: &Forget) -> u64 {
+    let told: u64 = remembered(ledger, which).await.iter().map(Remembered::forgets).sum();
+    assert_eq!(ledger.forget(&mailbox("u"), which, 2_000).await.unwrap(), told, "what was told is what is done");
+    told
+}
+
+fn only(uids: &[u32]) -> Forget {
+    Forget { uids: uids.iter().map(|n| uid(*n)).collect(), ..Forget::default() }
+}
+
+/// All that was delivered is forgotten, and nothing else.
+pub(crate) async fn forgetting(ledger: &dyn Ledger) {
+    assert!(remembered(ledger, &Forget::default()).await.is_empty(), "a mailbox that nobody collected");
+    assert_eq!(forgotten(ledger, &Forget::default()).await, 0);
+    let place = opened(ledger, 1, History::None).await.place;
+    let done = vec!["a@x.example".to_owned()];
+    let partly =
+        State::Pending(Pending { tries: 3, first: 5, next_try: FAR, done: done.clone(), in_doubt: 2, reason: "450".into(), ..Pending::default() });
+    let waits = State::Pending(Pending { tries: 1, next_try: 77, ..Pending::default() });
+    let left = |done: Vec<String>| State::left("nobody".into(), u64::MAX, 5, Pending { done, ..Pending::default() });
+    let states = [
+        State::Kept,
+        State::Owed,
+        State::Flagged,
+        partly,
+        waits.clone(),
+        left(done.clone()),
+        left(Vec::new()),
+        State::Skipped { octets: 9 },
+        State::Kept,
+    ];
+    for (n, state) in states.iter().enumerate() {
+        ledger.record(&place, entry(uid(n as u32 + 1), state.clone())).await.unwrap();
+    }
+    hold(ledger, &place, held_mail(10, &["a@x.example"]), State::Held).await;
+    hold(ledger, &place, held_mail(11, &["a@x.example"]), State::Owed).await;
+    let held_in_part = State::Pending(Pending { done: done.clone(), held: true, ..Pending::default() });
+    hold(ledger, &place, held_mail(12, &["a@x.example"]), held_in_part.clone()).await;
+    let dropped = hold(ledger, &place, held_mail(13, &[]), State::Held).await;
+    assert!(ledger.held_end(dropped.id, HeldEnd::Dropped).await.unwrap());
+    ledger.finish(&place, Finished { watermark: Some(13), first_run_over: true, ..Finished::default() }).await.unwrap();
+    // A stranger's mail is none of this mailbox's.
+    let claim = ledger.claim(&mailbox("other")).await.unwrap();
+    let other = ledger.progress(&claim, &FolderName::inbox(), Epoch(1), History::None).await.unwrap().place;
+    ledger.record(&other, entry(uid(1), State::Kept)).await.unwrap();
+
+    let all = remembered(ledger, &Forget::default()).await;
+    let expected = [1, 2, 3, 4, 6, 9, 13].map(uid).to_vec();
+    assert_eq!(all, [Remembered { folder: FolderName::inbox(), epoch: Epoch(1), uids: expected.clone(), former: 0, held: 3, waiting: 3 }]);
+    assert_eq!(opened(ledger, 1, History::Full).await.kept_count, 2, "asking changes nothing");
+    // One by its UID; those that cannot be forgotten are not, whoever names them.
+    assert_eq!(forgotten(ledger, &only(&[9, 5, 10, 99])).await, 1);
+    assert_eq!(forgotten(ledger, &only(&[9])).await, 0, "it is forgotten already");
+    // Only what is kept knows since when.
+    assert_eq!(forgotten(ledger, &Forget { before: Some(1_000), ..Forget::default() }).await, 0);
+    assert_eq!(forgotten(ledger, &Forget { before: Some(FAR), ..Forget::default() }).await, 1);
+    assert_eq!(forgotten(ledger, &Forget { folder: Some(FolderName::new("Junk")), ..Forget::default() }).await, 0);
+    assert_eq!(forgotten(ledger, &Forget { folder: Some(FolderName::inbox()), ..Forget::default() }).await, 5);
+    assert_eq!(forgotten(ledger, &Forget::default()).await, 0);
+
+    let progress = opened(ledger, 1, History::Full).await;
+    assert_eq!((progress.kept_count, progress.watermark, progress.first_run), (0, 13, false));
+    // Each time is another one, however fast they come.
+    for (uid, at) in expected.iter().zip([2_001, 2_002, 2_002, 2_002, 2_002, 2_000, 2_002]) {
+        assert_eq!(progress.exceptions[uid], State::Pending(Pending { forgotten: at, ..Pending::default() }), "{uid}");
+        assert_eq!(progress.hashes[uid].identity, Some(Fingerprint([7; 32])), "should it get another name, it is still this one");
+    }
+    let others: Vec<&State> = [5, 7, 8, 10, 11, 12].iter().map(|n| &progress.exceptions[&uid(*n)]).collect();
+    assert_eq!(others, [&waits, &left(Vec::new()), &State::Skipped { octets: 9 }, &State::Held, &State::Owed, &held_in_part]);
+    assert_eq!(ledger.held().await.unwrap().len(), 3);
+    let other = ledger.progress(&claim, &FolderName::inbox(), Epoch(1), History::Full).await.unwrap();
+    assert!(other.kept.contains(&uid(1)));
+    // It is delivered, deferred or in doubt like any other; who forgot it is not forgotten.
+    let next = opened(ledger, 1, History::None).await;
+    let again = State::Pending(Pending { tries: 1, forgotten: 2_000, ..Pending::default() });
+    ledger.record(&next.place, entry(uid(1), again.clone())).await.unwrap();
+    ledger.begin(&next.place, &[uid(2)]).await.unwrap();
+    let after = opened(ledger, 1, History::None).await;
+    assert_eq!(after.exceptions[&uid(1)], again);
+    assert!(matches!(&after.exceptions[&uid(2)], State::Pending(pending) if pending.in_doubt == 1 && pending.forgotten == 2_002));
+    ledger.record(&after.place, entry(uid(1), State::Kept)).await.unwrap();
+    assert_eq!(remembered(ledger, &Forget::default()).await[0].uids, [uid(1)]);
+}
+
+/// What is forgotten in an earlier epoch is not found again in the new one.
+pub(crate) async fn forgetting_goes_through_all_epochs(ledger: &dyn Ledger) {
+    let place = opened(ledger, 1, History::None).await.place;
+    ledger.record(&place, entry(uid(1), State::Kept)).await.unwrap();
+    ledger.record(&place, Entry::new(uid(2), State::Kept, Some(Fingerprint([9; 32])))).await.unwrap();
+    let place = opened(ledger, 2, History::None).await.place;
+    ledger.record(&place, entry(uid(1), State::Kept)).await.unwrap();
+    let all = remembered(ledger, &Forget::default()).await;
+    assert_eq!((all.len(), all[0].epoch, all[0].uids.as_slice(), all[0].former), (1, Epoch(2), &[uid(1)][..], 2));
+    assert_eq!(forgotten(ledger, &only(&[1, 2])).await, 1, "a UID is one of the latest epoch");
+    assert_eq!(forgotten(ledger, &Forget::default()).await, 2);
+    let mut former = opened(ledger, 2, History::None).await.former;
+    let again = former.take(&Fingerprint([0; 32]), &Fingerprint([9; 32])).unwrap().state;
+    assert_eq!(again, State::Pending(Pending { forgotten: 2_001, ..Pending::default() }));
+}
+
+pub(crate) async fn marking_as_collected(ledger: &dyn Ledger) {
+    let mark = |uids: &[u32], whole| Mark { folder: FolderName::inbox(), epoch: Epoch(1), uids: uids.iter().map(|n| uid(*n)).collect(), whole };
+    let marked = async |mark: Mark| ledger.mark_collected(&mailbox("u"), &[mark]).await.unwrap();
+    // Before the first pass: the folder has had its first run, unless a part was named only.
+    assert_eq!(marked(mark(&[1], false)).await, Marked { marked: 1, given_up: 0 });
+    assert!(opened(ledger, 1, History::None).await.first_run);
+    assert_eq!(marked(mark(&[1, 2], true)).await, Marked { marked: 1, given_up: 0 });
+    let progress = opened(ledger, 1, History::Full).await;
+    assert_eq!((progress.first_run, progress.kept_count), (false, 2));
+    // What waits is given up, what is held stays so, and what is owed is owed.
+    let pending = Pending { tries: 1, done: vec!["a@x.example".into()], held: true, ..Pending::default() };
+    ledger.record(&progress.place, entry(uid(3), State::Pending(Pending::default()))).await.unwrap();
+    ledger.record(&progress.place, entry(uid(4), State::Skipped { octets: 9 })).await.unwrap();
+    ledger.record(&progress.place, entry(uid(5), State::Owed)).await.unwrap();
+    hold(ledger, &progress.place, held_mail(6, &["a@x.example"]), State::Pending(pending)).await;
+    hold(ledger, &progress.place, held_mail(7, &["a@x.example"]), State::Held).await;
+    ledger.begin(&progress.place, &[uid(8)]).await.unwrap();
+    assert_eq!(marked(mark(&[1, 2, 3, 4, 5, 6, 7, 8], true)).await, Marked { marked: 4, given_up: 3 });
+    let progress = opened(ledger, 1, History::Full).await;
+    assert_eq!(
+        progress.exceptions.into_iter().collect::<Vec<_>>(),
+        [(uid(5), State::Owed), (uid(6), State::Held), (uid(7), State::Held)],
+        "nor is anything in doubt"
+    );
+    assert_eq!([1, 2, 3, 4, 8].map(|n| progress.kept.contains(&uid(n))), [true; 5]);
+    // The reverse of it.
+    assert_eq!(forgotten(ledger, &only(&[1, 3])).await, 2);
+    assert_eq!(marked(mark(&[1, 3], false)).await, Marked { marked: 2, given_up: 2 });
+}
+
 /// Runs the whole suite on a fresh ledger for each test.
 macro_rules! ledger_suite {
     ($fresh:expr) => {
@@ -487,7 +755,10 @@ macro_rules! ledger_suite {
             a_released_message_gets_its_final_state a_dropped_message_does_not_come_again what_is_held_follows_its_message
             only_what_is_held_gets_a_state
             a_part_of_the_recipients_may_be_served who_has_it_is_known_on_both_sides
-            the_end_of_a_part_is_noted);
+            the_end_of_a_part_is_noted
+            what_is_left_alone_counts_as_collected what_is_old_is_owed renumbering_is_a_new_epoch a_kept_message_takes_its_age_along
+            first_runs_and_sessions_are_counted_by_folder the_history_of_uidls_is_all_of_them
+            forgetting forgetting_goes_through_all_epochs marking_as_collected);
     };
     ($fresh:expr; $($name:ident)*) => {
         $(#[tokio::test]

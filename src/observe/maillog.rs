@@ -87,7 +87,7 @@ pub fn set_aside(message: &Message, event: &'static str, reason: &str, next: &st
 
 /// It was collected before the server renumbered the folder.
 pub fn known_by_fingerprint(message: &Message) {
-    info!(event = "message_duplicate", collector = %message.key.collector, key = %message.key, id = %message.trace_id(), reason = "collected before UIDVALIDITY changed; not delivered again");
+    info!(event = "message_duplicate", collector = %message.key.collector, key = %message.key, id = %message.trace_id(), reason = "collected before the server gave it another name (UIDVALIDITY, UIDL); not delivered again");
 }
 
 /// It was not fetched.
@@ -114,6 +114,12 @@ pub fn disposed(collector: &CollectorId, how: &str, messages: usize, state: &str
 pub fn uids_went_back(collector: &CollectorId, uid_next: u32, watermark: u32) {
     let next = "every message is compared with those that were collected, and what is new is taken";
     warn!(event = "uids_went_back", collector = %collector, uid_next, watermark, next);
+}
+
+/// None of the UIDLs that were collected is there any more, and others are.
+pub fn ids_changed(collector: &CollectorId, remembered: u64) {
+    let next = "every message is compared with those that were collected, and what is new is taken";
+    warn!(event = "ids_changed", collector = %collector, remembered, next);
 }
 
 /// A server that was to tell of new mail said nothing of some that a poll found.

@@ -266,6 +266,7 @@ pub enum Disposed {
     Confirmed,
     /// Asked for; done when the session ends in order (POP3).
     Requested,
-    /// Flagged \Deleted and left: the server has no UIDPLUS, and a plain EXPUNGE would take mail that others flagged.
+    /// Flagged \Deleted and left: the server has no UIDPLUS, and a plain EXPUNGE is not allowed or would take mail that others flagged; or it does not
+    /// keep its word. After a [`Disposal::Move`] the copy is in the other folder already.
     FlaggedOnly,
 }
