@@ -55,7 +55,11 @@ async fn look(pool: &Pool, recipients: &[Address], notes: &Notes) -> Result<(Str
 /// What matters for us of what a server offers.
 fn in_words(offered: &Extensions) -> String {
     let mut words = Vec::new();
-    let mut word = |is_there: bool, word: &str| is_there.then(|| words.push(word.to_owned())).unwrap_or_default();
+    let mut word = |is_there: bool, word: &str| {
+        if is_there {
+            words.push(word.to_owned());
+        }
+    };
     word(offered.pipelining, "PIPELINING");
     word(offered.eight_bit_mime, "8BITMIME");
     word(offered.smtputf8, "SMTPUTF8");
