@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A set of IMAP UIDs as ascending ranges that do not touch.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -99,7 +99,8 @@ impl fmt::Debug for UidSet {
 }
 
 /// The UIDs of a folder that need not be collected, with a note of which a listing has met. An UIDL is kept as 128 bits of its SHA-256:
-/// 16 octets of memory for each message that stays on a POP3 server, which copies share.
+/// 16 octets of memory for each message that stays on a POP3 server, and 4 once they are listed in another order than that of the ledger; copies
+/// share them.
 #[derive(Clone, Debug, Default)]
 pub struct KnownUids {
     numbers: UidSet,
@@ -107,6 +108,8 @@ pub struct KnownUids {
     base: Arc<Digests>,
     /// A bit for each of them that a listing has met; empty before the first.
     met: Vec<u64>,
+    /// Which of them is likely to be met next: most servers list in the order of their ids.
+    next: usize,
     /// Those of them that were removed: names for one session, few.
     removed: HashSet<u128>,
     /// UIDLs that came later, and whether a listing has met them.
@@ -147,10 +150,10 @@ impl KnownUids {
     /// Adds many UIDs, in the form that copies share; no listing has met any UIDL afterwards.
     pub fn insert_all<'a>(&mut self, uids: impl Iterator<Item = &'a RemoteUid>) {
         uids.for_each(|uid| self.insert(uid));
-        let there = self.base.sorted.iter().copied().filter(|digest| !self.removed.contains(digest));
+        let there = self.base.all.iter().copied().filter(|digest| !self.removed.contains(digest));
         let all = there.chain(self.added.keys().copied()).collect();
         self.base = Arc::new(Digests::new(all));
-        (self.met, self.removed, self.added) = Default::default();
+        (self.met, self.next, self.removed, self.added) = Default::default();
     }
 
     /// Removes an UIDL, so that a listing yields it.
@@ -192,10 +195,12 @@ impl KnownUids {
 
     /// As [`KnownUids::meet`], for an UIDL by its [`digest`].
     pub fn meet_digest(&mut self, digest: u128) -> bool {
-        if let Some(at) = self.in_base(digest) {
+        let as_expected = self.removed.is_empty() && self.base.all.get(self.next) == Some(&digest);
+        if let Some(at) = if as_expected { Some(self.next) } else { self.in_base(digest) } {
             if self.met.is_empty() {
-                self.met = vec![0; self.base.sorted.len().div_ceil(BITS)];
+                self.met = vec![0; self.base.all.len().div_ceil(BITS)];
             }
+            self.next = at + 1;
             self.met[at / BITS] |= 1 << (at % BITS);
             return true;
         }
@@ -227,12 +232,12 @@ impl KnownUids {
     /// How many UIDLs no listing met yet.
     pub fn unmet(&self) -> usize {
         let met: usize = self.met.iter().map(|word| word.count_ones() as usize).sum();
-        self.base.sorted.len() - self.removed.len() - met + self.added.values().filter(|met| !**met).count()
+        self.base.all.len() - self.removed.len() - met + self.added.values().filter(|met| !**met).count()
     }
 
     /// How many are known.
     pub fn len(&self) -> u64 {
-        self.numbers.len() + (self.base.sorted.len() - self.removed.len() + self.added.len()) as u64
+        self.numbers.len() + (self.base.all.len() - self.removed.len() + self.added.len()) as u64
     }
 
     /// True if nothing is known.
@@ -258,7 +263,7 @@ impl KnownUidls {
         KnownUidls::default()
     }
 
-    /// Adds one; `most` says how many there may be in all.
+    /// Adds one, each once; `most` says how many there may be in all.
     pub fn insert(&mut self, uidl: &[u8], most: u64) {
         if self.digests.is_empty() {
             self.digests.reserve_exact(usize::try_from(most).unwrap_or(0).min(UIDLS_AT_ONCE));
@@ -274,43 +279,72 @@ impl KnownUidls {
 /// Most UIDLs for which room is made at once.
 const UIDLS_AT_ONCE: usize = 1_000_000;
 
-/// Digests in ascending order, and where those begin that start with the same bits.
+/// Digests, each once, and where each of them is.
 #[derive(Debug, Default)]
 struct Digests {
-    sorted: Vec<u128>,
-    /// One for each value of the first bits, and one behind the last.
+    all: Vec<u128>,
+    /// Made when the first one is looked for.
+    index: OnceLock<Index>,
+}
+
+impl Digests {
+    fn new(all: Vec<u128>) -> Self {
+        Digests { all, index: OnceLock::new() }
+    }
+
+    fn position(&self, digest: u128) -> Option<usize> {
+        if self.all.is_empty() {
+            return None;
+        }
+        let index = self.index.get_or_init(|| Index::of(&self.all));
+        let alike = index.alike(digest)?;
+        let found = alike.binary_search_by_key(&Some(&digest), |at| self.all.get(*at as usize)).ok()?;
+        alike.get(found).map(|at| *at as usize)
+    }
+}
+
+/// The positions of digests, by the bits that they start with and then by themselves. They are hashes, so that few start alike: nobody can change
+/// that without much work, and it takes the time of a binary search then.
+#[derive(Debug)]
+struct Index {
+    order: Vec<u32>,
+    /// Where those begin that start with the same bits: one for each value, and one behind the last.
     starts: Vec<u32>,
     /// How many bits the others are.
     shift: u32,
 }
 
-impl Digests {
-    /// About so many digests start with the same bits. They are hashes, so that nobody can make it many more without much work, and it takes
-    /// the time of a binary search then.
+impl Index {
+    /// About so many start with the same bits.
     const ALIKE: usize = 8;
 
-    fn new(mut all: Vec<u128>) -> Self {
-        all.sort_unstable();
-        all.dedup();
-        if all.is_empty() {
-            return Digests::default();
-        }
+    fn of(all: &[u128]) -> Self {
         let bits = (all.len() / Self::ALIKE).next_power_of_two().max(2).ilog2();
         let shift = u128::BITS - bits;
-        let mut starts = Vec::with_capacity((1 << bits) + 1);
+        let first = |digest: &u128| (digest >> shift) as usize;
+        // Counted, then placed: each start moves to the next one's place meanwhile, and so does the array.
+        let mut starts = vec![0u32; (1 << bits) + 2];
+        all.iter().for_each(|digest| starts[first(digest) + 2] += 1);
+        (2..starts.len()).for_each(|n| starts[n] += starts[n - 1]);
+        let mut order = vec![0u32; all.len()];
         for (at, digest) in all.iter().enumerate() {
-            while starts.len() <= (digest >> shift) as usize {
-                starts.push(at as u32);
-            }
+            let place = &mut starts[first(digest) + 1];
+            order[*place as usize] = at as u32;
+            *place += 1;
         }
-        starts.resize((1 << bits) + 1, all.len() as u32);
-        Digests { sorted: all, starts, shift }
+        starts.pop();
+        let mut rest = order.as_mut_slice();
+        for border in starts.windows(2) {
+            let (alike, others) = rest.split_at_mut((border[1] - border[0]) as usize);
+            alike.sort_unstable_by_key(|at| all[*at as usize]);
+            rest = others;
+        }
+        Index { order, starts, shift }
     }
 
-    fn position(&self, digest: u128) -> Option<usize> {
-        let first = digest.checked_shr(self.shift)? as usize;
-        let (from, to) = (*self.starts.get(first)? as usize, *self.starts.get(first + 1)? as usize);
-        self.sorted[from..to].binary_search(&digest).ok().map(|at| from + at)
+    fn alike(&self, digest: u128) -> Option<&[u32]> {
+        let first = (digest >> self.shift) as usize;
+        self.order.get(*self.starts.get(first)? as usize..*self.starts.get(first + 1)? as usize)
     }
 }
 
@@ -369,7 +403,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn known_uidls_are_a_map(first in proptest::collection::vec(0u32..40, 0..40), steps in proptest::collection::vec((0u32..60, 0u8..5), 0..60)) {
+        fn known_uidls_are_a_map(first in proptest::collection::btree_set(0u32..40, 0..40), steps in proptest::collection::vec((0u32..60, 0u8..5), 0..60)) {
             let uid = |n: u32| RemoteUid::Opaque(n.to_string().into_bytes().into());
             let mut uidls = KnownUidls::new();
             let mut model = std::collections::BTreeMap::new();
@@ -405,12 +439,12 @@ mod tests {
         }
 
         #[test]
-        fn digests_are_found(mut all in proptest::collection::vec(prop_oneof![any::<u128>(), 0u128..300], 0..200), other: u128) {
-            let digests = Digests::new(all.clone());
-            all.sort_unstable();
-            all.dedup();
+        fn digests_are_found(all in proptest::collection::hash_set(prop_oneof![any::<u128>(), 0u128..300], 0..200), other: u128) {
+            let digests = Digests::new(all.iter().copied().collect());
             for digest in all.iter().chain([&other, &0, &u128::MAX]) {
-                prop_assert_eq!(digests.position(*digest), all.binary_search(digest).ok());
+                let at = digests.position(*digest);
+                prop_assert_eq!(at.is_some(), all.contains(digest));
+                prop_assert!(at.is_none_or(|at| digests.all[at] == *digest));
             }
         }
 

@@ -30,11 +30,18 @@ pub fn install_crypto_provider() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
 
-/// Octets that nobody can predict, for nonces.
+/// Octets that nobody can predict, for nonces. The system's own: the first of AWS-LC's costs 40 ms of gathering entropy, which a process that
+/// needs no TLS can do without.
 pub fn random_octets<const N: usize>() -> Result<[u8; N], DialError> {
     let mut octets = [0; N];
-    let filled = rustls::crypto::aws_lc_rs::default_provider().secure_random.fill(&mut octets);
-    filled.map_err(|_| DialError::new(DialErrorKind::Tls, "the system has no random octets"))?;
+    let mut filled = 0;
+    while filled < N {
+        match rustix::rand::getrandom(&mut octets[filled..], rustix::rand::GetRandomFlags::empty()) {
+            Ok(more) if more > 0 => filled += more,
+            Err(rustix::io::Errno::INTR) => {}
+            _ => return Err(DialError::new(DialErrorKind::Tls, "the system has no random octets")),
+        }
+    }
     Ok(octets)
 }
 
