@@ -46,6 +46,12 @@ fn who(text: &str, rules: &Rules) -> Vec<String> {
 
 const OUTSIDE: &str = "Received: from x (x.example [203.0.113.7]) by mx.provider.example with ESMTP id 1; d\n";
 
+/// As the configuration knows them.
+fn hosts_of_provider(server: &str) -> Vec<String> {
+    let all = mailgather::config::presets();
+    mailgather::config::provider_of_hosts(all.iter().map(|p| &**p), &[server.to_owned()]).map(|p| p.received_hosts.clone()).unwrap_or_default()
+}
+
 mod corpus {
     use super::*;
 
@@ -54,6 +60,7 @@ mod corpus {
         match &name[3..] {
             "yandex" | "cyrillic" => {
                 r.server_host = if name.ends_with("yandex") { "imap.yandex.ru".into() } else { "imap.почта.рф".into() };
+                r.provider_hosts = hosts_of_provider(&r.server_host);
                 r.own = Some(a("example@почта.рф"));
                 r.domains = BTreeSet::from(["почта.рф".parse().unwrap()]);
                 r.map.insert("почта.рф".parse().unwrap(), MapTo::Domain("икс.рф".parse().unwrap()));
@@ -61,6 +68,7 @@ mod corpus {
             }
             "gmail" | "gmail_routed" => {
                 r.server_host = "imap.gmail.com".into();
+                r.provider_hosts = hosts_of_provider(&r.server_host);
                 r.own = Some(a("box@gmail.com"));
             }
             "qmail" => {

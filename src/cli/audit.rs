@@ -70,6 +70,7 @@ fn rules(collector: &Collector) -> Rules {
             Rules {
                 domains: own.iter().map(|address| address.domain().clone()).collect(),
                 server_host: collector.server.host.clone(),
+                provider_hosts: collector.received_hosts.clone(),
                 own,
                 ..Rules::default()
             }

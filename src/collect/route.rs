@@ -311,7 +311,9 @@ fn is_guess(evidence: SenderEvidence) -> bool {
 
 fn trust(collector: &Collector) -> (Trust<'_>, &SenderFallback) {
     match &collector.recipient {
-        RecipientMode::ForwardTo(_, fallback) => (Trust::automatic(&collector.server.host), fallback),
+        RecipientMode::ForwardTo(_, fallback) => {
+            (Trust { provider_hosts: &collector.received_hosts, ..Trust::automatic(&collector.server.host) }, fallback)
+        }
         RecipientMode::Auto(rules, fallback) => (Trust::from(&**rules), fallback),
     }
 }

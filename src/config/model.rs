@@ -101,6 +101,8 @@ pub struct Collector {
     pub manual: bool,
     /// The provider that filled in what the collector does not say, by its name.
     pub provider: Option<String>,
+    /// The hosts whose Received fields the provider of its server writes, with what is below them.
+    pub received_hosts: Vec<String>,
     /// What to collect.
     pub collect: Collect,
     /// What to do with what was delivered.

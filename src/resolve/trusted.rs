@@ -12,10 +12,10 @@
 //! - `trusted_hops: N`: nobody asks for names; exactly the N topmost Received fields count.
 //! - `trusted_hosts`: these, and their sub-domains.
 //! - else automatic, from the host that is collected from: the host itself, its parent domain if it has three labels or more (there is no list
-//!   of public suffixes here; the common shapes `co.uk`, `com.ru` are not taken for a parent), and the sister domains of a few large
-//!   providers; the hosts of the collector's provider (`received_hosts`); and from the hosts that the MX records of the mailbox's domain
-//!   name, in the same way. Providers name their customers' machines under their own domain too: a peer there is not inside if its name
-//!   looks like one (`customer.rs`), unless it is the collected host or an MX host itself, or the provider is one of those large ones.
+//!   of public suffixes here; the common shapes `co.uk`, `com.ru` are not taken for a parent); the hosts of the mailbox's provider
+//!   (`received_hosts`, which the configuration knows: `mx.google.com` is not `imap.gmail.com`); and from the hosts that the MX records of
+//!   the mailbox's domain name, in the same way. Providers name their customers' machines under their own domain too: a peer there is not
+//!   inside if its name looks like one (`customer.rs`), unless it is the collected host or an MX host itself, or one of `received_hosts`.
 //! - automatic, and the host is an IP address, `localhost` or a name without a dot: the operator's own server, whose mail names it does not
 //!   tell. The topmost Received field was written by the server that holds the mailbox, so it counts, and its `by` is then a trusted
 //!   host for those below, beside the hosts of the MX records.
@@ -180,18 +180,6 @@ impl TrustedBlock {
     }
 }
 
-/// Domains under which large providers write Received fields for mailboxes of another one.
-const SISTERS: &[(&str, &[&str])] = &[
-    ("gmail.com", &["google.com", "googlemail.com"]),
-    ("googlemail.com", &["google.com", "gmail.com"]),
-    ("yandex.ru", &["yandex.net", "yandex.com"]),
-    ("yandex.com", &["yandex.net", "yandex.ru"]),
-    ("mail.me.com", &["apple.com", "icloud.com", "me.com"]),
-    ("office365.com", &["outlook.com", "protection.outlook.com"]),
-    ("outlook.com", &["office365.com"]),
-    ("mail.yahoo.com", &["yahoo.com", "yahoodns.net"]),
-];
-
 /// Second labels that make a public suffix with a country's label, in the common cases.
 const SECOND_LEVEL: &[&str] = &["ac", "co", "com", "edu", "gob", "gov", "go", "in", "msk", "ne", "net", "nov", "or", "org", "spb"];
 
@@ -233,7 +221,7 @@ impl Hosts {
             let host = host.trim_end_matches('.').to_ascii_lowercase();
             let domain = host.parse::<Domain>().ok().filter(|_| literal(&host).is_none() && host.contains('.') && !host.ends_with(".localhost"));
             match domain {
-                Some(domain) => shown_names.extend(hosts.add(domain)),
+                Some(domain) => shown_names.push(hosts.add(domain)),
                 // An MX record that names no host with a domain tells nothing.
                 None if nth > 0 => {}
                 None => {
@@ -254,20 +242,12 @@ impl Hosts {
         hosts
     }
 
-    /// Trusts a host, its parent and the sisters of both; gives them as they are shown.
-    fn add(&mut self, domain: Domain) -> Vec<String> {
+    /// Trusts a host and its parent; gives the wider of them as it is shown.
+    fn add(&mut self, domain: Domain) -> String {
         let parent = parent(&domain);
-        let mut names = vec![parent.as_ref().unwrap_or(&domain).to_string()];
-        let family = SISTERS.iter().filter(|(name, _)| name.parse::<Domain>().is_ok_and(|name| domain.is_within(&name)));
-        let mut is_family = false;
-        for sister in family.flat_map(|(_, sisters)| sisters.iter()) {
-            is_family = true;
-            names.push((*sister).to_owned());
-            self.names.extend(sister.parse().ok().map(Host::Under));
-        }
-        let host = if is_family { Host::Under } else { Host::Around };
-        self.names.extend([Some(domain), parent].into_iter().flatten().map(host));
-        names
+        let shown = parent.as_ref().unwrap_or(&domain).to_string();
+        self.names.extend([Some(domain), parent].into_iter().flatten().map(Host::Around));
+        shown
     }
 
     /// True if a trusted host wrote the field.

@@ -58,7 +58,16 @@ fn what_the_collector_says_wins() {
     assert_eq!((c.provider.clone(), hosts(&c).len()), (None, 0));
     // A domain of one's own at a known provider.
     let c = one("", "email: x@corp.example\nserver: imap.gmail.com");
-    assert_eq!((c.provider.as_deref(), hosts(&c)), (Some("gmail"), ["google.com", "googlemail.com", "gmail.com"].map(String::from).to_vec()));
+    let google = ["google.com", "googlemail.com", "gmail.com"].map(String::from).to_vec();
+    assert_eq!((c.provider.as_deref(), hosts(&c)), (Some("gmail"), google.clone()));
+    // Another name of theirs tells who writes the Received fields, and nothing else; also where everything is forwarded.
+    let c = one("", "email: x@corp.example\nserver: imap.googlemail.com");
+    assert_eq!((c.provider.clone(), hosts(&c), c.received_hosts), (None, google.clone(), google.clone()));
+    let forwards = collector(&file("", "email: x@gmail.com").replace("{auto: true, default_box: d@икс.рф}", "{forward_to: d@икс.рф}"));
+    assert_eq!(forwards.received_hosts, google);
+    // Proton's Bridge is at 127.0.0.1, but not everything there is Proton's.
+    let c = one("", "email: x@corp.example\nserver: 127.0.0.1");
+    assert_eq!((c.provider.clone(), hosts(&c)), (None, Vec::new()));
 }
 
 #[test]

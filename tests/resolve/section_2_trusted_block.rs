@@ -260,7 +260,7 @@ fn s2_a_customer_of_the_provider_is_outside() {
         ("static.provider.example", "provider.example", "static.provider.example", 2),
         ("provider.example", "provider.example", "dsl-17.provider.example", 1),
         ("provider.example", "provider.example", "mx.provider.example", 2),
-        // A built-in family.
+        // Built-in providers: their hosts are theirs, whatever they are called.
         ("imap.yandex.ru", "yandex.net", "iva5-abc.qloud-c.yandex.net", 2),
         ("imap.yandex.ru", "yandex.net", "mail.cloud.yandex.net", 2),
         ("imap.gmail.com", "google.com", "mail-sor-f41.google.com", 2),
@@ -269,11 +269,16 @@ fn s2_a_customer_of_the_provider_is_outside() {
             "Received: from vps ({peer} [203.0.113.7]) by mx7.{parent} with ESMTP id 1 for <info@provider.example>; d\n{}",
             forged.replace("{parent}", parent)
         );
-        assert_eq!(trusted(&text, &Trust::automatic(host)), hops, "{peer} at {host}");
+        let theirs = hosts_of_provider(host);
+        assert_eq!(trusted(&text, &Trust { provider_hosts: &theirs, ..Trust::automatic(host) }), hops, "{peer} at {host}");
         // What the operator wrote is the operator's word.
         let configured = [parent.to_owned()];
         assert_eq!(trusted(&text, &Trust { trusted_hosts: &configured, ..Trust::automatic(host) }), 2, "{peer} configured");
     }
+    // Nobody but the configuration knows that these two belong together.
+    let google = "Received: from a (a.b [203.0.113.7]) by mx.google.com with ESMTPS id 1; d\n";
+    assert_eq!(trusted(google, &Trust::automatic("imap.gmail.com")), 0);
+    assert_eq!(trusted(google, &Trust { provider_hosts: &hosts_of_provider("imap.gmail.com"), ..Trust::automatic("imap.gmail.com") }), 1);
     // An MX host itself counts, its neighbours under the filter service's domain like those of the provider.
     let mx = ["cloud.filter.example".to_owned()];
     for (peer, hops) in [("cloud.filter.example", 2), ("a.cloud.filter.example", 2), ("static.filter.example", 1), ("mx2.filter.example", 2)] {

@@ -19,7 +19,7 @@ use super::{Ctx, kind_of};
 use crate::config::error::Code;
 use crate::config::text::Span;
 use crate::config::yaml::{Entry, Value};
-use crate::config::{CheckLocal, Collector, Policy, Provider, RecipientMode, Server, Target};
+use crate::config::{CheckLocal, Collector, Policy, RecipientMode, Server, Target};
 use crate::mail::{CollectorId, MailboxId};
 use crate::resolve::Rules;
 use sha2::{Digest, Sha256};
@@ -141,7 +141,7 @@ fn collector<'n>(ctx: &mut Ctx<'_>, entry: &'n Entry, around: &Around<'_, 'n>, p
         RecipientMode::Auto(rules, _) if rules.default_box.is_none() => check_default_box(ctx, &layers, &block.name, false),
         RecipientMode::Auto(..) => {}
     }
-    let recipient = with_hosts(recipient, filled.provider.as_deref());
+    let recipient = with_hosts(recipient, &filled.received_hosts);
     warn_of_lost_mail(ctx, &block, &recipient, common.dedupe_window, common.on_hold, around.limits.held_age);
     warn_of_delivery(ctx, &block, &server, &recipient, &delivery);
     warn_of_missing_maildirs(ctx, &layers, &recipient, &delivery);
@@ -156,6 +156,7 @@ fn collector<'n>(ctx: &mut Ctx<'_>, entry: &'n Entry, around: &Around<'_, 'n>, p
         interval: common.interval,
         manual: common.manual,
         provider: filled.provider.as_ref().map(|provider| provider.id.clone()),
+        received_hosts: filled.received_hosts,
         folders: folders.into_iter().map(|placed| placed.folder).collect(),
         flag: None,
         schedule: common.schedule,
@@ -183,14 +184,14 @@ fn collector<'n>(ctx: &mut Ctx<'_>, entry: &'n Entry, around: &Around<'_, 'n>, p
 }
 
 /// The hosts of the provider tell its Received fields from the sender's.
-fn with_hosts(recipient: RecipientMode, provider: Option<&Provider>) -> RecipientMode {
-    match (recipient, provider) {
-        (RecipientMode::Auto(rules, sender), Some(provider)) => {
+fn with_hosts(recipient: RecipientMode, received_hosts: &[String]) -> RecipientMode {
+    match recipient {
+        RecipientMode::Auto(rules, sender) if !received_hosts.is_empty() => {
             let mut rules = Rules::clone(&rules);
-            rules.provider_hosts.clone_from(&provider.received_hosts);
+            rules.provider_hosts = received_hosts.to_vec();
             RecipientMode::Auto(Arc::new(rules), sender)
         }
-        (recipient, _) => recipient,
+        recipient => recipient,
     }
 }
 

@@ -220,11 +220,13 @@ impl Known {
         let mode = |word: &str| if ["ssl", "ssl/tls"].contains(&word) { "implicit".to_owned() } else { word.to_owned() };
         let access_mode = provider.access(protocol).map_or("implicit", |access| mode_word(access.tls));
         let other_mode = said.word_in("tls", "mode").is_some_and(|word| mode(word) != access_mode);
+        // A name of one's own is written down in place of the provider's rule for it.
+        let named = said.get("username").is_some();
         let of_access = access.iter().filter(|entry| !foreign && (!other_mode || entry.key != "port"));
         let names = if protocol == Protocol::Imap { "imap" } else { "pop3" };
         let word = Node { span, value: Value::Scalar { text: names.to_owned(), plain: true }, tag: None, anchored: false };
         let mut keys = vec![Entry { key: "protocol".to_owned(), span, value: word }];
-        for entry in of_access.chain(self.keys.iter().filter(|entry| !(foreign && entry.key == "tls"))) {
+        for entry in of_access.chain(self.keys.iter().filter(|entry| !(foreign && entry.key == "tls" || named && entry.key == "login"))) {
             match keys.iter_mut().find(|known| known.key == entry.key) {
                 // `tls` of the server over `tls` of the provider.
                 Some(Entry { value: Node { value: Value::Map(above), .. }, .. }) => {

@@ -15,6 +15,7 @@ use crate::config::yaml::{Entry, Value};
 use crate::config::{Protocol, Provider, ProviderDomain};
 use crate::mail::{Address, Domain};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// All of them, and who asked for one that is not there.
@@ -26,6 +27,8 @@ pub(super) struct Providers {
 /// The provider of a collector.
 pub(super) struct Filled {
     pub provider: Option<Arc<Provider>>,
+    /// Its `received_hosts`; without a provider, those of the one whose host the server is.
+    pub received_hosts: Vec<String>,
     /// The keys that it fills in.
     pub keys: Vec<Entry>,
 }
@@ -74,7 +77,7 @@ impl Providers {
 
     /// The provider of a collector, and what it fills in. `said` is what the collector and its templates say, `defaults` what stands below.
     pub fn fill(&mut self, ctx: &mut Ctx<'_>, said: &Block<'_>, defaults: &Block<'_>, email: Option<&Address>) -> Filled {
-        let nothing = Filled { provider: None, keys: Vec::new() };
+        let nothing = Filled { provider: None, received_hosts: Vec::new(), keys: Vec::new() };
         let asked = said.get("provider").or(defaults.get("provider"));
         let word = asked.map_or(Some("auto"), |entry| text(ctx, entry));
         let server = said.get("server").and_then(word_of).and_then(|name| host(name).ok());
@@ -84,13 +87,10 @@ impl Providers {
                 let claims = email.and_then(|email| provider_of(self.iter(), email.domain()));
                 // A mailbox of theirs that is reached elsewhere is not theirs to describe.
                 let fits = claims.filter(|known| server.as_deref().is_none_or(|host| known.serves(host) || known.owns(host)));
-                let by_server = || server.as_deref().and_then(|host| self.iter().find(|known| known.serves(host)));
                 match fits {
                     Some(known) => Some(known.id.clone()),
                     // Somebody's own domain at a known provider: everything but its rules about addresses is said already.
-                    None => {
-                        return Filled { provider: by_server().and_then(|known| self.named(&known.id)).map(|k| Arc::clone(&k.provider)), ..nothing };
-                    }
+                    None => return self.by_server(server.as_deref()),
                 }
             }
             Some(name) => Some(name.to_owned()),
@@ -103,7 +103,26 @@ impl Providers {
             ctx.mute(Code::Missing, said.span, no_server(said));
             return nothing;
         };
-        Filled { provider: Some(Arc::clone(&known.provider)), keys: known.keys_for(said, defaults, server.as_deref(), span) }
+        let provider = Arc::clone(&known.provider);
+        Filled {
+            received_hosts: provider.received_hosts.clone(),
+            provider: Some(provider),
+            keys: known.keys_for(said, defaults, server.as_deref(), span),
+        }
+    }
+
+    /// Of a server that the collector names itself: the provider that has it, else (another of their names, `imap.googlemail.com`) only the hosts of
+    /// the one under whose names it stands.
+    fn by_server(&self, server: Option<&str>) -> Filled {
+        // An address says nothing: Proton's Bridge is at 127.0.0.1, and so is much else.
+        let host = server.filter(|host| host.parse::<IpAddr>().is_err());
+        let provider = host.and_then(|host| self.known.iter().find(|known| known.provider.serves(host)));
+        let owner = provider.or_else(|| host.and_then(|host| self.known.iter().find(|known| known.provider.owns(host))));
+        Filled {
+            received_hosts: owner.map(|known| known.provider.received_hosts.clone()).unwrap_or_default(),
+            provider: provider.map(|known| Arc::clone(&known.provider)),
+            keys: Vec::new(),
+        }
     }
 
     fn iter(&self) -> impl Iterator<Item = &Provider> {
