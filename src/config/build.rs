@@ -21,6 +21,7 @@ mod headers;
 mod password;
 mod pattern;
 mod policy;
+mod port;
 pub(super) mod provider;
 mod providers;
 mod recipient;

@@ -4,6 +4,7 @@ use super::Ctx;
 use super::address;
 use super::auth::{auth, username};
 use super::block::{Block, Keys};
+use super::port::doubt_port;
 use super::tls::source_tls;
 use super::values::{choice, duration, number};
 use crate::config::error::Code;
@@ -36,11 +37,15 @@ pub(super) fn server(ctx: &mut Ctx<'_>, block: &Block<'_>, email: Option<&Addres
         Some(entry) => address::server(ctx, entry),
         None => {
             let problem = ctx.error(Code::Missing, block.span, format!("{} has no `server`", block.name));
-            ctx.add(problem.hint("write `server: imap.example.org`; servers are not found by the address yet"));
+            ctx.add(problem.hint("write `server: imap.example.org`; or `email:`, whose domain may tell the provider"));
             None
         }
     };
     let port = block.get("port").and_then(|entry| number(ctx, entry, 1..=65_535)).map_or(default_port(protocol, tls.mode), |port| port as u16);
+    if let Some(entry) = block.get("port") {
+        let service = if protocol == Protocol::Imap { "IMAP" } else { "POP3" };
+        doubt_port(ctx, entry.value.span, port, service, tls.mode);
+    }
     let username = username(ctx, block, email);
     let (auth, password) = auth(ctx, block, protocol, &tls);
     Some(Server {

@@ -4,6 +4,7 @@ use super::Ctx;
 use super::address::{host, host_and_port};
 use super::block::{Block, Keys, open_entry};
 use super::password::password;
+use super::port::doubt_port;
 use super::tls::tls;
 use super::values::{one_or_more, path, text};
 use crate::config::error::Code;
@@ -39,7 +40,18 @@ pub(super) fn target(ctx: &mut Ctx<'_>, block: &Block<'_>, owner: &Block<'_>) ->
     }
     let tls = tls(ctx, block, TlsMode::None);
     let auth = block.get("auth").and_then(|entry| auth(ctx, block, entry, tls.mode));
-    let endpoints = endpoints(ctx, entry, if entry.key == "lmtp" { 24 } else { 25 })?;
+    let default_port = match (entry.key.as_str(), tls.mode) {
+        ("lmtp", _) => 24,
+        // RFC 8314 §3.3: nobody speaks TLS from the first octet on port 25.
+        (_, TlsMode::Implicit) => 465,
+        _ => 25,
+    };
+    let endpoints = endpoints(ctx, entry, default_port)?;
+    for endpoint in endpoints.iter().filter(|_| entry.key == "smtp") {
+        if let Endpoint::Tcp { port, .. } = endpoint {
+            doubt_port(ctx, entry.value.span, *port, "SMTP", tls.mode);
+        }
+    }
     if endpoints.iter().any(|endpoint| matches!(endpoint, Endpoint::Unix(_))) && tls.mode != TlsMode::None {
         ctx.add(ctx.error(Code::Contradiction, entry.span, "TLS on a unix socket").hint("remove `tls`: the socket does not leave this machine"));
     }
