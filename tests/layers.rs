@@ -1,5 +1,6 @@
 //! The house rule of docs/architecture.md: an import may only point to a lower layer.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -110,4 +111,30 @@ fn imports_are_found() {
     let text = "use crate::mail::Address;\nuse crate::{\n    net::{Channel, tcp},\n    spool::Spool,\n};\n// crate::cli is only named here\nfn f() { crate::deliver::open() }\n";
     let names: Vec<String> = imports(text).into_iter().map(|(_, name)| name).filter(|n| !n.is_empty()).collect();
     assert_eq!(names, ["mail", "net", "spool", "deliver"]);
+}
+
+/// docs/dependencies.md has the reason of each crate in Cargo.toml, and of none besides.
+#[test]
+fn each_dependency_has_its_reason() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let section = |name: &str| -> BTreeSet<String> {
+        let (_, rest) = manifest.split_once(&format!("\n[{name}]\n")).unwrap();
+        let lines = rest.lines().take_while(|line| !line.starts_with('['));
+        lines.filter_map(|line| line.split_once(" = ")).map(|(name, _)| name.to_owned()).collect()
+    };
+    let page = fs::read_to_string(root.join("docs/dependencies.md")).unwrap();
+    // Names of crates: words of the first column, and of the sentence about tests; what stands in brackets is about features.
+    let crates = |text: &str| -> BTreeSet<String> {
+        let plain: String = text.split('(').map(|part| part.split_once(')').map_or(part, |(_, behind)| behind)).collect();
+        plain.split(',').map(|name| name.trim().trim_end_matches('.').to_owned()).filter(|name| !name.is_empty()).collect()
+    };
+    let (_, table) = page.split_once("|---|---|---|\n").unwrap();
+    let rows = table.lines().take_while(|line| line.starts_with('|'));
+    let told: BTreeSet<String> = rows.flat_map(|line| crates(line.split('|').nth(1).unwrap())).collect();
+    assert_eq!(told, section("dependencies"));
+    let for_tests = page.lines().find_map(|line| line.strip_prefix("For tests only: ")).unwrap();
+    let told = crates(for_tests);
+    let missing: Vec<String> = section("dev-dependencies").into_iter().filter(|name| !told.contains(name) && name != "tokio").collect();
+    assert_eq!(missing, Vec::<String>::new(), "{told:?}");
 }

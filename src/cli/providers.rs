@@ -1,6 +1,7 @@
 //! `mailgather providers`: the providers that are known, built in and of one's own, and who uses them. What `detect` finds is shown with
 //! the YAML to write, and never applied.
 
+mod autoconfig;
 mod detect;
 
 use super::Common;

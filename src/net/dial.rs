@@ -65,31 +65,38 @@ pub async fn tcp_seen(host: &str, port: u16, limit: Option<Duration>, witness: &
             Ok(addresses) => addresses.take(ADDRESSES_MAX).collect(),
             Err(error) => return Err(DialError::new(DialErrorKind::Dns, format!("cannot resolve `{host}`: {error}")).hint(NAME_HINT)),
         };
-        let Some(share) = limit.checked_div(addresses.len() as u32) else {
+        if addresses.is_empty() {
             return Err(DialError::new(DialErrorKind::Dns, format!("`{host}` has no address")).hint(NAME_HINT));
-        };
-        witness.saw(Seen::Resolved(addresses.iter().map(SocketAddr::ip).collect()));
-        let mut failures = Vec::new();
-        let mut refused = false;
-        for address in &addresses {
-            match timeout(share, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => {
-                    // Commands are written whole; waiting for more to send would cost 40 ms each.
-                    let _ = stream.set_nodelay(true);
-                    witness.saw(Seen::Connected(address.to_string()));
-                    return Ok(Channel::Tcp(stream));
-                }
-                Ok(Err(error)) => {
-                    refused |= error.kind() == ErrorKind::ConnectionRefused;
-                    failures.push(format!("{address}: {}", plain(&error)));
-                }
-                Err(_) => failures.push(format!("{address}: no answer in {} s", share.as_secs_f32())),
-            }
         }
-        let error = DialError::new(DialErrorKind::Connect, failures.join("; "));
-        Err(if refused { error.hint("nothing listens there: check `server`, `port` and `tls.mode`") } else { error })
+        witness.saw(Seen::Resolved(addresses.iter().map(SocketAddr::ip).collect()));
+        first_that_answers(&addresses, limit, witness).await
     });
     dialled.await.unwrap_or_else(|_| Err(DialError::new(DialErrorKind::Timeout, format!("no connection in {} s", limit.as_secs_f32()))))
+}
+
+/// Connects to the first of these addresses that answers, [`ADDRESSES_MAX`] at most; each has its share of the time.
+pub(super) async fn first_that_answers(addresses: &[SocketAddr], limit: Duration, witness: &dyn Witness) -> Result<Channel, DialError> {
+    let addresses = &addresses[..addresses.len().min(ADDRESSES_MAX)];
+    let share = limit / (addresses.len() as u32).max(1);
+    let mut failures = Vec::new();
+    let mut refused = false;
+    for address in addresses {
+        match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                // Commands are written whole; waiting for more to send would cost 40 ms each.
+                let _ = stream.set_nodelay(true);
+                witness.saw(Seen::Connected(address.to_string()));
+                return Ok(Channel::Tcp(stream));
+            }
+            Ok(Err(error)) => {
+                refused |= error.kind() == ErrorKind::ConnectionRefused;
+                failures.push(format!("{address}: {}", plain(&error)));
+            }
+            Err(_) => failures.push(format!("{address}: no answer in {} s", share.as_secs_f32())),
+        }
+    }
+    let error = DialError::new(DialErrorKind::Connect, failures.join("; "));
+    Err(if refused { error.hint("nothing listens there: check `server`, `port` and `tls.mode`") } else { error })
 }
 
 /// Connects to a unix socket.

@@ -1,4 +1,4 @@
-//! Mail exchangers and mail access servers by DNS: a thin shell around the resolver library.
+//! Mail exchangers, mail access servers and addresses by DNS: a thin shell around the resolver library.
 
 use crate::mail::Domain;
 use hickory_resolver::TokioResolver;
@@ -7,7 +7,7 @@ use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RData;
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ const TRY_LIMIT: Duration = Duration::from_secs(2);
 const MX_MAX: usize = 50;
 /// Most servers of one service that are read.
 const SRV_MAX: usize = 20;
+/// Most addresses of a host that are read.
+const ADDRESSES_MAX: usize = 8;
 /// An answer is asked for again after this time: passes may follow each other within milliseconds.
 const FRESH: Duration = Duration::from_secs(300);
 
@@ -87,6 +89,24 @@ impl Dns {
             Err(_) => Err(format!("no answer within {} s", LIMIT.as_secs())),
         };
         asked.map_err(|reason| DnsError { records: "SRV", domain: domain.clone(), reason })
+    }
+
+    /// The addresses of a host, as the configured name servers know it, else as the system does; none if there is no such name.
+    pub async fn addresses(&self, host: &Domain) -> Result<Vec<IpAddr>, DnsError> {
+        let asked = match tokio::time::timeout(LIMIT, self.ask_addresses(host)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(format!("no answer within {} s", LIMIT.as_secs())),
+        };
+        asked.map_err(|reason| DnsError { records: "address", domain: host.clone(), reason })
+    }
+
+    async fn ask_addresses(&self, host: &Domain) -> Result<Vec<IpAddr>, String> {
+        let resolver = self.resolver().map_err(|error| error.to_string())?;
+        match resolver.lookup_ip(format!("{}.", host.as_ascii())).await {
+            Ok(lookup) => Ok(lookup.iter().take(ADDRESSES_MAX).collect()),
+            Err(error) if error.is_no_records_found() || error.is_nx_domain() => Ok(Vec::new()),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     async fn ask_srv(&self, service: &str, domain: &Domain) -> Result<Vec<ServiceHost>, String> {

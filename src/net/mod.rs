@@ -1,14 +1,16 @@
-//! Layer 3: connections: TCP and unix sockets, TLS, time limits.
+//! Layer 3: connections: TCP and unix sockets, TLS, HTTPS, time limits.
 
 mod channel;
 mod dial;
 mod dns;
+mod http;
 mod tls;
 mod witness;
 
 pub use channel::Channel;
 pub use dial::{DialError, DialErrorKind, tcp, tcp_seen, unix};
 pub use dns::{Dns, DnsError, ServiceHost};
+pub use http::{HttpError, Https};
 pub use tls::{Certificate, Handshake, TlsClient, install_crypto_provider, random_octets};
 pub use witness::{Nobody, Seen, Witness};
 

@@ -1,4 +1,4 @@
-//! A certificate authority of the test's own, and a server certificate for `localhost` and 127.0.0.1.
+//! A certificate authority of the test's own, and a server certificate, for `localhost` and 127.0.0.1 unless a test names others.
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,12 @@ pub struct Certificates {
 impl Certificates {
     /// Makes them in `folder`.
     pub fn make(folder: &Path) -> Certificates {
-        let names = vec!["localhost".to_string(), "127.0.0.1".to_string()];
+        Certificates::of(folder, &["localhost", "127.0.0.1"])
+    }
+
+    /// The same for other names and addresses.
+    pub fn of(folder: &Path, names: &[&str]) -> Certificates {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut authority = CertificateParams::new(Vec::<String>::new()).expect("no names, so none is bad");
         authority.distinguished_name.push(DnType::CommonName, "mailgather test authority");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -25,7 +30,7 @@ impl Certificates {
         let authority_certificate = authority.self_signed(&authority_key).expect("a certificate of the authority");
         let issuer = Issuer::new(authority, authority_key);
 
-        let mut server = CertificateParams::new(names).expect("both names are good");
+        let mut server = CertificateParams::new(names).expect("the names are good");
         server.distinguished_name.push(DnType::CommonName, "localhost");
         let server_key = KeyPair::generate().expect("a key");
         let server_certificate = server.signed_by(&server_key, &issuer).expect("a certificate of the server");

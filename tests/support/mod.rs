@@ -32,6 +32,7 @@ pub use exim::Exim;
 pub use faults::{BlackHole, Fault, FaultProxy, Towards};
 pub use maildir::{Boxes, Maildir};
 pub use other_client::OtherClient;
+pub use ports::LoopbackAddress;
 pub use postfix::Postfix;
 pub use process::{CollectorYaml, Mailgather, config};
 pub use raw_imap::RawImap;

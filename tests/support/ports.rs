@@ -44,3 +44,34 @@ impl Port {
         TcpStream::connect((Ipv4Addr::LOCALHOST, self.number)).is_ok()
     }
 }
+
+/// An address of 127.0.0.0/8 that is reserved as long as this value lives, for servers on the ports that they have in the world.
+pub struct LoopbackAddress {
+    ip: Ipv4Addr,
+    _lock: File,
+}
+
+impl LoopbackAddress {
+    /// Reserves one that nobody has.
+    pub fn reserve() -> LoopbackAddress {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let folder = std::env::temp_dir().join("mailgather-test-ports");
+        std::fs::create_dir_all(&folder).expect("a folder for the locks of addresses");
+        let start = std::process::id().wrapping_mul(97) as u16;
+        for _ in 0..=u16::MAX {
+            let [high, low] = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)).to_be_bytes();
+            // 127.77 and other low ones are where tests expect nobody.
+            let ip = Ipv4Addr::new(127, 123, high, low.clamp(1, 254));
+            let Ok(lock) = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(ip.to_string())) else { continue };
+            if lock.try_lock().is_ok() {
+                return LoopbackAddress { ip, _lock: lock };
+            }
+        }
+        panic!("no free address in 127.123.0.0/16");
+    }
+
+    /// It.
+    pub fn ip(&self) -> Ipv4Addr {
+        self.ip
+    }
+}

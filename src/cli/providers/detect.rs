@@ -1,5 +1,7 @@
-//! `mailgather providers detect ADDRESS`: by the domain, then by what the domain says in DNS: SRV records (RFC 6186), else the mail exchangers.
+//! `mailgather providers detect ADDRESS`: by the domain, then by what the domain says itself: autoconfig, SRV records (RFC 6186), else the mail
+//! exchangers. What is found is shown, and never used by itself: who sits on the way to a name server does not choose who gets a password.
 
+use super::autoconfig::{self, Source};
 use super::{Exit, Known, tls_word};
 use crate::cli::peek::print;
 use crate::cli::runtime;
@@ -7,17 +9,22 @@ use crate::config::{Access, Provider, TlsMode, provider_of, provider_of_hosts};
 use crate::mail::outcome::harmless;
 use crate::mail::{Address, Domain};
 use crate::net::{Dns, DnsError};
+use crate::proto::autoconfig::{Authentication, Login};
 use clap::Args;
 use futures_util::future::try_join;
 use serde_json::{Value, json};
+use std::net::IpAddr;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Detect {
     /// An address, or its domain.
     address: String,
     /// Ask nobody: by the known providers alone.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "ispdb")]
     offline: bool,
+    /// Ask Mozilla's database too, which so learns the domain (not the address).
+    #[arg(long)]
+    ispdb: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -32,14 +39,16 @@ const SERVICES: [(&str, &str, TlsMode, u16); 4] = [
 ];
 
 /// What was found, and how.
-struct Found<'k> {
-    /// `domain`, `srv`, `mx`
-    by: &'static str,
-    provider: Option<&'k Provider>,
-    /// Protocol and server.
-    servers: Vec<(&'static str, Access)>,
+pub(super) struct Found<'k> {
+    /// `domain`, `autoconfig`, `srv`, `ispdb`, `mx`
+    pub by: &'static str,
+    pub provider: Option<&'k Provider>,
+    /// Protocol and server, the better one first.
+    pub servers: Vec<(&'static str, Access)>,
+    /// At the first of them, where the answer tells it.
+    pub login: Option<(Login, Authentication)>,
     /// In words.
-    why: String,
+    pub why: String,
 }
 
 pub(super) fn detect(arguments: &Detect, known: &Known) -> Result<Exit, Exit> {
@@ -52,7 +61,7 @@ pub(super) fn detect(arguments: &Detect, known: &Known) -> Result<Exit, Exit> {
         None if arguments.offline => None,
         None => {
             let dns = Dns::new(known.dns());
-            runtime()?.block_on(by_dns(known, &dns, &wanted.domain)).map_err(|error| {
+            runtime()?.block_on(by_asking(known, &dns, &wanted, arguments.ispdb)).map_err(|error| {
                 eprintln!("error: {error}\nhint: `--offline` asks nobody; `service: {{dns: …}}` names other name servers");
                 Exit::Unavailable
             })?
@@ -66,7 +75,7 @@ pub(super) fn detect(arguments: &Detect, known: &Known) -> Result<Exit, Exit> {
         notes.iter().for_each(|note| eprintln!("note: {}", harmless(note, 500)));
     }
     if found.is_none() {
-        let asked = if arguments.offline { "; nobody was asked (--offline)" } else { ", and its SRV and MX records name none" };
+        let asked = if arguments.offline { "; nobody was asked (--offline)" } else { ", its autoconfig, and its SRV and MX records name none" };
         eprintln!("error: no provider is known for {}{asked}", wanted.domain);
         eprintln!("hint: ask whoever runs it for the IMAP server, and write `server: imap.{}` or what they say", wanted.domain);
         return Ok(Exit::NoInput);
@@ -75,9 +84,9 @@ pub(super) fn detect(arguments: &Detect, known: &Known) -> Result<Exit, Exit> {
 }
 
 /// Whose provider is looked for.
-struct Wanted {
-    address: Option<Address>,
-    domain: Domain,
+pub(super) struct Wanted {
+    pub address: Option<Address>,
+    pub domain: Domain,
 }
 
 impl Wanted {
@@ -101,10 +110,25 @@ fn by_domain<'k>(known: &'k Known, domain: &Domain) -> Option<Found<'k>> {
     let provider = provider_of(known.iter(), domain)?;
     let whose = if provider.built_in { "built in" } else { "from the configuration" };
     let why = format!("{domain} belongs to provider {} ({}, {whose})", provider.id, harmless(&provider.title, 200));
-    Some(Found { by: "domain", provider: Some(provider), servers: servers_of(provider), why })
+    Some(Found { by: "domain", provider: Some(provider), servers: servers_of(provider), login: None, why })
 }
 
-async fn by_dns<'k>(known: &'k Known, dns: &Dns, domain: &Domain) -> Result<Option<Found<'k>>, DnsError> {
+/// What the domain says itself comes before what others know of it.
+async fn by_asking<'k>(known: &'k Known, dns: &Dns, wanted: &Wanted, ispdb: bool) -> Result<Option<Found<'k>>, DnsError> {
+    let mut found = autoconfig::ask(known, dns, wanted, Source::OfTheDomain).await;
+    if found.is_none() {
+        found = by_srv(known, dns, &wanted.domain).await?;
+    }
+    if found.is_none() && ispdb {
+        found = autoconfig::ask(known, dns, wanted, Source::Ispdb).await;
+    }
+    match found {
+        Some(found) => Ok(Some(found)),
+        None => by_mx(known, dns, &wanted.domain).await,
+    }
+}
+
+async fn by_srv<'k>(known: &'k Known, dns: &Dns, domain: &Domain) -> Result<Option<Found<'k>>, DnsError> {
     let ask = |nth: usize| dns.srv(SERVICES[nth].0, domain);
     // Four questions at once; one that fails says that no answer can be believed to be "none".
     let ((imaps, imap), (pop3s, pop3)) = try_join(try_join(ask(0), ask(1)), try_join(ask(2), ask(3))).await?;
@@ -115,18 +139,29 @@ async fn by_dns<'k>(known: &'k Known, dns: &Dns, domain: &Domain) -> Result<Opti
             servers.push((protocol, Access { host: first.host, port: first.port, tls }));
         }
     }
-    if !servers.is_empty() {
-        let provider = servers.iter().find_map(|(_, access)| known.iter().find(|provider| provider.serves(&access.host)));
-        let named: Vec<String> = servers.iter().map(|(protocol, access)| format!("{protocol} {}", access.host)).collect();
-        let whose = provider.map_or(String::new(), |provider| format!(", of provider {}", provider.id));
-        let why = format!("the SRV records of {domain} name {}{whose}", named.join(" and "));
-        return Ok(Some(Found { by: "srv", provider, servers, why }));
+    if servers.is_empty() {
+        return Ok(None);
     }
+    let (provider, named) = whose(known, &servers);
+    Ok(Some(Found { by: "srv", provider, login: None, why: format!("the SRV records of {domain} name {named}"), servers }))
+}
+
+/// The known provider of one of these servers, and all of them in words.
+pub(super) fn whose<'k>(known: &'k Known, servers: &[(&'static str, Access)]) -> (Option<&'k Provider>, String) {
+    // An address names nobody: Proton's Bridge is at 127.0.0.1, and so is much else.
+    let names = servers.iter().map(|(_, access)| access.host.as_str()).filter(|host| host.parse::<IpAddr>().is_err());
+    let provider = names.into_iter().find_map(|host| known.iter().find(|provider| provider.serves(host)));
+    let named: Vec<String> = servers.iter().map(|(protocol, access)| format!("{protocol} {}", access.host)).collect();
+    let whose = provider.map_or(String::new(), |provider| format!(", of provider {}", provider.id));
+    (provider, format!("{}{whose}", named.join(" and ")))
+}
+
+async fn by_mx<'k>(known: &'k Known, dns: &Dns, domain: &Domain) -> Result<Option<Found<'k>>, DnsError> {
     let hosts = dns.mx(domain).await?;
     Ok(provider_of_hosts(known.iter(), &hosts).map(|provider| {
         let host = hosts.iter().find(|host| provider.owns(host)).map_or("", String::as_str);
         let why = format!("{domain} takes its mail at {host}, of provider {} ({})", provider.id, harmless(&provider.title, 200));
-        Found { by: "mx", provider: Some(provider), servers: servers_of(provider), why }
+        Found { by: "mx", provider: Some(provider), servers: servers_of(provider), login: None, why }
     }))
 }
 
@@ -161,8 +196,30 @@ fn yaml(wanted: &Wanted, found: &Found<'_>) -> String {
             text += &format!("    {sign}tls: {{mode: {}}}\n", tls_word(access.tls));
         }
     }
-    text += &format!("    password: {{file: /etc/mailgather/secrets/{id}}}\n");
+    text += &login_lines(found, &id);
     text += "    recipient: {forward_to: someone@here.example}   # or auto: see docs/recipients.md\n";
+    text
+}
+
+/// Name and password, or what stands in its place.
+fn login_lines(found: &Found<'_>, id: &str) -> String {
+    let (login, authentication) = found.login.clone().unwrap_or((Login::Email, Authentication::Password));
+    // A provider that is known says it already.
+    let said = found.provider.and_then(|provider| provider.login.as_deref()).unwrap_or("email");
+    let mut text = match login {
+        _ if found.login.is_none() => String::new(),
+        Login::Email if said != "email" => "    login: email\n".to_owned(),
+        Login::LocalPart if said != "local_part" => "    login: local_part\n".to_owned(),
+        Login::Email | Login::LocalPart => String::new(),
+        Login::Name(name) => format!("    username: '{}'\n", name.replace('\'', "''")),
+    };
+    text += &match authentication {
+        Authentication::Password => format!("    password: {{file: /etc/mailgather/secrets/{id}}}\n"),
+        Authentication::Ntlm => format!("    auth: {{method: ntlm}}\n    password: {{file: /etc/mailgather/secrets/{id}}}\n"),
+        Authentication::OAuth2 => {
+            format!("    auth: {{method: oauth2, token: {{file: /etc/mailgather/secrets/{id}.token}}}}   # or {{command: …}}\n")
+        }
+    };
     text
 }
 
@@ -177,12 +234,24 @@ fn to_json(wanted: &Wanted, found: Option<&Found<'_>>) -> Value {
         let each = found.servers.iter().map(|(protocol, a)| json!({"protocol": protocol, "server": a.host, "port": a.port, "tls": tls_word(a.tls)}));
         each.collect::<Vec<_>>()
     });
+    let login = found.and_then(|found| found.login.as_ref());
     json!({
         "address": wanted.address.as_ref().map(ToString::to_string),
         "domain": wanted.domain.to_string(),
         "by": found.map(|found| found.by),
         "provider": found.and_then(|found| found.provider).map(|provider| &provider.id),
         "servers": servers.unwrap_or_default(),
+        "login": login.map(|(login, _)| match login {
+            Login::Email => "email",
+            Login::LocalPart => "local_part",
+            Login::Name(_) => "manual",
+        }),
+        "username": login.and_then(|(login, _)| if let Login::Name(name) = login { Some(name) } else { None }),
+        "authentication": login.map(|(_, authentication)| match authentication {
+            Authentication::Password => "password",
+            Authentication::OAuth2 => "oauth2",
+            Authentication::Ntlm => "ntlm",
+        }),
         "yaml": found.map(|found| yaml(wanted, found)),
     })
 }
