@@ -153,7 +153,7 @@ fn c7_the_port_is_a_number_from_1_to_65535() {
         ("    protocol: pop3\n", 995),
         ("    protocol: pop3\n    tls: {mode: starttls}\n", 110),
         ("    protocol: pop3\n    tls: {mode: ssl}\n", 995),
-        ("    protocol: pop3\n    tls: {mode: ssl/tls}\n    port: 110\n", 110),
+        ("    protocol: pop3\n    tls: {mode: ssl/tls}\n    port: 1110\n", 1110),
     ] {
         assert_eq!(taken(&file("a", lines)).server.port, port, "{lines}");
     }

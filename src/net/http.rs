@@ -59,7 +59,7 @@ pub enum HttpError {
     /// A redirect that is not followed.
     #[error("it redirects to {0}, which is no https place")]
     Insecure(String),
-    /// Beyond [`REDIRECTS_MAX`].
+    /// Too many in a row.
     #[error("it redirects more than {REDIRECTS_MAX} times")]
     Redirects,
     /// Compressed, though nobody asked for it.

@@ -50,7 +50,7 @@ pub enum AutoconfigError {
     /// An entity that is not one of XML itself.
     #[error("it has an entity of its own, which is refused")]
     Entity,
-    /// Beyond [`DEPTH_MAX`].
+    /// Nobody nests so deep on purpose.
     #[error("its elements are nested more than {DEPTH_MAX} deep")]
     TooDeep,
     /// Some other XML; a web page, as a rule.

@@ -87,7 +87,7 @@ fn k1_an_address_of_a_providers_domain_is_collected_with_nothing_else_said() {
 }
 
 #[test]
-fn k2_the_protocol_comes_from_the_provider() {
+fn k2_p3_the_protocol_comes_from_the_provider_or_the_collector() {
     let server = Dovecot::start();
     let ca = server.ca().display().to_string();
     let imap = format!("imap: {{server: 127.0.0.1, port: {}, tls: {{ca_file: {ca}}}}}", server.imaps());
@@ -203,7 +203,7 @@ fn k6_p2_the_login_name_from_the_provider_and_the_collector() {
 }
 
 #[test]
-fn p3_pop3_and_imap_are_there_and_what_is_not_says_so() {
+fn p3_exchange_and_graph_are_not_there_yet_and_say_so() {
     for protocol in ["exchange", "graph"] {
         let done =
             Mailgather::new(&file("server: x.example", &Boxes::new(), &format!("{COLLECTOR}, server: mail.pop.example, protocol: {protocol}")))
