@@ -63,7 +63,11 @@ fn k1_detection_goes_from_the_domain_to_its_records() {
     leads_to(done.stdout.split_once("\n\n").unwrap().1, "imap.gmail.com", 993);
     // Nothing: "." in SRV says that there is no such service (RFC 2782), and the mail exchanger is nobody's.
     let done = detect("anna@none.example", &[]).expect_code(66);
-    assert!(done.stderr.contains("no provider is known for none.example, its autoconfig, and its SRV and MX records name none"), "{}", done.stderr);
+    assert!(
+        done.stderr.contains("no provider is known for none.example; neither its autoconfig nor its SRV and MX records name one"),
+        "{}",
+        done.stderr
+    );
     let before = dns.asked();
     assert!(detect("anna@hosted.example", &["--offline"]).expect_code(66).stderr.contains("nobody was asked (--offline)"));
     assert_eq!(dns.asked(), before);
@@ -77,7 +81,7 @@ fn k1_name_servers_that_fail_are_no_answer() {
     assert!(done.stderr.contains("the SRV records of srv.example cannot be looked up") && done.stderr.contains("--offline"), "{}", done.stderr);
 }
 
-const DOCUMENT: &str = "<?xml version=\"1.0\"?>\n<clientConfig version=\"1.1\"><emailProvider id=\"corp\">
+const DOCUMENT: &str = "<?xml version=\"1.0\"?>\n<clientConfig version=\"1.1\"><emailProvider id=\"corp\"><displayName>Corp &amp; Co</displayName>
   <incomingServer type=\"pop3\"><hostname>pop.%EMAILDOMAIN%</hostname><port>995</port><socketType>SSL</socketType><username>%EMAILADDRESS%</username></incomingServer>
   <incomingServer type=\"imap\"><hostname>imap.%EMAILDOMAIN%</hostname><port>143</port><socketType>plain</socketType><username>%EMAILADDRESS%</username></incomingServer>
   <incomingServer type=\"imap\"><hostname>IMAP_HOST</hostname><port>IMAP_PORT</port><socketType>SSL</socketType><username>%EMAILLOCALPART%</username></incomingServer>
@@ -126,7 +130,7 @@ fn k1_autoconfig_comes_before_the_records() {
     let json = |address: &str, more: &[&str]| -> Value { serde_json::from_str(&detect(address, &[&["--json"], more].concat()).stdout).unwrap() };
 
     let done = detect("anna.s@own.example", &[]);
-    let words = "the autoconfig of own.example at autoconfig.own.example names imap imap.own.example and pop3 pop.own.example";
+    let words = "the autoconfig of own.example at autoconfig.own.example (Corp & Co) names imap imap.own.example and pop3 pop.own.example";
     assert!(done.stdout.contains(words) && done.stderr.is_empty(), "{}{}", done.stdout, done.stderr);
     leads_to(done.stdout.split_once("\n\n").unwrap().1, "imap.own.example", 993);
     assert!(done.stdout.contains("\n    login: local_part\n"), "{}", done.stdout);

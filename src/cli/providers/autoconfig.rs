@@ -29,7 +29,7 @@ pub(super) async fn ask<'k>(known: &'k Known, dns: &Dns, wanted: &Wanted, source
     let answers = join_all(places.iter().map(|(host, target)| https.get(host, target, OCTETS_MAX))).await;
     for ((host, _), answer) in places.iter().zip(answers) {
         match suggested(answer, wanted) {
-            Ok(Some(servers)) => return Some(found(known, wanted, source, host, servers)),
+            Ok(Some((title, servers))) => return Some(found(known, wanted, source, &format!("{host}{title}"), servers)),
             Ok(None) => {}
             Err(reason) => eprintln!("note: autoconfig at {host}: {}", harmless(&reason, 500)),
         }
@@ -60,8 +60,8 @@ fn escaped(text: &str) -> String {
     text.bytes().map(octet).collect()
 }
 
-/// The servers of an answer; `Err` says what is odd about it.
-fn suggested(answer: Result<Vec<u8>, HttpError>, wanted: &Wanted) -> Result<Option<Vec<Incoming>>, String> {
+/// What the provider calls itself, in brackets, and the servers of an answer; `Err` says what is odd about it.
+fn suggested(answer: Result<Vec<u8>, HttpError>, wanted: &Wanted) -> Result<Option<(String, Vec<Incoming>)>, String> {
     let octets = match answer {
         Ok(octets) => octets,
         Err(HttpError::NoSuchHost | HttpError::Status(404 | 410)) => return Ok(None),
@@ -74,11 +74,14 @@ fn suggested(answer: Result<Vec<u8>, HttpError>, wanted: &Wanted) -> Result<Opti
         best if best.is_empty() => {
             Err(format!("it names {} servers, and none for IMAP or POP3 by TLS with a login that works here", config.servers()))
         }
-        best => Ok(Some(best)),
+        best => {
+            let title = harmless(config.display_name.trim(), 100);
+            Ok(Some((if title.is_empty() { title } else { format!(" ({title})") }, best)))
+        }
     }
 }
 
-fn found<'k>(known: &'k Known, wanted: &Wanted, source: Source, host: &Domain, best: Vec<Incoming>) -> Found<'k> {
+fn found<'k>(known: &'k Known, wanted: &Wanted, source: Source, place: &str, best: Vec<Incoming>) -> Found<'k> {
     let login = best.first().map(|first| (first.login.clone(), first.authentication));
     let servers: Vec<(&'static str, Access)> = best
         .into_iter()
@@ -93,8 +96,8 @@ fn found<'k>(known: &'k Known, wanted: &Wanted, source: Source, host: &Domain, b
         .collect();
     let (provider, named) = whose(known, &servers);
     let (by, says) = match source {
-        Source::OfTheDomain => ("autoconfig", format!("the autoconfig of {} at {host} names", wanted.domain)),
-        Source::Ispdb => ("ispdb", format!("Mozilla's database names for {}", wanted.domain)),
+        Source::OfTheDomain => ("autoconfig", format!("the autoconfig of {} at {place} names", wanted.domain)),
+        Source::Ispdb => ("ispdb", format!("for {} Mozilla's database at {place} names", wanted.domain)),
     };
     Found { by, provider, servers, login, why: format!("{says} {named}") }
 }

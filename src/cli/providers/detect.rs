@@ -75,7 +75,7 @@ pub(super) fn detect(arguments: &Detect, known: &Known) -> Result<Exit, Exit> {
         notes.iter().for_each(|note| eprintln!("note: {}", harmless(note, 500)));
     }
     if found.is_none() {
-        let asked = if arguments.offline { "; nobody was asked (--offline)" } else { ", its autoconfig, and its SRV and MX records name none" };
+        let asked = if arguments.offline { "; nobody was asked (--offline)" } else { "; neither its autoconfig nor its SRV and MX records name one" };
         eprintln!("error: no provider is known for {}{asked}", wanted.domain);
         eprintln!("hint: ask whoever runs it for the IMAP server, and write `server: imap.{}` or what they say", wanted.domain);
         return Ok(Exit::NoInput);
