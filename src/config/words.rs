@@ -25,7 +25,7 @@ pub fn distance(a: &str, b: &str) -> usize {
 /// The nearest of some words, if it is near enough to be meant.
 pub fn nearest<'w>(word: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     let lower = word.to_lowercase().replace('-', "_");
-    let near = words.into_iter().map(|candidate| (distance(&lower, candidate), candidate)).min_by_key(|(distance, _)| *distance);
+    let near = words.into_iter().map(|candidate| (distance(&lower, &candidate.to_lowercase()), candidate)).min_by_key(|(distance, _)| *distance);
     near.filter(|(distance, candidate)| *distance <= (candidate.chars().count() / 3).max(1)).map(|(_, candidate)| candidate)
 }
 
@@ -48,6 +48,7 @@ mod tests {
         let words = ["port", "password", "max_message_size"];
         assert_eq!(nearest("prot", words), Some("port"));
         assert_eq!(nearest("Max-Message-Sise", words), Some("max_message_size"));
+        assert_eq!(nearest("Emty", ["INBOX", "Empty"]), Some("Empty"));
         assert_eq!(nearest("colour", words), None);
     }
 }
