@@ -13,6 +13,7 @@ mod peek;
 mod policy;
 mod providers;
 mod run;
+mod test;
 
 use crate::mail::outcome::harmless;
 use clap::{Args, Parser, Subcommand};
@@ -40,6 +41,8 @@ enum Subcommands {
     Once(once::Once),
     /// Check the configuration, and whether its secrets can be read.
     Check(check::Check),
+    /// Try the connections of collectors step by step, from the name of the server to the destination; nothing is changed.
+    Test(test::Test),
     /// Say who would get a message, and why; nothing is delivered. Or print the page of an error.
     Explain(explain::Explain),
     /// Look which header of a mailbox tells the recipient, and propose the `recipient:` block; nothing is touched.
@@ -84,6 +87,7 @@ pub fn main() -> std::process::ExitCode {
         Subcommands::Run => run::run(common),
         Subcommands::Once(arguments) => once::once(arguments, common),
         Subcommands::Check(arguments) => check::check(arguments, common),
+        Subcommands::Test(arguments) => test::test(arguments, common),
         Subcommands::Explain(arguments) => explain::explain(arguments, common),
         Subcommands::Audit(arguments) => audit::audit(arguments, common),
         Subcommands::Policy(arguments) => policy::policy(arguments, common),

@@ -171,7 +171,7 @@ fn new_state_dir(dir: &Path, was_there: bool) -> Option<String> {
 }
 
 /// The code of the whole: the failures' own if they all are of one kind and nobody succeeded, else "some failed, try again".
-fn overall(exits: &[Exit]) -> Exit {
+pub(super) fn overall(exits: &[Exit]) -> Exit {
     match exits {
         [] => Exit::Ok,
         [first, rest @ ..] if rest.iter().all(|exit| exit == first) => *first,

@@ -3,13 +3,11 @@
 use super::exit::Exit;
 use super::runtime;
 use crate::collect::{PassError, mx};
-use crate::config::{Collector, Loaded, Protocol, secret};
+use crate::config::{Collector, Loaded, Protocol};
 use crate::mail::{FolderName, RemoteUid};
-use crate::net::Dns;
-use crate::source::imap::ImapSource;
-use crate::source::pop3::Pop3Source;
-use crate::source::{Peeked, Source, SourceError};
-use crate::spool::Spool;
+use crate::net::{Dns, Nobody};
+use crate::service::look;
+use crate::source::{Peeked, SourceError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -17,8 +15,6 @@ use std::time::Duration;
 
 /// Most messages that one command looks at.
 pub(super) const LAST_MAX: u16 = 10_000;
-/// Octets that the sources' spool may hold; headers never get there.
-const SPOOL_OCTETS: u64 = 1024 * 1024;
 
 /// How often the sign that something happens moves.
 const WAITING_TICK: Duration = Duration::from_millis(200);
@@ -34,18 +30,10 @@ pub(super) enum Look<'a> {
 
 /// The headers of messages in a collector's mailbox, oldest first; says what failed.
 pub(super) fn headers(collector: &Collector, look: Look<'_>) -> Result<Vec<Peeked>, Exit> {
-    let failed = |text: String| {
-        eprintln!("error: {text}");
+    let source = look::source(collector, Arc::new(Nobody)).map_err(|error| {
+        eprintln!("error: {error}");
         Exit::Os
-    };
-    // Not that of the state directory, which may belong to another user; it holds unlinked files only, and here none at all.
-    let spool = Spool::new(&std::env::temp_dir(), SPOOL_OCTETS, SPOOL_OCTETS).map_err(|error| failed(error.to_string()))?;
-    let (server, id) = (collector.server.clone(), collector.id.clone());
-    let password = secret::reader(&server.password);
-    let source: Box<dyn Source> = match server.protocol {
-        Protocol::Imap => Box::new(ImapSource::new(server, password, spool, id, None).read_only()),
-        Protocol::Pop3 => Box::new(Pop3Source::new(server, password, spool, id, None)),
-    };
+    })?;
     let uid = match (look, collector.server.protocol) {
         (Look::Last(_), _) => None,
         (Look::Uid(uid), Protocol::Pop3) => Some(RemoteUid::Opaque(uid.as_bytes().into())),

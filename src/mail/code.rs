@@ -87,9 +87,9 @@ pub fn of_event(event: &str) -> Option<u16> {
         "message_too_large" => TOO_LARGE,
         "message_refused" => REFUSED,
         "message_in_doubt" => IN_DOUBT,
-        "message_given_up" => GIVEN_UP,
         "message_skipped" => TOO_LARGE,
         "message_not_fetched" => NOT_FETCHED,
+        "folder_missing" => MAILBOX,
         "uids_went_back" => UIDS_WENT_BACK,
         _ => return None,
     })

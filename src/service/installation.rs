@@ -178,10 +178,9 @@ impl Installation {
     pub fn destination(&self, collector: &Collector) -> Arc<dyn Destination> {
         let delivery = &collector.delivery;
         // Which Maildirs may be made differs by collector; nothing else about a destination does.
-        let always_create = match (&delivery.target, &collector.recipient) {
-            (Target::Maildir { .. }, RecipientMode::ForwardTo(to, _)) => to.clone(),
-            (Target::Maildir { .. }, RecipientMode::Auto(rules, _)) => rules.default_box.iter().cloned().collect(),
-            _ => Vec::new(),
+        let always_create = match &delivery.target {
+            Target::Maildir { .. } => configured_recipients(collector),
+            Target::Smtp(_) | Target::Lmtp(_) => Vec::new(),
         };
         let mut destinations = self.destinations.lock().unwrap_or_else(PoisonError::into_inner);
         destinations.retain(|shared| shared.destination.strong_count() > 0);
@@ -189,14 +188,7 @@ impl Installation {
         if let Some(destination) = same.and_then(|shared| shared.destination.upgrade()) {
             return destination;
         }
-        let relay = |relay: &Relay, protocol| Arc::new(SmtpDestination::new(relay.clone(), protocol, delivery, relay_password(relay)));
-        let destination: Arc<dyn Destination> = match &delivery.target {
-            Target::Smtp(server) => relay(server, proto::smtp::Protocol::Smtp),
-            Target::Lmtp(server) => relay(server, proto::smtp::Protocol::Lmtp),
-            Target::Maildir { path, create } => {
-                Arc::new(deliver::maildir::MaildirDestination::new(path, *create, always_create.clone()).with_writers(delivery.max_connections))
-            }
-        };
+        let destination = destination(delivery, &always_create);
         destinations.push(Shared { delivery: Arc::clone(delivery), always_create, destination: Arc::downgrade(&destination) });
         destination
     }
@@ -207,6 +199,27 @@ impl Installation {
 pub(crate) fn may_read_all(collector: &Collector) -> bool {
     let all_goes = collector.folders.iter().all(|folder| folder.after.unwrap_or(collector.after) == After::Delete);
     all_goes || collector.keep_without_uidl
+}
+
+/// The recipients that the configuration names: `forward_to`, or the default box.
+pub(super) fn configured_recipients(collector: &Collector) -> Vec<Address> {
+    match &collector.recipient {
+        RecipientMode::ForwardTo(to, _) => to.clone(),
+        RecipientMode::Auto(rules, _) => rules.default_box.iter().cloned().collect(),
+    }
+}
+
+/// A destination of its own. The Maildirs of `always_create` may be made in any case.
+pub(super) fn destination(delivery: &Delivery, always_create: &[Address]) -> Arc<dyn Destination> {
+    let relay = |relay: &Relay, protocol| Arc::new(SmtpDestination::new(relay.clone(), protocol, delivery, relay_password(relay)));
+    match &delivery.target {
+        Target::Smtp(server) => relay(server, proto::smtp::Protocol::Smtp),
+        Target::Lmtp(server) => relay(server, proto::smtp::Protocol::Lmtp),
+        Target::Maildir { path, create } => {
+            let maildirs = deliver::maildir::MaildirDestination::new(path, *create, always_create.to_vec());
+            Arc::new(maildirs.with_writers(delivery.max_connections))
+        }
+    }
 }
 
 fn no_password() -> SecretReader {

@@ -54,18 +54,15 @@ async fn look(pool: &Pool, recipients: &[Address], notes: &Notes) -> Result<(Str
 
 /// What matters for us of what a server offers.
 fn in_words(offered: &Extensions) -> String {
-    let mut words = Vec::new();
-    let mut word = |is_there: bool, word: &str| {
-        if is_there {
-            words.push(word.to_owned());
-        }
-    };
-    word(offered.pipelining, "PIPELINING");
-    word(offered.eight_bit_mime, "8BITMIME");
-    word(offered.smtputf8, "SMTPUTF8");
-    word(offered.starttls, "STARTTLS");
-    word(offered.dsn, "DSN");
-    word(offered.xclient.is_some(), "XCLIENT");
+    let known = [
+        (offered.pipelining, "PIPELINING"),
+        (offered.eight_bit_mime, "8BITMIME"),
+        (offered.smtputf8, "SMTPUTF8"),
+        (offered.starttls, "STARTTLS"),
+        (offered.dsn, "DSN"),
+        (offered.xclient.is_some(), "XCLIENT"),
+    ];
+    let mut words: Vec<String> = known.into_iter().filter(|(is_there, _)| *is_there).map(|(_, word)| word.to_owned()).collect();
     match offered.size_max {
         Some(limit) if limit > 0 => words.push(format!("SIZE {limit}")),
         _ if offered.size => words.push("SIZE".to_owned()),
