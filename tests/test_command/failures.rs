@@ -146,8 +146,10 @@ fn no_starttls_is_told_and_no_password_is_said() {
         assert!(done.stdout.ends_with("  not tried: login, folder, count, destination\n"), "{}", done.stdout);
         // Opportunistic: the channel stays open, and that is said.
         let open = config(&boxes.delivery(), &[forwarding(protocol(&server, "u"))]).replace("mode: none", "mode: opportunistic");
-        let done = test(&Mailgather::new(&open), &["u"]).expect_success();
-        assert!(line(&done.stdout, "tls").contains("not offered by the server"), "{}", done.stdout);
+        for arguments in [&["u"][..], &["u", "--tls"]] {
+            let done = test(&Mailgather::new(&open), arguments).expect_success();
+            assert!(line(&done.stdout, "tls").contains("not offered by the server"), "{}", done.stdout);
+        }
     }
     assert!(!server.log().contains("auth failed"), "{}", server.log());
 }

@@ -204,3 +204,25 @@ fn a_provider_fills_in_the_server_and_is_named() {
     assert!(line(&done.stdout, "dns").contains("localhost → "), "{}", done.stdout);
     assert!(line(&done.stdout, "login").contains("as anna: "), "{}", done.stdout);
 }
+
+#[test]
+fn c12_each_family_of_servers_is_understood_and_left_as_it_was() {
+    for server in families() {
+        for protocol in ["imap", "pop"] {
+            for (n, channel) in [Channel::StartTls, Channel::Tls].into_iter().enumerate() {
+                let (boxes, user, family) = (Boxes::new(), format!("{protocol}{n}"), server.family());
+                let collector = if protocol == "imap" { CollectorYaml::imap(&*server, &user) } else { CollectorYaml::pop3(&*server, &user) };
+                let yaml = config(&boxes.delivery(), &[collector.channel(channel).forward_to(BOX)]);
+                server.put_all(&user, &[letter(0, "anna@pop.example"), letter(1, "anna@pop.example")]);
+                let done = test(&Mailgather::new(&yaml), &[&user]).expect_success();
+                assert!(line(&done.stdout, "tls").contains("chain trusted"), "{family}: {}", done.stdout);
+                assert!(line(&done.stdout, "login").contains(&format!(" as {user}: ")), "{family}: {}", done.stdout);
+                assert!(line(&done.stdout, "count").contains("2 messages; retrieved the header"), "{family}: {}", done.stdout);
+                assert_eq!((server.count(&user), server.flags(&user)), (2, vec![String::new(); 2]), "{family}");
+                let wrong = Mailgather::new(&yaml).env(process::PASSWORD_VARIABLE, "wrong");
+                let done = test(&wrong, &[&user]).expect_code(77);
+                assert!(line(&done.stdout, "login").contains(" REFUSED ") && done.stdout.contains("server said: "), "{family}: {}", done.stdout);
+            }
+        }
+    }
+}

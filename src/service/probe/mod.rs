@@ -54,7 +54,10 @@ async fn tried(collector: &Collector, order: &Order, watch: &Arc<Watch>) -> Resu
     let source = look::source(collector, Arc::clone(watch) as Arc<dyn net::Witness>).map_err(|error| Cause::Ours(error.to_string()))?;
     if order.depth == Depth::Tls {
         return match source.reach().await {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                watch.reached();
+                Ok(())
+            }
             Err(error) => Err(failed(collector, watch, error).await),
         };
     }

@@ -199,5 +199,7 @@ pub fn server(collector: &Collector) -> String {
     // Proton's Bridge is the built-in provider of this machine's own address: whoever stands there need not be it.
     let is_own = server.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
     let provider = collector.provider.as_ref().filter(|_| !is_own).map(|name| format!(", provider {}", harmless(name, 100)));
-    format!("{}:{} ({protocol}{})", harmless(&server.host, TEXT_OCTETS_MAX), server.port, provider.unwrap_or_default())
+    let host = harmless(&server.host, TEXT_OCTETS_MAX);
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    format!("{host}:{} ({protocol}{})", server.port, provider.unwrap_or_default())
 }

@@ -63,6 +63,13 @@ impl Watch {
         self.badly(name, if refused { "REFUSED" } else { "FAILED" }, harmless(&text, 4 * TEXT_OCTETS_MAX), notes);
     }
 
+    /// The channel is as it is going to be.
+    pub(super) fn reached(&self) {
+        if self.server.tls.mode == TlsMode::Opportunistic {
+            self.open("not offered by the server, and not demanded (opportunistic)");
+        }
+    }
+
     /// All steps so far.
     pub(super) fn steps(&self) -> Vec<Step> {
         self.state().steps.clone()
@@ -119,9 +126,7 @@ impl Witness for Watch {
             }
             Seen::Greeted(text) => self.well(StepName::Greeting, said(&text), Vec::new()),
             Seen::LoggingIn(way) => {
-                if self.server.tls.mode == TlsMode::Opportunistic {
-                    self.open("not offered by the server, and not demanded (opportunistic)");
-                }
+                self.reached();
                 self.state().way = Some(way);
             }
             Seen::LoggedIn(text) => {
