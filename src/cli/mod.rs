@@ -2,6 +2,7 @@
 
 mod audit;
 mod check;
+mod clear;
 mod exit;
 mod explain;
 mod explain_journal;
@@ -53,6 +54,8 @@ enum Subcommands {
     Providers(providers::ProvidersArguments),
     /// Look at mail that could not be placed, deliver it, or drop it.
     Held(held::Held),
+    /// Forget what was collected, so that it is collected and delivered again; or mark what is there as collected.
+    Clear(clear::Clear),
 }
 
 /// What every command takes.
@@ -93,6 +96,7 @@ pub fn main() -> std::process::ExitCode {
         Subcommands::Policy(arguments) => policy::policy(arguments, common),
         Subcommands::Providers(arguments) => providers::providers(arguments, common),
         Subcommands::Held(arguments) => held::held(arguments, common),
+        Subcommands::Clear(arguments) => clear::clear(arguments, common),
     };
     exit.into()
 }

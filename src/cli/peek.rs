@@ -7,7 +7,7 @@ use crate::config::{Collector, Loaded, Protocol};
 use crate::mail::{FolderName, RemoteUid};
 use crate::net::{Dns, Nobody};
 use crate::service::look;
-use crate::source::{Peeked, SourceError};
+use crate::source::{Peeked, Source, SourceError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -30,10 +30,7 @@ pub(super) enum Look<'a> {
 
 /// The headers of messages in a collector's mailbox, oldest first; says what failed.
 pub(super) fn headers(collector: &Collector, look: Look<'_>) -> Result<Vec<Peeked>, Exit> {
-    let source = look::source(collector, Arc::new(Nobody)).map_err(|error| {
-        eprintln!("error: {error}");
-        Exit::Os
-    })?;
+    let source = source_of(collector, false)?;
     let uid = match (look, collector.server.protocol) {
         (Look::Last(_), _) => None,
         (Look::Uid(uid), Protocol::Pop3) => Some(RemoteUid::Opaque(uid.as_bytes().into())),
@@ -72,6 +69,14 @@ pub(super) fn headers(collector: &Collector, look: Look<'_>) -> Result<Vec<Peeke
         }
         _ => Ok(peeked),
     }
+}
+
+/// A mailbox to look into; `by_content` as of [`look::source`].
+pub(super) fn source_of(collector: &Collector, by_content: bool) -> Result<Box<dyn Source>, Exit> {
+    look::source(collector, by_content, Arc::new(Nobody)).map_err(|error| {
+        eprintln!("error: {error}");
+        Exit::Os
+    })
 }
 
 /// On a terminal, a sign that something happens: a large mailbox, or POP3's TOP for each message, takes its time.
@@ -120,7 +125,7 @@ pub(super) fn names(loaded: &Loaded) -> String {
     loaded.config.collectors.keys().map(|id| id.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-fn said(collector: &Collector, error: SourceError) -> Exit {
+pub(super) fn said(collector: &Collector, error: SourceError) -> Exit {
     let (code, id) = (error.code(), collector.id.as_str());
     eprintln!("error[MG-{code}]: {id}: {error}");
     if let Some(hint) = &error.hint {

@@ -11,14 +11,14 @@ use std::sync::Arc;
 /// Octets that the sources' spool may hold; headers never get there.
 const SPOOL_OCTETS: u64 = 1024 * 1024;
 
-/// The source of a collector, to be looked at while `witness` watches.
-pub fn source(collector: &Collector, witness: Arc<dyn Witness>) -> Result<Box<dyn Source>, SpoolError> {
+/// The source of a collector, to be looked at while `witness` watches; `by_content` as of [`Pop3Source::by_content`].
+pub fn source(collector: &Collector, by_content: bool, witness: Arc<dyn Witness>) -> Result<Box<dyn Source>, SpoolError> {
     // Not that of the state directory, which may belong to another user; it holds unlinked files only, and here none at all.
     let spool = Spool::new(&std::env::temp_dir(), SPOOL_OCTETS, SPOOL_OCTETS)?;
     let (server, id) = (collector.server.clone(), collector.id.clone());
     let password = secret::reader(&server.password);
     Ok(match server.protocol {
         Protocol::Imap => Box::new(ImapSource::new(server, password, spool, id, None).read_only().seen_by(witness)),
-        Protocol::Pop3 => Box::new(Pop3Source::new(server, password, spool, id, None).seen_by(witness)),
+        Protocol::Pop3 => Box::new(Pop3Source::new(server, password, spool, id, None).by_content(by_content).seen_by(witness)),
     })
 }

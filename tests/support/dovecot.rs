@@ -181,6 +181,11 @@ impl Dovecot {
 
     /// Gives the INBOX a new UIDVALIDITY, as after a restore: all UIDs are given out anew.
     pub fn new_uidvalidity(&self, user: &str) {
+        self.uids_anew(user, 1);
+    }
+
+    /// Gives out the UIDs of the INBOX anew, under a UIDVALIDITY that is so much higher. With 0 the server breaks its word.
+    pub fn uids_anew(&self, user: &str, higher: u32) {
         let folder = self.maildir(user).0;
         let validity = std::fs::read_to_string(folder.join("dovecot-uidlist"))
             .ok()
@@ -192,7 +197,7 @@ impl Dovecot {
             }
         }
         let list = folder.join("dovecot-uidlist");
-        std::fs::write(&list, format!("3 V{} N1\n", validity + 1)).expect("the list of UIDs");
+        std::fs::write(&list, format!("3 V{} N1\n", validity + higher)).expect("the list of UIDs");
         std::os::unix::fs::chown(&list, Some(MAIL_UID), Some(MAIL_UID)).expect("root may");
     }
 }

@@ -51,7 +51,7 @@ pub async fn run(collector: &Collector, order: &Order, tell: impl Fn(&Step) + Se
 }
 
 async fn tried(collector: &Collector, order: &Order, watch: &Arc<Watch>) -> Result<(), Cause> {
-    let source = look::source(collector, Arc::clone(watch) as Arc<dyn net::Witness>).map_err(|error| Cause::Ours(error.to_string()))?;
+    let source = look::source(collector, false, Arc::clone(watch) as Arc<dyn net::Witness>).map_err(|error| Cause::Ours(error.to_string()))?;
     if order.depth == Depth::Tls {
         return match source.reach().await {
             Ok(()) => {

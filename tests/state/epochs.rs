@@ -1,0 +1,98 @@
+//! UIDs that are given out anew, by a real server: nothing comes twice, nothing is lost, and no flood.
+
+use super::*;
+
+/// The files of the first so many letters of an INBOX go, behind the server's back.
+fn remove_first(server: &Dovecot, user: &str, many: usize) {
+    let folder = server.maildir(user).0;
+    for stored in server.stored(user).into_iter().take(many) {
+        let _ = std::fs::remove_file(folder.join("new").join(&stored.name)).or_else(|_| std::fs::remove_file(folder.join("cur").join(&stored.name)));
+    }
+}
+
+fn uidvalidity(server: &Dovecot, user: &str) -> String {
+    let answer = OtherClient::login(server.imap(), user).command("STATUS INBOX (UIDVALIDITY)");
+    answer.lines.into_iter().find(|line| line.contains("UIDVALIDITY")).unwrap()
+}
+
+#[test]
+fn f17_a_new_uidvalidity_is_compared_within_the_limits_of_a_session() {
+    let (server, boxes) = (Dovecot::start(), Boxes::new());
+    fill(&server, "u", 0..25);
+    let collector = forwarding(CollectorYaml::imap(&server, "u")).set("max_messages_per_session", "10");
+    let program = Mailgather::new(&config(&boxes.delivery(), &[collector]));
+    assert!(program.once(&[]).expect_success().stdout.contains("25 delivered"));
+    server.new_uidvalidity("u");
+    fill(&server, "u", 25..27);
+    let done = program.once(&[]).expect_success();
+    assert!(done.stdout.contains("2 delivered, 25 known duplicates"), "{}", done.stdout);
+    assert_eq!((arrived(&boxes), server.count("u")), (letters(0..27), 27));
+    let again = program.once(&[]).expect_success();
+    assert!(again.stdout.contains("0 delivered") && !again.stderr.contains("message_duplicate"), "compared once: {}", again.stderr);
+}
+
+/// The list of UIDs is gone: Dovecot makes another one, and another UIDVALIDITY.
+#[test]
+fn f17_a_list_of_uids_that_was_lost() {
+    let (server, boxes) = (Dovecot::start(), Boxes::new());
+    fill(&server, "u", 0..3);
+    let program = Mailgather::new(&config(&boxes.delivery(), &[forwarding(CollectorYaml::imap(&server, "u")).after("mark_seen")]));
+    program.once(&[]).expect_success();
+    let before = uidvalidity(&server, "u");
+    // It is a time in seconds.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    for entry in std::fs::read_dir(server.maildir("u").0).unwrap().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("dovecot") {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    fill(&server, "u", 3..4);
+    let done = program.once(&[]).expect_success();
+    assert_ne!(uidvalidity(&server, "u"), before);
+    assert!(done.stdout.contains("1 delivered, 3 known duplicates"), "{}", done.stdout);
+    assert_eq!((arrived(&boxes), server.count("u")), (letters(0..4), 4));
+}
+
+/// UIDNEXT goes back under the same UIDVALIDITY, and new mail gets UIDs that other mail had: the server breaks its word (RFC 9051 §2.3.1.1).
+#[test]
+fn f17_uids_that_are_used_again_under_one_uidvalidity() {
+    for after in ["keep", "mark_seen"] {
+        let (server, boxes) = (Dovecot::start(), Boxes::new());
+        fill(&server, "u", 0..6);
+        let program = Mailgather::new(&config(&boxes.delivery(), &[forwarding(CollectorYaml::imap(&server, "u")).after(after)]));
+        program.once(&[]).expect_success();
+        let before = uidvalidity(&server, "u");
+        for round in 0..2 {
+            remove_first(&server, "u", 3);
+            server.uids_anew("u", 0);
+            fill(&server, "u", 6 + round..7 + round);
+            let done = program.once(&[]).expect_success();
+            assert_eq!(uidvalidity(&server, "u"), before, "the test would show something else");
+            assert!(done.stderr.contains("uids_went_back") && done.stdout.contains("1 delivered"), "{round} {}\n{}", done.stdout, done.stderr);
+            assert_eq!(arrived(&boxes), letters(0..7 + round));
+        }
+        let again = program.once(&[]).expect_success();
+        assert!(again.stdout.contains("0 delivered") && !again.stderr.contains("message_duplicate"), "{}", again.stderr);
+        assert_eq!(server.count("u"), 2);
+    }
+}
+
+/// What is held follows its message also where the server breaks its word.
+#[test]
+fn f17_held_mail_is_found_again_under_a_used_uid() {
+    let (from, to) = (Dovecot::start(), Dovecot::builder().users(&[BOX]).start());
+    fill(&from, "u", 0..4);
+    let collector = CollectorYaml::imap(&from, "u").after("delete").forward_to("nobody@example.org");
+    let program = Mailgather::new(&config(&format!("{{lmtp: '127.0.0.1:{}'}}", to.lmtp()), &[collector]));
+    assert!(program.once(&[]).expect_success().stdout.contains("4 held"));
+    remove_first(&from, "u", 2);
+    from.uids_anew("u", 0);
+    fill(&from, "u", 4..5);
+    let done = program.once(&[]).expect_success();
+    assert!(done.stderr.contains("uids_went_back") && done.stdout.contains("0 delivered, 3 held"), "{}\n{}", done.stdout, done.stderr);
+    let list = program.run_to_end("held", &["list", "--json"]).expect_success();
+    assert_eq!(list.stdout.lines().count(), 5, "{}", list.stdout);
+    program.run_to_end("held", &["release", "--all", "--to", BOX]).expect_success();
+    program.once(&[]).expect_success();
+    assert_eq!((support::maildir::subjects(&to.messages(BOX)), from.count("u")), (letters(0..5), 0), "each copy was found and deleted");
+}

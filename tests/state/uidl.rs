@@ -1,0 +1,139 @@
+//! POP3 servers that give their messages other ids: once, as after a move to another server, or in each session.
+
+use super::*;
+use pop3_kit::{Fake, Mailbox, Quit};
+
+#[path = "../pop3_kit/mod.rs"]
+mod pop3_kit;
+
+fn dovecot(format: &str) -> Dovecot {
+    Dovecot::builder().extra(&format!("pop3_uidl_format = {format}")).start()
+}
+
+/// The mailbox of one server is that of the next one.
+fn moved(from: Dovecot, format: &str) -> Dovecot {
+    let to = dovecot(format);
+    from.messages("u").iter().for_each(|message| to.put("u", message));
+    to
+}
+
+/// The same mailbox behind a server whose ids have another form: compared once, and then known by the new ids.
+#[test]
+fn f32_ids_of_another_form_bring_nothing_twice() {
+    let (server, boxes) = (dovecot("%08Xu%08Xv"), Boxes::new());
+    fill(&server, "u", 0..25);
+    let collector = |server: &Dovecot| forwarding(CollectorYaml::pop3(server, "u")).set("max_messages_per_session", "10");
+    let program = Mailgather::new(&config(&boxes.delivery(), &[collector(&server)]));
+    assert!(program.once(&[]).expect_success().stdout.contains("25 delivered"));
+    let mut server = server;
+    for (round, format) in ["%f", "x%u-%v", "%v.%u"].iter().enumerate() {
+        server = moved(server, format);
+        fill(&server, "u", 25 + round..26 + round);
+        program.configure(&config(&boxes.delivery(), &[collector(&server)]));
+        let done = program.once(&[]).expect_success();
+        assert!(done.stderr.contains("ids_changed") && done.stdout.contains("1 delivered"), "{}\n{}", done.stdout, done.stderr);
+        assert_eq!((arrived(&boxes), server.count("u")), (letters(0..26 + round), 26 + round));
+        let again = program.once(&[]).expect_success();
+        assert!(again.stdout.contains("0 delivered") && !again.stderr.contains("message_duplicate"), "known by now: {}", again.stderr);
+    }
+    // Some go, others come: that is no change of ids.
+    OtherClient::inbox(server.imap(), "u").expunge(&[1, 2]);
+    fill(&server, "u", 28..29);
+    let done = program.once(&[]).expect_success();
+    assert!(done.stdout.contains("1 delivered") && !done.stderr.contains("ids_changed"), "{}", done.stderr);
+    assert_eq!(arrived(&boxes), letters(0..29));
+}
+
+/// A mailbox that was emptied and filled looks the same, and its mail is new.
+#[test]
+fn f32_a_mailbox_that_was_emptied_and_filled_is_collected() {
+    let (server, boxes) = (Dovecot::start(), Boxes::new());
+    fill(&server, "u", 0..3);
+    let program = Mailgather::new(&config(&boxes.delivery(), &[forwarding(CollectorYaml::pop3(&server, "u"))]));
+    program.once(&[]).expect_success();
+    OtherClient::inbox(server.imap(), "u").expunge(&[1, 2, 3]);
+    fill(&server, "u", 3..6);
+    assert!(program.once(&[]).expect_success().stdout.contains("3 delivered"));
+    let again = program.once(&[]).expect_success();
+    assert!(again.stdout.contains("0 delivered") && !again.stderr.contains("ids_changed"), "{}", again.stderr);
+    assert_eq!((arrived(&boxes), server.count("u")), (letters(0..6), 3));
+}
+
+/// A mailbox of these letters, with ids that are good for this session only.
+fn session(number: usize, letters: std::ops::Range<usize>) -> Mailbox {
+    let messages = letters.map(|n| (format!("s{number}-{n}").into_bytes(), letter(n))).collect();
+    std::sync::Arc::new(std::sync::Mutex::new(messages))
+}
+
+fn fake(number: usize, letters: std::ops::Range<usize>) -> Fake {
+    Fake { pipelining: true, messages: session(number, letters), ..Fake::default() }
+}
+
+/// Ids that are good for one session: each pass reads what it read before, and delivers what is new, limits or not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f32_ids_that_change_each_session_bring_each_letter_once() {
+    let mut fakes: Vec<Fake> = (0..4).map(|n| fake(n, 0..6)).collect();
+    fakes.extend((4..8).map(|n| fake(n, 0..7)));
+    let (port, heard) = Fake::listen(fakes).await;
+    let boxes = Boxes::new();
+    let collector = forwarding(CollectorYaml::at("pop3", "u", port)).set("max_messages_per_session", "2");
+    let program = Mailgather::new(&config(&boxes.delivery(), &[collector]));
+    let mut sessions = 0;
+    while sessions < 7 {
+        program.once(&[]).expect_success();
+        let now = heard.lock().unwrap().len();
+        assert!(now > sessions, "it asks");
+        sessions = now;
+        // Whatever was there is delivered, and nothing twice.
+        assert_eq!(arrived(&boxes), letters(if sessions > 4 { 0..7 } else { 0..6 }), "after {sessions} sessions");
+    }
+    let never = heard.lock().unwrap().iter().all(|heard| !heard.text().contains("DELE"));
+    assert!(never, "nothing is deleted with `after: keep`");
+}
+
+/// The session that was to delete breaks off, and the next one calls the same mail by other names: it is deleted, not delivered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f32_a_deletion_that_is_owed_is_found_under_another_id() {
+    for quit in [Quit::CutBefore, Quit::Refused, Quit::Untrue] {
+        let last = session(1, 0..4);
+        let fakes = vec![Fake { quit, ..fake(0, 0..3) }, Fake { messages: last.clone(), ..fake(1, 0..0) }];
+        let (port, _heard) = Fake::listen(fakes).await;
+        let boxes = Boxes::new();
+        let program = Mailgather::new(&config(&boxes.delivery(), &[forwarding(CollectorYaml::at("pop3", "u", port)).after("delete")]));
+        program.once(&[]);
+        assert_eq!(arrived(&boxes), letters(0..3));
+        program.once(&[]).expect_success();
+        assert_eq!((arrived(&boxes), last.lock().unwrap().len()), (letters(0..4), 0), "{quit:?}");
+        last.lock().unwrap().push((b"s2-9".to_vec(), letter(9)));
+        program.once(&[]).expect_success();
+        assert_eq!((arrived(&boxes), last.lock().unwrap().len()), (letters([0, 1, 2, 3, 9]), 0), "{quit:?}");
+    }
+}
+
+/// What was kept for so long is deleted, once, also where it has another id by then.
+#[test]
+fn i10_delete_after_by_pop3() {
+    let (server, boxes) = (dovecot("%08Xu%08Xv"), Boxes::new());
+    fill(&server, "u", 0..3);
+    let collector = |server: &Dovecot, age: &str| forwarding(CollectorYaml::pop3(server, "u")).after(&format!("{{delete_after: {age}}}"));
+    let program = Mailgather::new(&config(&boxes.delivery(), &[collector(&server, "1h")]));
+    program.once(&[]).expect_success();
+    program.once(&[]).expect_success();
+    assert_eq!(server.count("u"), 3);
+    let server = moved(server, "%f");
+    program.configure(&config(&boxes.delivery(), &[collector(&server, "1h")]));
+    assert!(program.once(&[]).expect_success().stdout.contains("0 delivered"));
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    program.configure(&config(&boxes.delivery(), &[collector(&server, "1s")]));
+    program.once(&[]).expect_success();
+    assert_eq!((server.count("u"), arrived(&boxes)), (0, letters(0..3)));
+    // In one go: old by now, and under another id.
+    fill(&server, "u", 3..5);
+    program.configure(&config(&boxes.delivery(), &[collector(&server, "1h")]));
+    assert!(program.once(&[]).expect_success().stdout.contains("2 delivered"));
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    let server = moved(server, "x%u-%v");
+    program.configure(&config(&boxes.delivery(), &[collector(&server, "1s")]));
+    program.once(&[]).expect_success();
+    assert_eq!((server.count("u"), arrived(&boxes)), (0, letters(0..5)));
+}
