@@ -154,7 +154,7 @@ fn exit(cause: &Cause) -> Exit {
         Cause::Target(_, diagnosis) => match (diagnosis.stage, diagnosis.blame) {
             (Stage::Auth, _) => Exit::NoPermission,
             (Stage::File, Blame::Target) => Exit::CantCreate,
-            (Stage::File, _) => Exit::Config,
+            (_, Blame::Recipient | Blame::Message) => Exit::Config,
             _ => Exit::Unavailable,
         },
         Cause::Refused(..) => Exit::Unavailable,

@@ -46,6 +46,10 @@ fn a_target_that_is_down_or_odd() {
     let refuses = Sink::builder().on("CONNECT", 0, "554 5.7.1 not you").start();
     let done = test(&program(&server, &refuses.delivery(), BOX), &["u"]).expect_code(69);
     assert!(done.stdout.contains("554 5.7.1 not you"), "{}", done.stdout);
+    // STARTTLS that is not there.
+    let open = Sink::smtp();
+    let done = test(&program(&server, &format!("{{smtp: '127.0.0.1:{}', tls: {{mode: starttls}}}}", open.port()), BOX), &["u"]).expect_code(69);
+    assert!(done.stdout.contains("does not offer STARTTLS") && done.stderr.contains("hint: check `delivery.tls`"), "{}{}", done.stdout, done.stderr);
     // Of a list one is enough.
     let sink = Sink::smtp();
     let both = format!("{{smtp: ['127.0.0.1:{dead}', '127.0.0.1:{}']}}", sink.port());
@@ -53,7 +57,8 @@ fn a_target_that_is_down_or_odd() {
     assert!(done.stdout.contains(&format!("smtp 127.0.0.1:{dead}: FAILED: ")) && done.stdout.contains("said 220 "), "{}", done.stdout);
     // An address that this server cannot take.
     let old = Sink::builder().without("SMTPUTF8").start();
-    let done = test(&program(&server, &old.delivery(), "раз@икс.рф"), &["u"]).expect_code(69);
+    let done = test(&program(&server, &old.delivery(), "раз@икс.рф"), &["u"]).expect_code(78);
+    assert!(done.stderr.contains("error[MG-421]: u: smtp ") && done.stderr.contains("hint: correct `recipient`"), "{}", done.stderr);
     assert!(done.stdout.contains("does not offer SMTPUTF8, which the address раз@икс.рф needs"), "{}", done.stdout);
     let done = test(&program(&server, &old.delivery(), BOX), &["u"]).expect_success();
     assert!(done.stdout.contains("without SMTPUTF8 mail to or from an address like"), "{}", done.stdout);

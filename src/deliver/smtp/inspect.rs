@@ -4,7 +4,7 @@ use super::connection::failed;
 use super::pool::Pool;
 use crate::deliver::Inspection;
 use crate::mail::outcome::harmless;
-use crate::mail::{Address, Diagnosis, Reply, Stage};
+use crate::mail::{Address, Blame, Diagnosis, Reply, Stage};
 use crate::net::{Seen, Witness};
 use crate::proto::smtp::Extensions;
 use std::sync::{Mutex, PoisonError};
@@ -46,7 +46,8 @@ async fn look(pool: &Pool, recipients: &[Address], notes: &Notes) -> Result<(Str
     let with_utf8 = offered.smtputf8 && pool.relay.smtputf8;
     if let Some(address) = recipients.iter().find(|address| address.needs_smtputf8() && !with_utf8) {
         let why = if offered.smtputf8 { "`smtputf8: off` is set" } else { "the server does not offer SMTPUTF8" };
-        return Err(failed(Stage::Hello, format!("{why}, which the address {} needs", harmless(&address.to_string(), 400))));
+        let text = format!("{why}, which the address {} needs", harmless(&address.to_string(), 400));
+        return Err(Diagnosis { blame: Blame::Recipient, ..failed(Stage::RcptTo, text) });
     }
     let login = pool.relay.auth.as_ref().map(|auth| format!("; logged in as {}", harmless(&auth.username, 200)));
     Ok((format!("offers {}{}", in_words(&offered), login.unwrap_or_default()), doubts(&offered)))

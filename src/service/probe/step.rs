@@ -2,7 +2,7 @@
 
 use crate::config::{Collector, Protocol, TlsMode};
 use crate::mail::outcome::harmless;
-use crate::mail::{Blame, CollectorId, Diagnosis, code};
+use crate::mail::{Blame, CollectorId, Diagnosis, Stage, code};
 use crate::source::SourceError;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -164,9 +164,12 @@ impl Cause {
             Cause::Source(error) => error.hint.as_deref().unwrap_or_default().to_owned(),
             Cause::Folder(_) => "correct `folders`; names are those that the server has, with its separator between the levels".to_owned(),
             Cause::Target(_, Diagnosis { hint: Some(hint), .. }) => hint.clone(),
-            Cause::Target(_, diagnosis) if diagnosis.blame == Blame::Target => {
-                "start the target, or correct `delivery`; mail stays at its source until the target answers".to_owned()
-            }
+            Cause::Target(_, diagnosis) if diagnosis.blame == Blame::Target => match diagnosis.stage {
+                Stage::Auth => "check the login in `delivery.auth`; mail stays at its source until the target takes it".to_owned(),
+                Stage::Tls => "check `delivery.tls` and the target's certificate; mail stays at its source until then".to_owned(),
+                Stage::File => "make the folder, or correct `delivery`; it has to belong to the service's user".to_owned(),
+                _ => "start the target, or correct `delivery`; mail stays at its source until the target answers".to_owned(),
+            },
             Cause::Target(..) => "correct `recipient` or `delivery`; docs/delivery.md has what each refusal leads to".to_owned(),
             Cause::Deferred(..) | Cause::Refused(..) => "`mailgather policy test` says what would become of mail that gets this answer".to_owned(),
             Cause::Ours(_) => "name a folder that can be written in TMPDIR".to_owned(),
