@@ -138,9 +138,9 @@ impl Deliverer<'_> {
         if message.repairs != Default::default() {
             maillog::repaired(&message);
         }
-        if let (Some(limit), Some(arrived)) = (self.not_before, arrived(&message.header))
-            && arrived < limit
-        {
+        let is_old = self.not_before.is_some_and(|limit| arrived(&message.header).is_some_and(|arrived| arrived < limit));
+        // Of an earlier epoch something may be known that is still to be done.
+        if is_old && self.former.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
             return Ok(Judged { state: Some(State::Kept), by: By::Old, ..Judged::default() });
         }
         // Of a journal report it is the report that counts: two may be about one original.
@@ -156,6 +156,9 @@ impl Deliverer<'_> {
         };
         let (before, former) = match self.known(&message, &copy, &identity) {
             Known::Settled(state, former) => return Ok(Judged { copy: Some(copy), former, by: By::Duplicate, ..Judged::of(state, identity) }),
+            Known::Wanting(before, None) if is_old && before == Pending::default() => {
+                return Ok(Judged { copy: Some(copy), by: By::Old, ..Judged::of(State::Kept, identity) });
+            }
             Known::Wanting(before, former) => (before, former),
         };
         let judged = match routed {

@@ -52,10 +52,15 @@ pub(super) async fn over(walk: &Walk<'_>) -> Result<(), PassError> {
     Ok(())
 }
 
-/// The time before which messages are left alone, while a first pass goes on.
+/// The time before which messages are left alone: while a first pass goes on, and while messages are compared with those of an earlier epoch, where
+/// what the first run left alone is there too, and nobody can know it again.
 pub(super) fn limit(walk: &Walk<'_>) -> Option<i64> {
+    let progress = walk.progress;
+    let (compares, begun) = (walk.compares() && progress.begun > 0, progress.begun);
     match walk.pass.collector.first_run {
-        FirstRun::Since(age) if walk.progress.first_run => Some(since(walk.place.now, age)),
+        FirstRun::Since(age) if progress.first_run => Some(since(walk.place.now, age)),
+        FirstRun::Since(age) if compares => Some(since(begun, age)),
+        FirstRun::None if compares => Some(begun),
         _ => None,
     }
 }

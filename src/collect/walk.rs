@@ -74,6 +74,11 @@ impl<'a> Walk<'a> {
         !self.outstanding
     }
 
+    /// True if there are messages of an earlier epoch in the ledger.
+    pub(super) fn compares(&self) -> bool {
+        self.former_count > 0
+    }
+
     /// True if nothing was done, because the server calls all messages by other names than before (POP3).
     pub(super) fn ids_have_changed(&self) -> bool {
         self.ids_changed

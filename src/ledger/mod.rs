@@ -174,6 +174,8 @@ pub struct Progress {
     pub first_run: bool,
     /// Sessions since the last one that expunged.
     pub unexpunged: u32,
+    /// When the folder was collected for the first time, in any epoch, in seconds since the epoch; 0 if nobody wrote that down.
+    pub begun: i64,
     /// Every message up to this UID is settled or an exception (IMAP; 0 at first).
     pub watermark: u32,
     /// Messages that are not settled, and those whose copy is owed a disposal.

@@ -56,6 +56,7 @@ pub(super) const STEPS: &[&str] = &[
     ALTER TABLE exception ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE mailbox ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
     ",
+    "ALTER TABLE folder ADD COLUMN begun INTEGER NOT NULL DEFAULT 0;",
 ];
 
 /// The first version with held mail.

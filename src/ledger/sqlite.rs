@@ -260,13 +260,13 @@ impl Ledger for SqliteLedger {
         self.write(move |connection| {
             claims.check(claim)?;
             let row = folder_row(connection, claim.mailbox, &folder, epoch)?;
-            let FolderRow { id, watermark, generation, first_run, unexpunged, kept_count } = row;
+            let FolderRow { id, watermark, generation, first_run, unexpunged, kept_count, begun } = row;
             doubt_unfinished_batch(connection, id)?;
             let (exceptions, hashes) = exceptions(connection, id)?;
             let kept = kept(connection, &row, history)?;
             let former = former(connection, claim.mailbox, &folder, id)?;
             let place = Place { claim, folder: id };
-            Ok(Progress { place, generation, first_run, unexpunged, watermark, exceptions, kept, kept_count, hashes, former })
+            Ok(Progress { place, generation, first_run, unexpunged, begun, watermark, exceptions, kept, kept_count, hashes, former })
         })
         .await
     }
@@ -377,8 +377,8 @@ impl Ledger for SqliteLedger {
         let (place, claims) = (*place, self.claims.clone());
         self.write(move |connection| {
             claims.check(place.claim)?;
-            let sql = "INSERT INTO folder (mailbox, name, epoch, first_run, unexpunged)
-                       SELECT mailbox, name, epoch + 4294967296, first_run, unexpunged FROM folder WHERE id = ?1 ON CONFLICT DO NOTHING";
+            let sql = "INSERT INTO folder (mailbox, name, epoch, first_run, unexpunged, begun)
+                       SELECT mailbox, name, epoch + 4294967296, first_run, unexpunged, begun FROM folder WHERE id = ?1 ON CONFLICT DO NOTHING";
             connection.execute(sql, [place.folder])?;
             Ok(())
         })
@@ -560,6 +560,7 @@ mod tests {
             let claim = ledger.claim(&crate::ledger::suite::mailbox("u")).await.unwrap();
             let progress = ledger.progress(&claim, &FolderName::inbox(), Epoch(1), History::Full).await.unwrap();
             assert_eq!((progress.watermark, progress.kept_count, progress.generation, progress.unexpunged), (9, 2, 0, 0), "version {version}");
+            assert_eq!(progress.begun, 0);
             assert!(!progress.first_run, "a folder that was collected before there were first runs has had its own");
             let done: Vec<String> = vec!["a@b".into(), "c@d".into()];
             let (tries, held) = (2, version >= 2);

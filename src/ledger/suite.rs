@@ -597,7 +597,11 @@ pub(crate) async fn first_runs_and_sessions_are_counted_by_folder(ledger: &dyn L
     ledger.finish(&progress.place, Finished { first_run_over: true, unexpunged: Some(0), ..Finished::default() }).await.unwrap();
     let again = opened(ledger, 1, History::None).await;
     assert_eq!((again.first_run, again.unexpunged), (false, 0));
-    assert!(!opened(ledger, 3, History::None).await.first_run, "what was there is not new because its UIDs are");
+    let later = opened(ledger, 3, History::None).await;
+    assert!(!later.first_run, "what was there is not new because its UIDs are");
+    assert!(later.begun > 1_700_000_000 && later.begun == again.begun);
+    ledger.renumber(&later.place).await.unwrap();
+    assert_eq!(opened(ledger, 3, History::None).await.begun, again.begun);
     let claim = ledger.claim(&mailbox("u")).await.unwrap();
     assert!(ledger.progress(&claim, &FolderName::new("Junk"), Epoch(1), History::None).await.unwrap().first_run, "another folder");
 }

@@ -96,3 +96,33 @@ fn f17_held_mail_is_found_again_under_a_used_uid() {
     program.once(&[]).expect_success();
     assert_eq!((support::maildir::subjects(&to.messages(BOX)), from.count("u")), (letters(0..5), 0), "each copy was found and deleted");
 }
+
+/// A letter that arrives now.
+fn fresh(n: usize) -> Vec<u8> {
+    let now = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S +0000");
+    let received = format!("Received: from a.example by b.example; {now}");
+    format!("{received}\r\nFrom: s@x.example\r\nTo: {BOX}\r\nSubject: letter {n}\r\nMessage-ID: <{n}@x.example>\r\nDate: {now}\r\n\r\nBody {n}\r\n")
+        .into_bytes()
+}
+
+/// What a first run left alone is left alone once more: nobody wants ten years of mail because a server was restored.
+#[test]
+fn f17_what_a_first_run_left_alone_is_no_flood() {
+    for first_run in ["none", "{since: 1h}"] {
+        let (server, boxes) = (Dovecot::start(), Boxes::new());
+        let old = |n: usize| String::from_utf8(letter(n)).unwrap().replace("2026", "2016").into_bytes();
+        (0..12).for_each(|n| server.put("u", &old(n)));
+        let collector = forwarding(CollectorYaml::imap(&server, "u")).set("first_run", first_run);
+        let program = Mailgather::new(&config(&boxes.delivery(), &[collector]));
+        assert!(program.once(&[]).expect_success().stdout.contains("0 delivered"));
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        (20..23).for_each(|n| server.put("u", &fresh(n)));
+        assert!(program.once(&[]).expect_success().stdout.contains("3 delivered"));
+        server.new_uidvalidity("u");
+        server.put("u", &fresh(23));
+        let done = program.once(&[]).expect_success();
+        assert!(done.stdout.contains("1 delivered"), "{first_run}: {}", done.stdout);
+        assert_eq!((arrived(&boxes), server.count("u")), (letters(20..24), 16), "{first_run}");
+        assert!(program.once(&[]).expect_success().stdout.contains("0 delivered"));
+    }
+}
