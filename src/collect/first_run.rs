@@ -56,7 +56,7 @@ pub(super) async fn over(walk: &Walk<'_>) -> Result<(), PassError> {
 /// what the first run left alone is there too, and nobody can know it again.
 pub(super) fn limit(walk: &Walk<'_>) -> Option<i64> {
     let progress = walk.progress;
-    let (compares, begun) = (walk.compares() && progress.begun > 0, progress.begun);
+    let (compares, begun) = (progress.has_earlier && progress.begun > 0, progress.begun);
     match walk.pass.collector.first_run {
         FirstRun::Since(age) if progress.first_run => Some(since(walk.place.now, age)),
         FirstRun::Since(age) if compares => Some(since(begun, age)),

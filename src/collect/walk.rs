@@ -74,11 +74,6 @@ impl<'a> Walk<'a> {
         !self.outstanding
     }
 
-    /// True if there are messages of an earlier epoch in the ledger.
-    pub(super) fn compares(&self) -> bool {
-        self.former_count > 0
-    }
-
     /// True if nothing was done, because the server calls all messages by other names than before (POP3).
     pub(super) fn ids_have_changed(&self) -> bool {
         self.ids_changed
@@ -153,7 +148,7 @@ impl<'a> Walk<'a> {
                 let vanished = std::mem::take(&mut self.held_back);
                 self.pass.ledger.finish(&self.progress.place, Finished { vanished, ..Finished::default() }).await?;
             }
-            if is_whole && self.former_count > 0 && collector.collect != Collect::Unseen {
+            if is_whole && self.progress.has_earlier && collector.collect != Collect::Unseen {
                 // Every message of the new epoch has been compared with the former one.
                 self.pass.ledger.forget_former(&self.progress.place).await?;
             }

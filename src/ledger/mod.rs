@@ -176,6 +176,8 @@ pub struct Progress {
     pub unexpunged: u32,
     /// When the folder was collected for the first time, in any epoch, in seconds since the epoch; 0 if nobody wrote that down.
     pub begun: i64,
+    /// The ledger has earlier epochs of this folder, though maybe nothing that can be known again.
+    pub has_earlier: bool,
     /// Every message up to this UID is settled or an exception (IMAP; 0 at first).
     pub watermark: u32,
     /// Messages that are not settled, and those whose copy is owed a disposal.

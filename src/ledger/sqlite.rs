@@ -265,8 +265,10 @@ impl Ledger for SqliteLedger {
             let (exceptions, hashes) = exceptions(connection, id)?;
             let kept = kept(connection, &row, history)?;
             let former = former(connection, claim.mailbox, &folder, id)?;
+            let earlier = "SELECT EXISTS (SELECT 1 FROM folder WHERE mailbox = ?1 AND name = ?2 AND id <> ?3)";
+            let has_earlier = connection.prepare_cached(earlier)?.query_row(params![claim.mailbox, folder.as_str(), id], |row| row.get(0))?;
             let place = Place { claim, folder: id };
-            Ok(Progress { place, generation, first_run, unexpunged, begun, watermark, exceptions, kept, kept_count, hashes, former })
+            Ok(Progress { place, generation, first_run, unexpunged, begun, has_earlier, watermark, exceptions, kept, kept_count, hashes, former })
         })
         .await
     }

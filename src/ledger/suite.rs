@@ -600,6 +600,10 @@ pub(crate) async fn first_runs_and_sessions_are_counted_by_folder(ledger: &dyn L
     let later = opened(ledger, 3, History::None).await;
     assert!(!later.first_run, "what was there is not new because its UIDs are");
     assert!(later.begun > 1_700_000_000 && later.begun == again.begun);
+    assert!(later.has_earlier && later.former.is_empty(), "there is an earlier epoch, of which nothing can be known again");
+    ledger.forget_former(&later.place).await.unwrap();
+    assert!(!opened(ledger, 3, History::None).await.has_earlier);
+    let later = opened(ledger, 3, History::None).await;
     ledger.renumber(&later.place).await.unwrap();
     assert_eq!(opened(ledger, 3, History::None).await.begun, again.begun);
     let claim = ledger.claim(&mailbox("u")).await.unwrap();

@@ -1,6 +1,9 @@
 //! `mailgather clear`: what it forgets comes again, and nothing else.
 
 use super::*;
+use mailgather::ledger::sqlite::SqliteLedger;
+use mailgather::ledger::{Ledger, Mark};
+use mailgather::mail::{Epoch, FolderName, MailboxId, RemoteUid};
 use std::io::Write;
 use std::process::Stdio;
 
@@ -183,4 +186,37 @@ fn i13_marked_as_collected_by_date() {
         assert!(program.once(&[]).expect_success().stdout.contains("1 delivered"));
         assert_eq!(arrived(&boxes), letters(2..3), "{user}");
     }
+}
+
+/// A kill at any moment leaves all forgotten, or nothing.
+#[test]
+fn i13_a_kill_in_the_midst_forgets_all_or_nothing() {
+    const MANY: u32 = 20_000;
+    let program = Mailgather::new(&config("{maildir: '/nowhere'}", &[forwarding(CollectorYaml::at("imap", "u", 1))]));
+    let path = program.state_dir().join("ledger.db");
+    let mailbox = MailboxId { protocol: "imap", host: "127.0.0.1".into(), login: "u".into() };
+    let mark = Mark { folder: FolderName::inbox(), epoch: Epoch(7), uids: (1..=MANY).map(RemoteUid::Number).collect(), whole: true };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let marked = || {
+        let ledger = SqliteLedger::open(&path).unwrap();
+        runtime.block_on(ledger.mark_collected(&mailbox, std::slice::from_ref(&mark))).unwrap().marked
+    };
+    assert_eq!(marked(), u64::from(MANY));
+    let clear = || program.command("clear", &["u", "--yes", "--offline", "-q"]);
+    let took = support::process::finish(clear(), SOON).expect_success().took;
+    assert_eq!(marked(), u64::from(MANY), "all of them were forgotten");
+    let (mut whole, mut none) = (0, 0);
+    for step in 0..=20 {
+        let mut child = clear().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(took * step / 16);
+        let _ = child.kill();
+        let _ = child.wait();
+        // What marking finds to do is what was forgotten.
+        match marked() {
+            0 => none += 1,
+            many if many == u64::from(MANY) => whole += 1,
+            many => panic!("{many} of {MANY} were forgotten"),
+        }
+    }
+    assert!(none > 0 && whole > 0, "{none} {whole}");
 }

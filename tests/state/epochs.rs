@@ -108,21 +108,34 @@ fn fresh(n: usize) -> Vec<u8> {
 /// What a first run left alone is left alone once more: nobody wants ten years of mail because a server was restored.
 #[test]
 fn f17_what_a_first_run_left_alone_is_no_flood() {
-    for first_run in ["none", "{since: 1h}"] {
-        let (server, boxes) = (Dovecot::start(), Boxes::new());
-        let old = |n: usize| String::from_utf8(letter(n)).unwrap().replace("2026", "2016").into_bytes();
+    let old = |n: usize| String::from_utf8(letter(n)).unwrap().replace("2026", "2016").into_bytes();
+    for (pop3, first_run, between) in [(false, "none", 3), (false, "none", 0), (false, "{since: 1h}", 3), (true, "none", 3), (true, "none", 0)] {
+        let case = format!("{pop3} {first_run} {between}");
+        let (mut server, boxes) = (Dovecot::start(), Boxes::new());
         (0..12).for_each(|n| server.put("u", &old(n)));
-        let collector = forwarding(CollectorYaml::imap(&server, "u")).set("first_run", first_run);
-        let program = Mailgather::new(&config(&boxes.delivery(), &[collector]));
-        assert!(program.once(&[]).expect_success().stdout.contains("0 delivered"));
+        let protocol = if pop3 { CollectorYaml::pop3 } else { CollectorYaml::imap };
+        let collector = |server: &Dovecot| forwarding(protocol(server, "u")).set("first_run", first_run);
+        let program = Mailgather::new(&config(&boxes.delivery(), &[collector(&server)]));
+        assert!(program.once(&[]).expect_success().stdout.contains("0 delivered"), "{case}");
         std::thread::sleep(std::time::Duration::from_millis(1100));
-        (20..23).for_each(|n| server.put("u", &fresh(n)));
-        assert!(program.once(&[]).expect_success().stdout.contains("3 delivered"));
-        server.new_uidvalidity("u");
-        server.put("u", &fresh(23));
+        (20..20 + between).for_each(|n| server.put("u", &fresh(n)));
+        assert!(program.once(&[]).expect_success().stdout.contains(&format!("{between} delivered")), "{case}");
+        if pop3 {
+            let other = Dovecot::builder().extra("pop3_uidl_format = x%u-%v").start();
+            server.messages("u").iter().for_each(|message| other.put("u", message));
+            server = other;
+            program.configure(&config(&boxes.delivery(), &[collector(&server)]));
+        } else {
+            server.new_uidvalidity("u");
+        }
+        server.put("u", &fresh(30));
         let done = program.once(&[]).expect_success();
-        assert!(done.stdout.contains("1 delivered"), "{first_run}: {}", done.stdout);
-        assert_eq!((arrived(&boxes), server.count("u")), (letters(20..24), 16), "{first_run}");
-        assert!(program.once(&[]).expect_success().stdout.contains("0 delivered"));
+        assert!(done.stdout.contains("1 delivered"), "{case}: {}", done.stdout);
+        assert_eq!((arrived(&boxes), server.count("u")), (letters((20..20 + between).chain([30])), 13 + between), "{case}");
+        let again = program.once(&[]).expect_success();
+        assert!(again.stdout.contains("0 delivered") && !again.stderr.contains("message_duplicate"), "{case}: {}", again.stderr);
+        // Old mail that comes from now on comes.
+        server.put("u", &old(12));
+        assert!(program.once(&[]).expect_success().stdout.contains("1 delivered"), "{case}");
     }
 }
