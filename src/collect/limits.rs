@@ -36,7 +36,7 @@ pub struct Limits {
 /// The right to run one pass; given back when dropped.
 #[derive(Debug)]
 pub struct Permit {
-    _failing: Option<OwnedSemaphorePermit>,
+    failing: Option<OwnedSemaphorePermit>,
     _host: Option<OwnedSemaphorePermit>,
     /// The process's, or one of the quiet.
     all: Option<OwnedSemaphorePermit>,
@@ -78,7 +78,7 @@ impl Limits {
         let failing = if failing { Arc::clone(&self.failing).acquire_owned().await.ok() } else { None };
         let host = host.acquire_owned().await.ok();
         let all = Arc::clone(&self.all).acquire_owned().await.ok();
-        Permit { _failing: failing, _host: host, all, quiet: Arc::clone(&self.quiet) }
+        Permit { failing, _host: host, all, quiet: Arc::clone(&self.quiet) }
     }
 }
 
@@ -105,13 +105,15 @@ impl Permit {
         }
     }
 
-    /// Gives the process's permit back for one of the quiet; false if there is none.
+    /// Gives the process's permit back for one of the quiet; false if there is none. The share of those that fail too: a collector that failed
+    /// once must not wait for its next turn behind all that hang.
     fn step_aside(&mut self) -> bool {
         match Arc::clone(&self.quiet).try_acquire_owned() {
             Ok(quiet) => self.all = Some(quiet),
             Err(TryAcquireError::NoPermits) => return false,
             Err(TryAcquireError::Closed) => self.all = None,
         }
+        self.failing = None;
         true
     }
 }
@@ -151,6 +153,22 @@ mod tests {
             };
             assert_eq!(tokio::time::timeout(Duration::from_secs(10), waiting).await.is_ok(), is_quiet, "{pause:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_failed_once_does_not_wait_behind_all_that_hang() {
+        let limits = Limits::new(8, 8, 8);
+        let hanging = async |name| limits.permit(name, true).await.run(std::future::pending::<()>()).await;
+        let waiting = async {
+            tokio::select! {
+                biased;
+                () = hanging("a") => {}
+                () = hanging("b") => {}
+                () = hanging("c") => {}
+                _permit = limits.permit("well again", true) => {}
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(15), waiting).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

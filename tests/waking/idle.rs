@@ -122,6 +122,26 @@ fn children_of_login(server: &Dovecot, user: &str) -> Vec<u32> {
     pids
 }
 
+/// Silence is what IDLE is for: `timeouts.idle_data` does not count it. And under compression it is the same.
+#[test]
+fn m13_m17_a_silent_idle_is_no_silent_server() {
+    let boxes = Boxes::new();
+    let server = Dovecot::builder().extra("protocol imap {\n mail_plugins = $mail_plugins imap_zlib\n}").start();
+    let patient = |user: &str| imap(&server, user).set("idle", "on").set("timeouts", "{idle_data: 1s}");
+    let collectors = [patient("plain"), patient("deflated").set("compress", "true"), patient("tls").channel(support::process::Channel::StartTls)];
+    let program = Mailgather::new(&config(&boxes.delivery(), &collectors));
+    let daemon = program.run();
+    eventually("all wait", SOON, || daemon.count_log("idle_started") == 3);
+    for round in 0..2 {
+        std::thread::sleep(Duration::from_secs(3));
+        ["plain", "deflated", "tls"].into_iter().enumerate().for_each(|(n, user)| put(&server, user, round * 3 + n));
+        eventually("all are told", SOON, || boxes.of(BOX).count() == (round + 1) * 3);
+    }
+    assert_eq!((daemon.count_log("idle_started"), daemon.count_log("idle_dropped")), (3, 0));
+    daemon.stop().expect_success();
+    assert_arrived(&boxes, 0..6);
+}
+
 /// A server that accepts IDLE and never tells: the interval finds the mail, says so each time, and with `auto` the server is asked no more.
 #[test]
 fn m13_a_server_that_misses_messages_is_left_to_the_interval() {
