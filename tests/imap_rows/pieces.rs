@@ -233,3 +233,29 @@ async fn quirk_an_empty_body_in_pieces() {
         }
     }
 }
+
+/// `auto`: in pieces once the transfer broke off, and whole again where the server knows no pieces.
+#[tokio::test(start_paused = true)]
+async fn auto_asks_in_pieces_for_what_broke_off_and_then_whole_again() {
+    let body = "Subject: x\r\n\r\n".to_owned() + &"line\r\n".repeat(2000);
+    let client = client(server(), None);
+    let mut asked = Vec::new();
+    for breaks in [true, false, false] {
+        let whole = format!("* 1 FETCH (UID 4 RFC822.SIZE {0} BODY[] {{{0}}}\r\n{body})\r\n@ OK\r\n", body.len());
+        let answer = move |command: &str| match command {
+            command if command.starts_with("UID FETCH") && breaks => vec![Step::Say(whole[..5000].into()), Step::Close],
+            command if command.starts_with("UID FETCH") => say(whole.clone()),
+            other => usual(other),
+        };
+        let (mut session, said) = client.inbox("UIDPLUS", answer).await.unwrap();
+        let fetched = fetch(&mut session, &[4]).await;
+        asked.push(heard(&said).iter().any(|command| command.starts_with("UID FETCH 4 ") && command.contains("<0.")));
+        match (asked.len(), fetched) {
+            (1, Err(error)) => assert_eq!(error.kind, mailgather::source::SourceErrorKind::Closed),
+            (2, Ok(all)) => assert!(all[0].as_ref().unwrap_err().contains("does not send pieces"), "{all:?}"),
+            (3, Ok(all)) => assert!(all[0].as_ref().unwrap().1 == body.as_bytes()),
+            (_, other) => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(asked, [false, true, false]);
+}

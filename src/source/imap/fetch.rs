@@ -154,7 +154,9 @@ impl ImapSession {
         let fetch = match self.read_body(size, &mut intake).await {
             Ok(fetch) => fetch,
             Err(error) => {
-                uid.filter(|_| error.is_about_one_message()).into_iter().for_each(|uid| self.breaks_off_at(uid));
+                if let (Some(uid), SourceErrorKind::Closed | SourceErrorKind::Timeout) = (uid, error.kind) {
+                    self.breaks_off_at(uid);
+                }
                 return Err(error);
             }
         };

@@ -117,10 +117,10 @@ impl ImapSession {
         Ok(uids.into_iter().partition(is_small))
     }
 
-    /// True if an earlier session broke off in the middle of this message.
+    /// True if an earlier session broke off in the middle of this message. Once: a server that knows no pieces must not keep it for ever.
     fn broke_off_at(&self, uid: u32) -> bool {
-        let broke_off = self.shared.broke_off.lock().unwrap_or_else(PoisonError::into_inner);
-        self.folder.as_ref().is_some_and(|folder| broke_off.contains(&(folder.name.clone(), folder.epoch, uid)))
+        let mut broke_off = self.shared.broke_off.lock().unwrap_or_else(PoisonError::into_inner);
+        self.folder.as_ref().is_some_and(|folder| broke_off.remove(&(folder.name.clone(), folder.epoch, uid)))
     }
 
     /// The session breaks off in the middle of this message.
