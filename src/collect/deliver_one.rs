@@ -51,6 +51,8 @@ pub struct Deliverer<'a> {
     pub target_down: &'a Mutex<Option<TargetDown>>,
     /// The address of the server that the messages come from.
     pub source_ip: Option<IpAddr>,
+    /// What is delivered is a note in place of a message of so many octets.
+    pub too_large: Option<u64>,
     /// What arrived before this time is left alone: a first run that takes young mail only.
     pub not_before: Option<i64>,
     /// Seconds since the epoch.
@@ -245,7 +247,8 @@ impl Deliverer<'_> {
         }
         let originals = |refused: &Recipient| refused.original.as_ref().unwrap_or(&refused.address).clone();
         let refused: Vec<Address> = tally.refused().iter().map(originals).collect();
-        let dress = Dress { refused: &refused, in_doubt: before.in_doubt > 0, source_ip: self.source_ip, ..Dress::default() };
+        let dress =
+            Dress { refused: &refused, in_doubt: before.in_doubt > 0, source_ip: self.source_ip, too_large: self.too_large, ..Dress::default() };
         let envelope = self.router.envelope(message, route, std::slice::from_ref(&recipient), &dress);
         let outcomes = self.destination.deliver(&envelope, message).await;
         let outcome = outcomes.first();
@@ -399,7 +402,7 @@ impl Deliverer<'_> {
         if recipients.is_empty() {
             return Vec::new();
         }
-        let dress = Dress { in_doubt, source_ip: self.source_ip, ..Dress::default() };
+        let dress = Dress { in_doubt, source_ip: self.source_ip, too_large: self.too_large, ..Dress::default() };
         let mut outcomes = self.destination.deliver(&self.router.envelope(message, route, recipients, &dress), message).await;
         if let Some(sender) = route.sender_instead(&outcomes) {
             maillog::second_try(message, &format!("the target refuses the sender {}; once more from {sender}", route.sender));

@@ -7,6 +7,8 @@ use crate::ledger::Finished;
 use crate::mail::RemoteUid;
 use crate::observe::maillog;
 use crate::source::{Disposal, Disposed, Session};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 /// True if what was delivered is deleted, sooner or later.
 pub(super) fn deletes(after: After) -> bool {
@@ -109,7 +111,15 @@ async fn one_command(
     report: &mut PassReport,
 ) -> Result<(), PassError> {
     let collector = walk.pass.collector;
-    let disposed = session.dispose(&uids, how.clone()).await?;
+    let disposed = match session.dispose(&uids, how.clone()).await {
+        Ok(disposed) => disposed,
+        Err(error) if error.is_refusal() => {
+            // They stay owed, and are disposed of when the server lets us. New mail does not wait for that; the operator is told at the end.
+            walk.refused.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
     let word = match how {
         Disposal::Keep => "keep",
         Disposal::MarkSeen => "mark_seen",
@@ -138,7 +148,7 @@ async fn one_command(
             finished.kept.extend(uids);
         }
         (Disposed::FlaggedOnly, _) => finished.flagged.extend(uids),
-        (Disposed::Requested, _) => {}
+        (Disposed::Requested, _) => walk.unconfirmed.store(true, Ordering::Relaxed),
     }
     Ok(())
 }

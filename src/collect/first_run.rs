@@ -24,7 +24,12 @@ pub(super) async fn prepare(walk: &Walk<'_>, session: &mut dyn Session, want: &m
                 want.above = next.saturating_sub(1);
                 return Ok(true);
             }
-            leave(walk, session, want, &HashSet::new()).await
+            if !leave(walk, session, want, &HashSet::new()).await? {
+                return Ok(false);
+            }
+            // Whatever comes from now on is new, also if this pass ends early.
+            walk.pass.ledger.finish(&walk.progress.place, Finished { first_run_over: true, ..Finished::default() }).await?;
+            Ok(true)
         }
         FirstRun::Since(age) => {
             let since = since(walk.place.now, age);
@@ -33,7 +38,8 @@ pub(super) async fn prepare(walk: &Walk<'_>, session: &mut dyn Session, want: &m
                 want.since = Some(since);
                 return Ok(true);
             }
-            // Without a watermark each message that is left alone has to be known.
+            // Without a watermark each message that is left alone has to be known. The server tells days apart, and each message its hour: the first
+            // run is over when all have been looked at.
             let Some(young) = uids(walk, session, &Want { since: Some(since), ..want.clone() }).await? else { return Ok(false) };
             leave(walk, session, want, &young).await
         }
@@ -79,7 +85,6 @@ async fn leave(walk: &Walk<'_>, session: &mut dyn Session, want: &mut Want, youn
         walk.pass.ledger.collected(&walk.progress.place, &left).await?;
         want.known.insert_all(left.iter());
         if !listing.more {
-            walk.pass.ledger.finish(&walk.progress.place, Finished { first_run_over: true, ..Finished::default() }).await?;
             return Ok(true);
         }
         asked = plan::next_want(&asked, &listing);

@@ -25,7 +25,7 @@ pub(super) fn of_too_large(header: &HeaderBlock, collector: &Collector, folder: 
     }
     let limit = collector.max_message_size.unwrap_or_default();
     let text = format!(
-        "X-Mailgather-Too-Large: {octets}\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\
+        "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\
          This is only the header of a message of {octets} octets. It is larger than the {limit} octets that are collected (max_message_size),\r\n\
          and waits in the folder {folder} of {} on {}.\r\n",
         collector.server.username, collector.server.host

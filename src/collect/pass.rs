@@ -28,7 +28,7 @@ use crate::net::DnsError;
 use crate::observe::{Counters, maillog};
 use crate::source::{Retry, Session, Source, SourceError, SourceErrorKind};
 use crate::spool::Spool;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 /// Everything that one pass needs.
 #[derive(Clone, Copy)]
@@ -197,12 +197,12 @@ impl Pass<'_> {
             Err(error) => Err(error.into()),
         };
         match walked {
-            Ok(Sound::Yes) => {
+            Ok((Sound::Yes, refused)) => {
                 // What QUIT confirmed stays owed until a listing shows that it is gone: servers have said +OK and removed nothing.
                 report.disposed += session.close().await?.len() as u64;
-                Ok(())
+                refused.map_or(Ok(()), |error| Err(error.into()))
             }
-            Ok(Sound::No) => {
+            Ok((Sound::No, _)) => {
                 session.abandon().await;
                 Ok(())
             }
@@ -230,9 +230,9 @@ impl Pass<'_> {
         mut early: Option<Early>,
         now: i64,
         report: &mut PassReport,
-    ) -> Result<Sound, PassError> {
+    ) -> Result<Ended, PassError> {
         let (chosen, listed) = if folders::needs_list(self.collector) {
-            let Some(listed) = self.unless_stopped(session.folders()).await else { return Ok(Sound::No) };
+            let Some(listed) = self.unless_stopped(session.folders()).await else { return Ok((Sound::No, None)) };
             let listed = listed?;
             (folders::choose(self.collector, &listed), listed)
         } else {
@@ -248,6 +248,7 @@ impl Pass<'_> {
             );
         }
         let mut room = Room::of(self.collector);
+        let (mut refused, mut is_any_open, mut left) = (None, false, chosen.folders.len());
         for (name, entry) in chosen.folders {
             let Some(folder) = self.collector.folders.get(entry) else { continue };
             let inside = folders::inside(self.collector, folder);
@@ -258,14 +259,24 @@ impl Pass<'_> {
             });
             let pass = Pass { collector: &inside, router: &router, ..*self };
             let place = Place { name, move_to, now };
-            if pass.folder(session, (claim, early.take()), &place, &mut room, report).await? == Sound::No {
-                return Ok(Sound::No);
+            left -= 1;
+            match pass.folder(session, (claim, early.take()), &place, &mut room, report).await {
+                Ok((Sound::Yes, error)) => {
+                    is_any_open = true;
+                    refused = refused.or(error);
+                }
+                Ok((Sound::No, error)) => return Ok((Sound::No, refused.or(error))),
+                // One of several that cannot be opened is as one that is not there: the others do not wait for it.
+                Err(PassError::Source(error)) if (is_any_open || left > 0) && error.stage == "select" && error.is_refusal() => {
+                    maillog::folder_missing(&self.collector.id, &error.to_string());
+                }
+                Err(error) => return Err(error),
             }
             if self.stop.is_requested() {
                 break;
             }
         }
-        Ok(Sound::Yes)
+        Ok((Sound::Yes, refused))
     }
 
     async fn folder(
@@ -275,8 +286,8 @@ impl Pass<'_> {
         place: &Place,
         room: &mut Room,
         report: &mut PassReport,
-    ) -> Result<Sound, PassError> {
-        let Some(selected) = self.unless_stopped(session.select(&place.name)).await else { return Ok(Sound::No) };
+    ) -> Result<Ended, PassError> {
+        let Some(selected) = self.unless_stopped(session.select(&place.name)).await else { return Ok((Sound::No, None)) };
         let selected = selected?;
         let history = plan::history(self.collector);
         let mut progress = match early {
@@ -301,7 +312,8 @@ impl Pass<'_> {
             let mut walk = Walk::new(self, &progress, former, &selected, place, session.peer());
             walk.all(session, room, report).await?;
             if !walk.ids_have_changed() {
-                return Ok(if walk.is_sound() { Sound::Yes } else { Sound::No });
+                let refused = walk.refused.lock().unwrap_or_else(PoisonError::into_inner).take();
+                return Ok((if walk.is_sound() { Sound::Yes } else { Sound::No }, refused));
             }
             // As with a new UIDVALIDITY: what was collected belongs to an earlier epoch, and the new one has none of it, so that this comes once.
             maillog::ids_changed(&self.collector.id, progress.kept_count);
@@ -316,6 +328,9 @@ struct Early {
     of: (FolderName, Epoch, History),
     progress: Progress,
 }
+
+/// How a folder ended: whether the session is good for another one, and the first disposal that was refused.
+type Ended = (Sound, Option<SourceError>);
 
 /// Whether a session can be used any further; one with answers outstanding can only be abandoned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

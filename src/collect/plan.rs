@@ -4,7 +4,7 @@
 use super::pass::Room;
 use crate::config::{After, Collect, Collector, Protocol, TooLarge};
 use crate::ledger::state::Due;
-use crate::ledger::{History, Progress, State, due};
+use crate::ledger::{History, Pending, Progress, State, due};
 use crate::mail::RemoteUid;
 use crate::source::{Listed, Listing, Selected, Want, Wanted};
 use std::collections::{BTreeSet, HashSet, VecDeque};
@@ -129,16 +129,50 @@ pub enum Step {
 pub struct Taken {
     /// What to do, in order.
     pub steps: Vec<Step>,
+    /// What never came whole in earlier tries, the least tried first. Each may break the session, so that it comes by itself, behind all others.
+    pub suspects: Vec<Step>,
     /// How many of these no earlier pass has tried.
     pub new: usize,
     /// Some were left for want of room.
     pub more: bool,
 }
 
+/// What earlier passes did with a listed message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tried {
+    /// Nothing.
+    Never,
+    /// It was tried.
+    Before,
+    /// So often, and it never came whole.
+    Unfetched(u32),
+}
+
+impl Tried {
+    /// What the ledger says.
+    pub fn of(progress: &Progress, uid: &RemoteUid) -> Tried {
+        match progress.exceptions.get(uid) {
+            None => Tried::Never,
+            Some(state) if is_forgotten(state) => Tried::Never,
+            Some(state) => match state.before().map_or(0, |before| before.tries) {
+                tries @ 1.. if !progress.hashes.contains_key(uid) => Tried::Unfetched(tries),
+                _ => Tried::Before,
+            },
+        }
+    }
+}
+
+/// True if the operator had it forgotten, and it was not tried since: it is new mail, as far as limits are concerned.
+fn is_forgotten(state: &State) -> bool {
+    matches!(state, State::Pending(Pending { forgotten: 1.., tries: 0, in_doubt: 0, done, .. }) if done.is_empty())
+}
+
 /// Sorts a listing into steps, as far as there is room. What an earlier pass has tried is neither counted nor held up: a hundred stuck messages
 /// must not starve the box, nor the box them.
-pub fn steps(collector: &Collector, listed: &[Listed], retried: impl Fn(&RemoteUid) -> bool, generation: u32, room: &mut Room) -> Taken {
+pub fn steps(collector: &Collector, listed: &[Listed], tried: impl Fn(&RemoteUid) -> Tried, generation: u32, room: &mut Room) -> Taken {
+    let retried = |uid: &RemoteUid| tried(uid) != Tried::Never;
     let mut taken = Taken::default();
+    let mut suspects = Vec::new();
     for Listed { uid, size } in listed {
         let too_large = size.filter(|octets| collector.max_message_size.is_some_and(|limit| *octets > limit));
         let wanted = || Step::Collect(Wanted { uid: uid.clone(), generation, size: *size });
@@ -149,7 +183,10 @@ pub fn steps(collector: &Collector, listed: &[Listed], retried: impl Fn(&RemoteU
                 continue;
             }
             _ if retried(uid) => {
-                taken.steps.push(wanted());
+                match tried(uid) {
+                    Tried::Unfetched(tries) => suspects.push((tries, wanted())),
+                    Tried::Never | Tried::Before => taken.steps.push(wanted()),
+                }
                 continue;
             }
             _ if room.is_used_up() => {
@@ -164,6 +201,8 @@ pub fn steps(collector: &Collector, listed: &[Listed], retried: impl Fn(&RemoteU
         // The last message may be larger than what is left, or it would never come.
         room.octets = room.octets.saturating_sub(size.unwrap_or(0).max(1));
     }
+    suspects.sort_by_key(|(tries, _)| *tries);
+    taken.suspects = suspects.into_iter().map(|(_, step)| step).collect();
     taken
 }
 

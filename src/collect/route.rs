@@ -87,6 +87,8 @@ pub struct Dress<'a> {
     pub fold: bool,
     /// The address of the server that the message was fetched from.
     pub source_ip: Option<IpAddr>,
+    /// It is a note in place of a message of so many octets, which is too large.
+    pub too_large: Option<u64>,
 }
 
 impl Router {
@@ -225,6 +227,10 @@ impl Router {
             marker: &self.guard.mint(&message.key.mailbox, &message.fingerprint, recipients),
         };
         let mut prefix = stamp.to_header();
+        if let Some(octets) = dress.too_large {
+            // A field of ours: one that stood in the message itself would be renamed as anybody's.
+            prefix.extend_from_slice(format!("X-Mailgather-Too-Large: {octets}\r\n").as_bytes());
+        }
         match self.collector.flag {
             Some(FolderFlag::Spam) => prefix.extend_from_slice(b"X-Spam-Flag: YES\r\n"),
             None => {}

@@ -5,16 +5,16 @@ use super::deliver_one::{By, Deliverer};
 use super::disposal;
 use super::first_run;
 use super::pass::{Pass, PassError, PassReport, Place, Room};
-use super::plan::{self, BATCH_MESSAGES_MAX, Plan, Step, Watermark};
+use super::plan::{self, BATCH_MESSAGES_MAX, Plan, Step, Taken, Tried, Watermark};
 use crate::config::{After, Collect, Protocol, TooLarge};
 use crate::ledger::state::Due;
 use crate::ledger::{Entry, Finished, Former, FormerKey, FormerMessage, Pending, Progress, State};
 use crate::mail::{MessageKey, Present, RemoteUid, TargetDown};
 use crate::observe::maillog;
-use crate::source::{Fetched, Listed, Listing, Selected, Session, Want, Wanted};
+use crate::source::{Fetched, Listed, Listing, Selected, Session, SourceError, Want, Wanted};
 use std::collections::HashSet;
 use std::net::IpAddr;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A message that could not be fetched so often is set aside, reported, and tried once a day.
@@ -30,6 +30,10 @@ pub(super) struct Walk<'a> {
     /// Answers to FETCH or RETR are outstanding: the session can only be abandoned.
     outstanding: bool,
     target_down: Mutex<Option<TargetDown>>,
+    /// The first disposal that the server refused.
+    pub(super) refused: Mutex<Option<SourceError>>,
+    /// Deletions were asked for that only the session's end confirms: whatever breaks it undoes them.
+    pub(super) unconfirmed: AtomicBool,
     /// What is not recorded would come again: once the ledger fails, nothing more is handed over.
     ledger_failed: AtomicBool,
     /// Messages of an earlier epoch that no new one has matched yet.
@@ -60,6 +64,8 @@ impl<'a> Walk<'a> {
             watermark: Watermark::new(pass.collector),
             outstanding: false,
             target_down: Mutex::default(),
+            refused: Mutex::default(),
+            unconfirmed: AtomicBool::default(),
             ledger_failed: AtomicBool::new(false),
             former_count: former.len(),
             former: Mutex::new(former),
@@ -129,18 +135,21 @@ impl<'a> Walk<'a> {
             self.watermark.listed(&fresh, self.progress.watermark);
             let known: HashSet<&RemoteUid> = fresh.iter().take(compared).map(|message| &message.uid).collect();
             compared -= known.len();
-            let exceptions = &self.progress.exceptions;
-            let is_tried = |uid: &RemoteUid| exceptions.get(uid).is_some_and(|state| !is_forgotten(state)) || known.contains(uid);
-            let mut taken = plan::steps(collector, &fresh, is_tried, self.progress.generation, room);
-            taken.steps.iter_mut().for_each(|step| self.rename(step));
+            let tried = |uid: &RemoteUid| match Tried::of(self.progress, uid) {
+                Tried::Never if known.contains(uid) => Tried::Before,
+                tried => tried,
+            };
+            let mut taken = plan::steps(collector, &fresh, tried, self.progress.generation, room);
+            taken.steps.iter_mut().chain(&mut taken.suspects).for_each(|step| self.rename(step));
             report.folders.iter_mut().filter(|seen| seen.name == self.place.name).for_each(|seen| seen.found += taken.new as u64);
-            self.pass.counters.listed(taken.steps.len() as u64);
+            self.pass.counters.listed((taken.steps.len() + taken.suspects.len()) as u64);
             for batch in taken.steps.chunks(BATCH_MESSAGES_MAX) {
                 if self.is_over() {
                     break;
                 }
                 self.batch(session, batch, report).await?;
             }
+            self.suspects(session, &taken, report).await?;
             self.check_target()?;
             report.more |= taken.more || (listing.more && room.is_used_up());
             let is_whole = !self.is_over() && !listing.more && !taken.more;
@@ -217,10 +226,32 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    /// Messages that never came whole, each by itself. They wait for a session that has no deletion to lose.
+    async fn suspects(&mut self, session: &mut dyn Session, taken: &Taken, report: &mut PassReport) -> Result<(), PassError> {
+        for batch in taken.suspects.chunks(1) {
+            if self.is_over() {
+                return Ok(());
+            }
+            if self.unconfirmed.load(Ordering::Relaxed) {
+                report.deferred += taken.suspects.len() as u64;
+                // At once, if there is an end to it: a server that deletes nothing is asked to in each session.
+                report.more |= taken.new > 0;
+                return Ok(());
+            }
+            self.batch(session, batch, report).await?;
+        }
+        Ok(())
+    }
+
     /// Expunges what earlier sessions only flagged, in the session whose turn it is.
     async fn end_of_folder(&self, session: &mut dyn Session, report: &mut PassReport) -> Result<(), PassError> {
         let every = self.pass.collector.expunge.every_sessions;
-        if every <= 1 || self.outstanding || !disposal::deletes(self.pass.collector.after) {
+        if self.outstanding || !disposal::deletes(self.pass.collector.after) {
+            return Ok(());
+        }
+        // The key was there before: what it left flagged waits for nobody else.
+        let is_waiting = self.progress.unexpunged > 0 && self.selected.can_delete;
+        if every <= 1 && !is_waiting {
             return Ok(());
         }
         let sessions = self.progress.unexpunged.saturating_add(1);
@@ -411,6 +442,7 @@ impl<'a> Walk<'a> {
             counters: pass.counters,
             target_down: &self.target_down,
             source_ip: self.source_ip,
+            too_large: None,
             not_before: first_run::limit(self),
             now: self.place.now,
         }
@@ -430,11 +462,12 @@ impl<'a> Walk<'a> {
             Ok(message) => message,
             Err(error) => return Ok(self.unfetched(uid, &format!("its header cannot be spooled: {error}"))),
         };
-        let done = self.deliverer().deliver(message).await;
+        let done = Deliverer { too_large: Some(octets), ..self.deliverer() }.deliver(message).await;
         if let Some(error) = done.failed {
             return Err(error.into());
         }
         Ok(match done.entry {
+            Some(entry) if done.by == By::Old => entry,
             // What is not final is tried again, and so is the header.
             Some(entry) if matches!(entry.state, State::Pending(_) | State::Left { .. }) => entry,
             Some(entry) => Entry { state: skipped.state, ..entry },
@@ -480,9 +513,4 @@ impl<'a> Walk<'a> {
     fn unanswered(&self, message: &Wanted) -> Entry {
         self.unfetched(&message.uid, "the server did not answer for this message")
     }
-}
-
-/// True if the operator had it forgotten, and it was not tried since: it is new mail, as far as limits are concerned.
-fn is_forgotten(state: &State) -> bool {
-    matches!(state, State::Pending(Pending { forgotten: 1.., tries: 0, in_doubt: 0, done, .. }) if done.is_empty())
 }

@@ -57,6 +57,7 @@ pub(super) const STEPS: &[&str] = &[
     ALTER TABLE mailbox ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
     ",
     "ALTER TABLE folder ADD COLUMN begun INTEGER NOT NULL DEFAULT 0;",
+    "ALTER TABLE kept ADD COLUMN copy BLOB;",
 ];
 
 /// The first version with held mail.

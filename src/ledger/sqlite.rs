@@ -296,7 +296,7 @@ impl Ledger for SqliteLedger {
                 since = connection.prepare_cached(sql)?.query_row(of, |row| row.get(0)).optional()?;
             }
             match &entry.state {
-                State::Kept => keep(connection, place.folder, &entry.uid, entry.identity.as_ref(), since)?,
+                State::Kept => keep(connection, place.folder, &entry.uid, [entry.identity, entry.copy], since)?,
                 state => except(connection, place.folder, &entry.uid, state, [entry.identity, entry.copy])?,
             }
             sqlite_held::remember(connection, &entry.seen)?;
@@ -320,8 +320,8 @@ impl Ledger for SqliteLedger {
                     .execute(params![place.folder, Uid(uid)])?;
             }
             for uid in &finished.kept {
-                let sql = "INSERT OR REPLACE INTO kept (folder, uid, fingerprint, at)
-                           SELECT folder, uid, fingerprint, unixepoch() FROM exception WHERE folder = ?1 AND uid = ?2";
+                let sql = "INSERT OR REPLACE INTO kept (folder, uid, fingerprint, copy, at)
+                           SELECT folder, uid, fingerprint, copy, unixepoch() FROM exception WHERE folder = ?1 AND uid = ?2";
                 connection.prepare_cached(sql)?.execute(params![place.folder, Uid(uid)])?;
                 connection.prepare_cached("DELETE FROM exception WHERE folder = ?1 AND uid = ?2")?.execute(params![place.folder, Uid(uid)])?;
             }
@@ -363,10 +363,11 @@ impl Ledger for SqliteLedger {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.write(move |connection| {
             claims.check(place.claim)?;
-            let aged = "SELECT uid FROM kept WHERE folder = ?1 AND at < ?2 ORDER BY at LIMIT ?3";
+            // What a first run left alone has no fingerprint: it was never delivered, and nothing that was not delivered is ever deleted.
+            let aged = "SELECT uid FROM kept WHERE folder = ?1 AND at < ?2 AND fingerprint IS NOT NULL ORDER BY at LIMIT ?3";
             let sql = format!(
-                "INSERT OR IGNORE INTO exception (folder, uid, state, fingerprint)
-                 SELECT folder, uid, 'owed', fingerprint FROM kept WHERE folder = ?1 AND uid IN ({aged})"
+                "INSERT OR IGNORE INTO exception (folder, uid, state, fingerprint, copy)
+                 SELECT folder, uid, 'owed', fingerprint, copy FROM kept WHERE folder = ?1 AND uid IN ({aged})"
             );
             let owed = connection.execute(&sql, params![place.folder, before, limit])?;
             connection.execute(&format!("DELETE FROM kept WHERE folder = ?1 AND uid IN ({aged})"), params![place.folder, before, limit])?;

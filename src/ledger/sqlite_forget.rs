@@ -102,8 +102,8 @@ pub(super) fn forget(connection: &Connection, mailbox: &MailboxId, which: &Forge
         let sql = "UPDATE exception SET state = 'pending', tries = 0, first = 0, next_try = 0, in_doubt = 0, done = '', reason = '', number = 0, forgotten = ?2
                    WHERE folder = ?1 AND uid IN (SELECT uid FROM chosen)";
         connection.execute(sql, of)?;
-        let sql = "INSERT OR IGNORE INTO exception (folder, uid, state, fingerprint, forgotten)
-                   SELECT folder, uid, 'pending', fingerprint, ?2 FROM kept WHERE folder = ?1 AND uid IN (SELECT uid FROM chosen)";
+        let sql = "INSERT OR IGNORE INTO exception (folder, uid, state, fingerprint, copy, forgotten)
+                   SELECT folder, uid, 'pending', fingerprint, copy, ?2 FROM kept WHERE folder = ?1 AND uid IN (SELECT uid FROM chosen)";
         connection.execute(sql, of)?;
         connection.execute("DELETE FROM kept WHERE folder = ?1 AND uid IN (SELECT uid FROM chosen)", [folder.id])?;
     }
@@ -123,10 +123,8 @@ pub(super) fn mark(connection: &Connection, mailbox: &MailboxId, marks: &[Mark])
     for mark in marks {
         let folder = folder_row(connection, mailbox, &mark.folder, mark.epoch)?.id;
         let mut state = connection.prepare(&format!("SELECT e.state, {HELD} FROM exception e WHERE e.folder = ?1 AND e.uid = ?2"))?;
-        let mut keep = connection.prepare(
-            "INSERT OR IGNORE INTO kept (folder, uid, fingerprint, at)
-             VALUES (?1, ?2, (SELECT fingerprint FROM exception WHERE folder = ?1 AND uid = ?2), unixepoch())",
-        )?;
+        // Without a fingerprint, as after a first run: nobody got it, so that `delete_after` must not count its days.
+        let mut keep = connection.prepare("INSERT OR IGNORE INTO kept (folder, uid, at) VALUES (?1, ?2, unixepoch())")?;
         let mut delete = connection.prepare("DELETE FROM exception WHERE folder = ?1 AND uid = ?2")?;
         let mut hold = connection.prepare("UPDATE exception SET state = 'held' WHERE folder = ?1 AND uid = ?2")?;
         for uid in &mark.uids {

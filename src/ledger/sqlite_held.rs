@@ -229,15 +229,15 @@ const COPY: &str = "FROM held h JOIN mailbox m ON (m.protocol, m.host, m.login) 
 
 pub(super) fn end(connection: &Connection, id: HeldId, end: &HeldEnd) -> Result<bool, Failure> {
     if let HeldEnd::Delivered(state) = end {
-        let at_source = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get(1)?, uid_of(row, 2)?, row.get::<_, Option<[u8; 32]>>(3)?));
-        let found = connection.query_row(&format!("SELECT e.state, f.id, e.uid, e.fingerprint {COPY}"), [id.0], at_source).optional()?;
-        if let Some((word, folder, uid, identity)) = found
+        let hash = |row: &Row<'_>, column| row.get::<_, Option<[u8; 32]>>(column).map(|hash| hash.map(Fingerprint));
+        let at_source = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get(1)?, uid_of(row, 2)?, [hash(row, 3)?, hash(row, 4)?]));
+        let found = connection.query_row(&format!("SELECT e.state, f.id, e.uid, e.fingerprint, e.copy {COPY}"), [id.0], at_source).optional()?;
+        if let Some((word, folder, uid, hashes)) = found
             && rows_of(connection, folder, &uid)?.len() == 1
         {
-            let identity = identity.map(Fingerprint);
             match (word.as_str(), state) {
-                ("held", State::Kept) => keep(connection, folder, &uid, identity.as_ref(), None)?,
-                ("held", state) => except(connection, folder, &uid, state, [identity, None])?,
+                ("held", State::Kept) => keep(connection, folder, &uid, hashes, None)?,
+                ("held", state) => except(connection, folder, &uid, state, hashes)?,
                 // It is tried again for others: when they have it, nobody is held for any more.
                 ("pending" | "left", _) => {
                     connection.execute("UPDATE exception SET held = 0 WHERE folder = ?1 AND uid = ?2", params![folder, Uid(&uid)])?;

@@ -92,17 +92,17 @@ pub(super) fn doubt_unfinished_batch(connection: &Connection, folder: i64) -> Re
     Ok(())
 }
 
-/// `since` is when it was collected, if not now.
+/// `hashes` are the message's identity and which copy it is; `since` is when it was collected, if not now.
 pub(super) fn keep(
     connection: &Connection,
     folder: i64,
     uid: &RemoteUid,
-    fingerprint: Option<&Fingerprint>,
+    hashes: [Option<Fingerprint>; 2],
     since: Option<i64>,
 ) -> Result<(), Failure> {
-    let fingerprint = fingerprint.map(|f| f.0.as_slice());
-    let sql = "INSERT OR REPLACE INTO kept (folder, uid, fingerprint, at) VALUES (?1, ?2, ?3, coalesce(?4, unixepoch()))";
-    connection.prepare_cached(sql)?.execute(params![folder, Uid(uid), fingerprint, since])?;
+    let [identity, copy] = hashes.each_ref().map(|hash| hash.as_ref().map(|hash| hash.0.as_slice()));
+    let sql = "INSERT OR REPLACE INTO kept (folder, uid, fingerprint, copy, at) VALUES (?1, ?2, ?3, ?4, coalesce(?5, unixepoch()))";
+    connection.prepare_cached(sql)?.execute(params![folder, Uid(uid), identity, copy, since])?;
     connection.prepare_cached("DELETE FROM exception WHERE folder = ?1 AND uid = ?2")?.execute(params![folder, Uid(uid)])?;
     Ok(())
 }

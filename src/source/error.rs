@@ -117,10 +117,22 @@ impl SourceError {
             .hint("look at what `password` of this collector (for oauth2: `auth: {token: …}`) yields; mailgather check")
     }
 
-    /// True if, in the middle of a fetch, the cause may be the message that was being fetched: a server that chokes on it, or sends it so that
-    /// nobody can tell where it ends.
+    /// True if, in the middle of a fetch, the cause may be the message that was being fetched: a server that chokes on it, refuses it, or sends it so
+    /// that nobody can tell where it ends.
     pub fn is_about_one_message(&self) -> bool {
-        matches!(self.kind, SourceErrorKind::Protocol | SourceErrorKind::Timeout | SourceErrorKind::Closed)
+        let is_bug = self.server.as_deref().is_some_and(|said| said.starts_with("[SERVERBUG]"));
+        match self.kind {
+            SourceErrorKind::Protocol | SourceErrorKind::Timeout | SourceErrorKind::Closed | SourceErrorKind::Mailbox => true,
+            SourceErrorKind::Throttled => is_bug,
+            _ => false,
+        }
+    }
+
+    /// True if the server refused what was asked of a folder, and the session goes on. A folder that is full, broken or in use is no reason to
+    /// leave the whole server alone.
+    pub fn is_refusal(&self) -> bool {
+        let of_folder = |said: &str| ["[OVERQUOTA]", "[SERVERBUG]", "[INUSE]"].iter().any(|code| said.starts_with(code));
+        self.kind == SourceErrorKind::Mailbox || (self.kind == SourceErrorKind::Throttled && self.server.as_deref().is_some_and(of_folder))
     }
 
     /// Its number, for which there is a page in docs/errors.

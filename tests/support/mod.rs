@@ -21,6 +21,7 @@ pub mod postfix;
 pub mod process;
 pub mod public_corpus;
 pub mod raw_imap;
+pub mod raw_pop3;
 pub mod server;
 pub mod sink;
 pub mod strace;
@@ -35,7 +36,8 @@ pub use other_client::OtherClient;
 pub use ports::LoopbackAddress;
 pub use postfix::Postfix;
 pub use process::{CollectorYaml, Mailgather, config};
-pub use raw_imap::RawImap;
+pub use raw_imap::{RawImap, Trouble};
+pub use raw_pop3::RawPop3;
 pub use server::{MailServer, families};
 pub use sink::Sink;
 
