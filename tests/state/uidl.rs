@@ -137,3 +137,36 @@ fn i10_delete_after_by_pop3() {
     program.once(&[]).expect_success();
     assert_eq!((server.count("u"), arrived(&boxes)), (0, letters(0..5)));
 }
+
+/// Without UIDL each pass reads the whole mailbox: where mail stays there, somebody has to say that this is wanted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keep_without_uidl_is_for_those_who_say_so() {
+    let none = |fake: Fake| fake.answering("UIDL", "-ERR unknown command\r\n").answering("CAPA", "-ERR unknown command\r\n");
+    for (after, key, allowed) in [
+        ("keep", false, false),
+        ("{delete_after: 14d}", false, false),
+        ("keep", true, true),
+        ("{delete_after: 14d}", true, true),
+        ("delete", false, true),
+    ] {
+        let fake = none(fake(0, 0..3));
+        let mailbox = fake.messages.clone();
+        let (port, _heard) = Fake::listen(vec![fake]).await;
+        let boxes = Boxes::new();
+        let collector = forwarding(CollectorYaml::at("pop3", "u", port)).after(after);
+        let collector = if key { collector.set("keep_without_uidl", "true") } else { collector };
+        let program = Mailgather::new(&config(&boxes.delivery(), &[collector]));
+        let done = program.once(&[]);
+        if !allowed {
+            assert!(!done.status.success() && done.stderr.contains("`keep_without_uidl: true` allows that"), "{after}: {}", done.stderr);
+            assert_eq!((arrived(&boxes).len(), mailbox.lock().unwrap().len()), (0, 3));
+            continue;
+        }
+        done.expect_success();
+        // The numbers move, and what was collected is known by what it holds.
+        mailbox.lock().unwrap().insert(0, (Vec::new(), letter(7)));
+        program.once(&[]).expect_success();
+        assert_eq!(arrived(&boxes), letters([0, 1, 2, 7]), "{after}");
+        assert_eq!(mailbox.lock().unwrap().len(), if after == "delete" { 0 } else { 4 });
+    }
+}
