@@ -84,6 +84,31 @@ fn kills_between_the_passes_forget_nothing() {
     }
 }
 
+/// An UIDL may name another message by now, and so what is to be deleted by POP3 is read once more. It is known again, whoever gets mail by now, and a
+/// collector that keeps its mail after all keeps it.
+#[test]
+fn other_recipients_meanwhile_bring_nothing_twice() {
+    for server in families() {
+        let server = &*server;
+        for (protocol, user) in [(CollectorYaml::imap as Protocol, "imap"), (CollectorYaml::pop3, "pop")] {
+            let what = format!("{}, {user}", server.family());
+            fill(server, user, 0..3);
+            let collector = |to: &str, after: &str| protocol(server, user).forward_to(to).after(after);
+            let scene = Scene::new(&collector(BOX, "{delete_after: 2s}"));
+            assert_eq!(scene.once(), letters(0..3), "{what}");
+            std::thread::sleep(Duration::from_millis(3500));
+            // Kept after all: its age is over, and nothing happens to it.
+            scene.configure(&collector("boris@example.org", "keep"));
+            assert_eq!(scene.once(), letters([]), "{what}");
+            assert_eq!(server.count(user), 3, "{what}");
+            scene.configure(&collector("boris@example.org", "{delete_after: 2s}"));
+            pass_until(&scene, server, user, 0);
+            fill(server, user, 3..4);
+            assert_eq!(scene.once(), letters([3]), "{what}");
+        }
+    }
+}
+
 /// What a first run leaves alone was never delivered: no age makes it go.
 #[test]
 fn what_a_first_run_leaves_alone_is_never_deleted() {

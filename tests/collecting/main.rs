@@ -9,6 +9,7 @@ mod expunge;
 mod first_run;
 mod folders;
 mod holding;
+mod kills;
 mod kit;
 mod limits;
 mod moving;
