@@ -6,6 +6,7 @@ use super::{Common, runtime};
 use crate::collect::Stop;
 use crate::collect::task::{Session, Worker};
 use crate::config::{Collector, Loaded, LogLevel, STATE_DIR_OF_ROOT};
+use crate::mail::outcome::harmless;
 use crate::observe::Counters;
 use crate::service::{Command, Installation, signals};
 use clap::Args;
@@ -15,6 +16,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Longest title in the summary.
+const TITLE_OCTETS_MAX: usize = 200;
 /// How often the progress bar looks at the counters.
 const PROGRESS_TICK: Duration = Duration::from_millis(100);
 
@@ -55,9 +58,9 @@ fn try_once(arguments: &Once, common: &Common) -> Result<Exit, Exit> {
         let sessions = workers.into_iter().map(|worker| {
             let stop = stop.clone();
             // A task of its own each: one that panics must not take the others along.
-            let id = worker.collector.id.clone();
+            let name = name_of(&worker.collector);
             let task = tokio::spawn(async move { worker.drain(&stop).await });
-            async move { (id, task.await.ok()) }
+            async move { (name, task.await.ok()) }
         });
         let results = futures_util::future::join_all(sessions).await;
         progress.abort();
@@ -66,7 +69,7 @@ fn try_once(arguments: &Once, common: &Common) -> Result<Exit, Exit> {
     })?;
     let (results, took) = results;
     let list = common.again("held list");
-    let exits: Vec<Exit> = results.iter().map(|(id, session)| summarise(id.as_str(), session.as_ref(), &list, common.quiet)).collect();
+    let exits: Vec<Exit> = results.iter().map(|(name, session)| summarise(name, session.as_ref(), &list, common.quiet)).collect();
     let delivered: u64 = results.iter().filter_map(|(_, session)| session.as_ref()).map(|session| session.report.delivered).sum();
     // From cron, whoever says `-q` wants a letter about failures only.
     if !common.quiet {
@@ -113,6 +116,12 @@ fn stop_on_signal(stop: Stop) -> std::io::Result<()> {
         }
     });
     Ok(())
+}
+
+/// The collector's id, and its title if it has one.
+fn name_of(collector: &Collector) -> String {
+    let id = collector.id.as_str();
+    if collector.title == id { id.to_owned() } else { format!("{id} ({})", harmless(&collector.title, TITLE_OCTETS_MAX)) }
 }
 
 /// One line per collector: data for scripts, so on stdout. What failed, and what to do about it, is on stderr, in one piece.

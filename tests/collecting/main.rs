@@ -15,3 +15,4 @@ mod limits;
 mod moving;
 mod pairs;
 mod poison;
+mod rows;
