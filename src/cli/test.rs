@@ -189,7 +189,7 @@ mod tests {
         }
         let target = |stage, blame, code: u16| {
             let reply = (code > 0).then(|| Reply::new(code, None, "x"));
-            ("smtp h:25".to_owned(), Diagnosis { reply, ..Diagnosis::of_text(stage, blame, "x") })
+            ("smtp h:25".to_owned(), Box::new(Diagnosis { reply, ..Diagnosis::of_text(stage, blame, "x") }))
         };
         let of = |(place, diagnosis)| exit(&Cause::Target(place, diagnosis));
         assert_eq!(of(target(Stage::Connect, Blame::Target, 0)), Exit::Unavailable);

@@ -228,7 +228,7 @@ async fn inspect(destination: &dyn Destination, recipients: &[Address], watch: &
     match first_failure {
         Some((place, diagnosis)) if works.is_empty() => {
             watch.badly(StepName::Destination, "FAILED", text, notes);
-            Err(Cause::Target(place, diagnosis))
+            Err(Cause::Target(place, Box::new(diagnosis)))
         }
         _ => {
             watch.well(StepName::Destination, text, notes);
@@ -262,7 +262,7 @@ async fn deliver(destination: &dyn Destination, address: &Address, collector: &C
         Some(Outcome::Deferred(diagnosis) | Outcome::Unknown(diagnosis)) => (diagnosis, false),
         None => (nothing(), false),
     };
-    let (word, cause): (_, fn(String, Diagnosis) -> Cause) = if for_good { ("REFUSED", Cause::Refused) } else { ("FAILED", Cause::Deferred) };
+    let (word, cause): (_, fn(String, Box<Diagnosis>) -> Cause) = if for_good { ("REFUSED", Cause::Refused) } else { ("FAILED", Cause::Deferred) };
     watch.badly(StepName::Deliver, word, format!("a test message to {to}: {diagnosis}"), Vec::new());
-    Err(cause(destination.name(), diagnosis))
+    Err(cause(destination.name(), Box::new(diagnosis)))
 }

@@ -112,11 +112,11 @@ pub enum Cause {
     /// The configuration names a folder that the mailbox does not have.
     Folder(String),
     /// The target, or none of several; its name stands first.
-    Target(String, Diagnosis),
+    Target(String, Box<Diagnosis>),
     /// The target did not take the test message now.
-    Deferred(String, Diagnosis),
+    Deferred(String, Box<Diagnosis>),
     /// The target refused the test message for good.
-    Refused(String, Diagnosis),
+    Refused(String, Box<Diagnosis>),
     /// Something of ours: no folder for temporary files.
     Ours(String),
 }
@@ -160,10 +160,14 @@ impl Cause {
 
     /// What the operator can do.
     pub fn hint(&self) -> String {
+        if let Cause::Target(_, diagnosis) = self
+            && let Some(hint) = &diagnosis.hint
+        {
+            return hint.clone();
+        }
         match self {
             Cause::Source(error) => error.hint.as_deref().unwrap_or_default().to_owned(),
             Cause::Folder(_) => "correct `folders`; names are those that the server has, with its separator between the levels".to_owned(),
-            Cause::Target(_, Diagnosis { hint: Some(hint), .. }) => hint.clone(),
             Cause::Target(_, diagnosis) if diagnosis.blame == Blame::Target => match diagnosis.stage {
                 Stage::Auth => "check the login in `delivery.auth`; mail stays at its source until the target takes it".to_owned(),
                 Stage::Tls => "check `delivery.tls` and the target's certificate; mail stays at its source until then".to_owned(),
