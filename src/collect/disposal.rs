@@ -115,6 +115,10 @@ async fn one_command(
         Ok(disposed) => disposed,
         Err(error) if error.is_refusal() => {
             // They stay owed, and are disposed of when the server lets us. New mail does not wait for that; the operator is told at the end.
+            let error = match error.hint {
+                Some(_) => error,
+                None => error.hint("what was delivered stays where it is until the server allows this; new mail is collected all the same"),
+            };
             walk.refused.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
             return Ok(());
         }

@@ -257,7 +257,9 @@ impl Pass<'_> {
                 FolderSelect::Name(name) => Some(name.clone()),
                 select => folders::find(select, &listed),
             });
-            let pass = Pass { collector: &inside, router: &router, ..*self };
+            // Who is named is not asked about; `check_local` is about those who were found.
+            let local_check = self.local_check.filter(|_| folder.forward_to.is_none());
+            let pass = Pass { collector: &inside, router: &router, local_check, ..*self };
             let place = Place { name, move_to, now };
             left -= 1;
             match pass.folder(session, (claim, early.take()), &place, &mut room, report).await {

@@ -187,3 +187,61 @@ fn f71_names_in_every_alphabet() {
     let scene = Scene::new(&collecting(&server, user, "['Поч*']"));
     assert_eq!(scene.once(), letters([0, 3]));
 }
+
+/// Names that mean something to IMAP, to patterns, to YAML or to a terminal: all are names.
+#[test]
+fn f71_hostile_names() {
+    let server = Dovecot::start();
+    let user = "box";
+    let names = ["we\"ird", "back\\slash", "a*b", "per%cent", "{5}", "(both)", "semi;colon", "nul", " spaces ", "NIL", "INBOX2"];
+    let mut client = OtherClient::login(server.imap(), user);
+    for name in names {
+        let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");
+        client.command(&format!("CREATE \"{quoted}\""));
+        client.command(&format!("SELECT \"{quoted}\""));
+    }
+    drop(client);
+    let mut put = 0;
+    for entry in std::fs::read_dir(server.maildir(user).0).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with('.') && entry.path().join("cur").is_dir() {
+            Maildir(entry.path()).put(&corpus::letter(put, "anna@pop.example"));
+            put += 1;
+        }
+    }
+    assert_eq!(put, names.len());
+    let scene = Scene::new(&collecting(&server, user, "['*']"));
+    let (arrived, said) = scene.once_said();
+    assert_eq!(arrived, letters(0..put), "{}", said.stderr);
+    assert!(!said.stderr.contains('\u{1b}'));
+    assert_eq!(scene.once(), letters([]));
+    // What no client could make: a line end, and octets that are no modified UTF-7. The others are collected all the same.
+    for (n, wire) in ["&AAo-line", "&bad", "&AAAA-"].iter().enumerate() {
+        folder(&server, user, wire).put(&corpus::letter(100 + n, "anna@pop.example"));
+    }
+    folder(&server, user, "NIL").put(&corpus::letter(50, "anna@pop.example"));
+    let (arrived, said) = scene.once_said();
+    assert!(arrived.contains(&"letter 50".to_owned()), "{arrived:?}\n{}", said.stderr);
+    assert!(said.stderr.lines().all(|line| line.starts_with("20")), "no name breaks a line: {}", said.stderr);
+    assert_eq!(scene.once(), letters([]));
+    // And each by its own name, where a pattern's sign is none: quoted as YAML has it.
+    let scene = Scene::new(&collecting(&server, user, "['we\"ird', 'back\\slash', '(both)', '{5}', NIL]"));
+    assert_eq!(scene.once().len(), 6);
+}
+
+/// The folder's address is no guess: nobody is asked whether it exists here.
+#[test]
+fn the_recipient_of_a_folder_is_not_checked() {
+    let server = Dovecot::builder().extra(SPECIAL).start();
+    let user = "box";
+    fill(&server, user, 0..1);
+    put(&server, user, "&BCEEPwQwBDw-", 1..2);
+    let scene = Scene::new(&collecting(&server, user, "[INBOX, {name: '\\Junk', forward_to: spam@elsewhere.example}]"));
+    let list = scene.program.path().join("users");
+    std::fs::write(&list, "anna@example.org\n").unwrap();
+    let rules = format!("{{auto: {{map: {{pop.example: example.org}}, check_local: {{file: {}}}}}, default_box: lost@example.org}}", list.display());
+    scene.configure(&collecting(&server, user, "[INBOX, {name: '\\Junk', forward_to: spam@elsewhere.example}]").set("recipient", &rules));
+    scene.program.once(&[]).expect_success();
+    let to: Vec<String> = scene.sink.taken().into_iter().flat_map(|taken| taken.recipients).collect();
+    assert_eq!(to, ["anna@example.org", "spam@elsewhere.example"]);
+}

@@ -37,6 +37,21 @@ fn i12_messages_and_octets_of_a_session() {
     }
 }
 
+/// The limit is the session's, and all folders share it.
+#[test]
+fn folders_share_the_limit_of_a_session() {
+    let server = Dovecot::start();
+    fill(&server, "box", 0..5);
+    (5..10).for_each(|n| Maildir(server.maildir("box").0.join(".Lists")).put(&corpus::letter(n, "anna@pop.example")));
+    for (key, limit) in [("max_messages_per_session", "3"), ("max_bytes_per_session", "1000")] {
+        let collector = CollectorYaml::imap(&server, "box").forward_to(BOX).set("folders", "[INBOX, Lists]").set(key, limit);
+        let scene = Scene::new(&collector);
+        let (arrived, said) = scene.once_said();
+        assert_eq!((arrived, sessions(&said.stderr)), (letters(0..10), vec![3, 3, 3, 1]), "{key}: {}", said.stderr);
+        assert_eq!(scene.once(), letters([]), "{key}");
+    }
+}
+
 /// The daemon goes on with the backlog at once, though the interval is a day; and another collector of the same host gets its turn in between.
 #[test]
 fn the_backlog_goes_on_at_once_and_others_get_their_turn() {

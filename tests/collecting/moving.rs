@@ -155,7 +155,7 @@ fn to_a_folder_that_the_server_refuses() {
     let scene = Scene::new(&moving(&server, "box", "a/b"));
     let (arrived, said) = scene.once_code(75);
     assert_eq!(arrived, letters(0..2));
-    assert!(said.stderr.contains("a/b"), "{}", said.stderr);
+    assert!(said.stderr.contains("a/b") && said.stderr.contains("new mail is collected all the same"), "{}", said.stderr);
     for n in 2..4 {
         fill(&server, "box", n..n + 1);
         let (arrived, said) = scene.once_code(75);
