@@ -179,7 +179,11 @@ pub fn steps(collector: &Collector, listed: &[Listed], tried: impl Fn(&RemoteUid
         let header_only = collector.too_large == TooLarge::HeadersOnly;
         match too_large {
             Some(octets) if collector.too_large != TooLarge::Hold && (header_only || !retried(uid)) => {
-                taken.steps.push(Step::TooLarge { uid: uid.clone(), octets });
+                let step = Step::TooLarge { uid: uid.clone(), octets };
+                match tried(uid) {
+                    Tried::Unfetched(tries) => suspects.push((tries, step)),
+                    Tried::Never | Tried::Before => taken.steps.push(step),
+                }
                 continue;
             }
             _ if retried(uid) => {

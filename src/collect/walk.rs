@@ -382,7 +382,15 @@ impl<'a> Walk<'a> {
         }
         if failed.is_none() && !self.outstanding {
             for (uid, octets) in headers {
-                entries.push(self.header_only(session, &uid, octets).await?);
+                match self.header_only(session, &uid, octets).await {
+                    Ok(entry) => entries.push(entry),
+                    Err(PassError::Source(error)) if error.is_about_one_message() => {
+                        entries.push(self.unfetched(&uid, &format!("its header cannot be read: {}", error.text)));
+                        failed = Some(error.into());
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
         for entry in entries {

@@ -190,6 +190,26 @@ fn too_large_sends_its_header() {
     }
 }
 
+/// A server that does not show the header alone: the others are collected, and the next runs do not begin with it.
+#[test]
+fn a_header_that_cannot_be_read_is_in_nobodys_way() {
+    for trouble in [Trouble::Refuse, Trouble::Close] {
+        let messages = (0..5).map(|n| large(n, if n == 1 { 60_000 } else { 100 })).collect();
+        let server = RawPop3::with_trouble(messages, 2, trouble);
+        let collector = CollectorYaml::at("pop3", "box", server.port()).forward_to(BOX).after("delete");
+        let scene = Scene::new(&collector.set("max_message_size", "{limit: 20KiB, action: headers_only}"));
+        let mut arrived = Vec::new();
+        for _ in 0..4 {
+            let done = scene.program.once(&[]);
+            assert_ne!(done.status.code(), Some(0), "{trouble:?}: {}", done.stderr);
+            arrived.extend(scene.arrived());
+            scene.sink.clear();
+        }
+        arrived.sort();
+        assert_eq!((arrived, server.deleted()), (letters([0, 2, 3, 4]), vec![1, 3, 4, 5]), "{trouble:?}");
+    }
+}
+
 /// While the disk is short of room no session begins: nothing is fetched, marked or deleted. With room it goes on.
 #[test]
 fn m12_min_free_space() {
