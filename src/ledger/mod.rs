@@ -61,8 +61,8 @@ pub trait Ledger: Send + Sync {
     /// Notes messages as collected that never were: those that a first run leaves where they are.
     async fn collected(&self, place: &Place, uids: &[RemoteUid]) -> Result<(), LedgerError>;
 
-    /// Kept messages that were collected before this time (seconds since the epoch), at most `limit`: they are owed a disposal from now on.
-    /// Returns how many.
+    /// Kept messages that were collected before this time (seconds since the epoch), at most `limit`: they are owed a disposal from now on, and
+    /// keep their hashes. Returns how many. A message without an identity was never delivered, and does not age.
     async fn owe_aged(&self, place: &Place, before: i64, limit: usize) -> Result<u64, LedgerError>;
 
     /// The server gives out UIDs again that other messages had, under the same UIDVALIDITY: what is known of this folder becomes that of an

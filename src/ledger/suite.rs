@@ -136,6 +136,31 @@ pub(crate) async fn history_is_read_as_asked(ledger: &dyn Ledger) {
     }
 }
 
+pub(crate) async fn kept_mail_ages(ledger: &dyn Ledger) {
+    const FAR: i64 = i64::MAX / 2;
+    for (epoch, make) in [(1, uid as fn(u32) -> RemoteUid), (0, |n| uidl(&format!("id-{n}")))] {
+        let place = opened(ledger, epoch, History::None).await.place;
+        let hashes = Hashes { identity: Some(Fingerprint([7; 32])), copy: Some(Fingerprint([8; 32])) };
+        ledger.record(&place, Entry { copy: hashes.copy, ..entry(make(1), State::Kept) }).await.unwrap();
+        ledger.record(&place, Entry { copy: hashes.copy, ..entry(make(2), State::Owed) }).await.unwrap();
+        // Marked, and history from now on.
+        ledger.finish(&place, Finished { kept: vec![make(2)], ..Finished::default() }).await.unwrap();
+        // A first run left these alone: nobody ever got them.
+        ledger.collected(&place, &[make(3)]).await.unwrap();
+        ledger.record(&place, Entry::new(make(4), State::Kept, None)).await.unwrap();
+        assert_eq!(ledger.owe_aged(&place, 1, 9).await.unwrap(), 0, "none of them is that old");
+        assert_eq!(ledger.owe_aged(&place, FAR, 1).await.unwrap(), 1, "no more than asked for");
+        assert_eq!(ledger.owe_aged(&place, FAR, 9).await.unwrap(), 1);
+        assert_eq!(ledger.owe_aged(&place, FAR, 9).await.unwrap(), 0);
+        let progress = opened(ledger, epoch, History::Full).await;
+        for n in [1, 2] {
+            assert_eq!((&progress.exceptions[&make(n)], &progress.hashes[&make(n)]), (&State::Owed, &hashes), "{n}");
+        }
+        assert!(progress.exceptions.len() == 2 && progress.kept_count == 2);
+        assert!([3, 4].into_iter().all(|n| progress.kept.contains(&make(n))), "what was never delivered does not age");
+    }
+}
+
 pub(crate) async fn pruning_forgets_what_is_gone(ledger: &dyn Ledger) {
     let place = opened(ledger, 1, History::None).await.place;
     for n in 1..=5 {
@@ -760,7 +785,7 @@ pub(crate) async fn marking_as_collected(ledger: &dyn Ledger) {
 macro_rules! ledger_suite {
     ($fresh:expr) => {
         ledger_suite!($fresh; the_instance_stays a_stale_claim_writes_nothing an_unfinished_batch_is_in_doubt states_survive disposals_settle
-            history_is_read_as_asked pruning_forgets_what_is_gone what_is_kept_is_counted a_new_epoch_knows_the_old_one mailboxes_do_not_mix
+            history_is_read_as_asked kept_mail_ages pruning_forgets_what_is_gone what_is_kept_is_counted a_new_epoch_knows_the_old_one mailboxes_do_not_mix
             seen_has_exact_borders seen_is_forgotten held_mail_is_recorded_with_its_state uidls_and_every_reason_are_held
             a_released_message_gets_its_final_state a_dropped_message_does_not_come_again what_is_held_follows_its_message
             only_what_is_held_gets_a_state
