@@ -11,11 +11,12 @@ use std::collections::{BTreeMap, HashMap};
 pub(super) fn former(connection: &Connection, mailbox: i64, name: &FolderName, now: i64) -> Result<Former, Failure> {
     let others = "SELECT id FROM folder WHERE mailbox = ?1 AND name = ?2 AND id <> ?3";
     let mut former = Former::default();
-    let sql = format!("SELECT fingerprint, folder, uid FROM kept WHERE folder IN ({others}) AND fingerprint IS NOT NULL");
+    let sql = format!("SELECT fingerprint, copy, folder, uid FROM kept WHERE folder IN ({others}) AND fingerprint IS NOT NULL");
     let mut select = connection.prepare_cached(&sql)?;
     let mut rows = select.query(params![mailbox, name.as_str(), now])?;
     while let Some(row) = rows.next()? {
-        former.add_kept(Fingerprint(row.get(0)?), FormerKey { folder: row.get(1)?, uid: uid_of(row, 2)? });
+        let copy: Option<[u8; 32]> = row.get(1)?;
+        former.add_kept(Fingerprint(row.get(0)?), copy.map(Fingerprint), FormerKey { folder: row.get(2)?, uid: uid_of(row, 3)? });
     }
     // What was skipped for its size is judged anew, as it was never fetched.
     let sql = format!("SELECT {EXCEPTION}, folder FROM exception WHERE folder IN ({others}) AND state <> 'skipped' ORDER BY folder, uid");

@@ -102,6 +102,20 @@ async fn quirk_no_uidplus_and_somebody_elses_deleted_mail() {
     assert_eq!(said, [STORE, "UID EXPUNGE 4,6"]);
 }
 
+/// A copy behind which nothing can be deleted would be made again in each pass.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_copied_out_of_a_folder_that_is_read_only() {
+    let select = "* 5 EXISTS\r\n* OK [UIDVALIDITY 5] x\r\n* OK [UIDNEXT 9] x\r\n@ OK [READ-ONLY] done\r\n";
+    for how in [to_done(), Disposal::Delete, Disposal::MarkSeen, Disposal::Flag] {
+        let (result, said) = disposed(server(), "UIDPLUS", how, but("SELECT", select)).await;
+        let error = result.unwrap_err();
+        assert!(error.is_refusal() && error.text.contains("read-only"), "{error}");
+        assert_eq!(said, Vec::<String>::new());
+    }
+    let (result, said) = disposed(server(), "UIDPLUS", Disposal::Keep, but("SELECT", select)).await;
+    assert_eq!((result.unwrap(), said.len()), (Disposed::Confirmed, 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn nothing_to_do_is_done() {
     let client = client(server(), None);

@@ -27,6 +27,13 @@ impl ImapSession {
         match how {
             _ if uids.is_empty() => Ok(Disposed::Confirmed),
             Disposal::Keep => Ok(Disposed::Confirmed),
+            // Before a COPY that would be repeated for ever, as the STORE behind it is refused each time.
+            _ if self.folder.as_ref().is_some_and(|folder| folder.is_read_only) => {
+                let error = self
+                    .connection
+                    .error(SourceErrorKind::Mailbox, "the server opened the folder read-only: nothing can be marked, moved or deleted");
+                Err(error.hint("give this login the right to write there, or say `after: keep`"))
+            }
             Disposal::MarkSeen => self.mark_seen(&uids).await,
             Disposal::Flag => self.flag(&uids).await,
             Disposal::Delete => self.delete(&uids).await,

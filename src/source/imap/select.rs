@@ -23,6 +23,8 @@ struct Answered {
     uid_next: Option<u32>,
     /// The server says that its UIDs do not last (RFC 4315 §3).
     forgets_uids: bool,
+    /// The server lets nothing be changed in the folder (RFC 9051 §7.1, READ-ONLY).
+    is_read_only: bool,
     /// Whether the answer to CAPABILITY came before.
     capability: bool,
     /// It was not OK.
@@ -109,8 +111,8 @@ impl ImapSession {
             return Err(self.connection.error(SourceErrorKind::Protocol, "the server does not say how many messages the folder holds"));
         };
         let uid_next = answered.uid_next;
-        let (has_news, is_renumbered) = (false, false);
-        self.folder = Some(Folder { name: folder.clone(), epoch, exists, uid_next, uid_next_once: uid_next, has_news, is_renumbered });
+        let (has_news, is_renumbered, is_read_only) = (false, false, answered.is_read_only);
+        self.folder = Some(Folder { name: folder.clone(), epoch, exists, uid_next, uid_next_once: uid_next, has_news, is_renumbered, is_read_only });
         Ok(Selected { epoch, exists: u64::from(exists), uid_next, can_delete: self.offers("UIDPLUS") })
     }
 
@@ -145,6 +147,7 @@ impl ImapSession {
             };
             match input.ok().transpose()? {
                 Some(Input::Answer(own, status)) if own == tag => {
+                    answered.is_read_only = matches!(&status.code, Some(Code::Named(name)) if name == "READ-ONLY");
                     answered.refused = (status.state != State::Ok).then_some(status);
                     return Ok(answered);
                 }

@@ -44,6 +44,8 @@ pub(super) struct Folder {
     pub(super) has_news: bool,
     /// The server gave the folder another UIDVALIDITY in the middle of the session: no UID means anything any more.
     pub(super) is_renumbered: bool,
+    /// The server lets nothing be changed in it.
+    pub(super) is_read_only: bool,
 }
 
 impl Folder {
