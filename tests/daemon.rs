@@ -352,7 +352,7 @@ fn once_names_the_collector_beside_its_hint() {
     for id in ["one", "two"] {
         let lines: Vec<&str> = finished.stderr.lines().collect();
         let failed = lines.iter().position(|line| line.starts_with(&format!("{id}: FAILED"))).unwrap_or_else(|| panic!("{lines:?}"));
-        assert!(lines[failed + 1].starts_with(&format!("hint: {id}: check `password`")), "{lines:?}");
+        assert!(lines[failed + 1].starts_with(&format!("hint: {id}: look at what `password`")), "{lines:?}");
         assert!(
             finished.stderr.contains(&format!("{id}: FAILED: error[MG-202]: 127.0.0.1:{port}: login: the environment variable NO_SUCH_VARIABLE")),
             "{}",
