@@ -1,8 +1,10 @@
 //! Looks at Maildirs as a delivery would find them. Nothing is made, nothing is written.
 
-use super::{Blame, FOLDER, Shared, diagnosis, no_base, subfolder};
+use super::Shared;
+use super::folder::{FOLDER, subfolder};
+use super::outcome::{diagnosis, no_base};
 use crate::deliver::Inspection;
-use crate::mail::{Address, Diagnosis};
+use crate::mail::{Address, Blame, Diagnosis};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Access, AtFlags, CWD, Mode};
 use rustix::io::Errno;
