@@ -158,8 +158,9 @@ impl Deliverer<'_> {
         };
         let (before, former) = match self.known(&message, &copy, &identity) {
             Known::Settled(state, former) => return Ok(Judged { copy: Some(copy), former, by: By::Duplicate, ..Judged::of(state, identity) }),
+            // Without its hashes: nobody got it, so that no age may delete it.
             Known::Wanting(before, None) if is_old && before == Pending::default() => {
-                return Ok(Judged { copy: Some(copy), by: By::Old, ..Judged::of(State::Kept, identity) });
+                return Ok(Judged { state: Some(State::Kept), by: By::Old, ..Judged::default() });
             }
             Known::Wanting(before, former) => (before, former),
         };

@@ -140,3 +140,42 @@ fn what_a_first_run_leaves_alone_is_never_deleted() {
         assert_eq!(maildir::subjects(&server.messages(user)), letters(0..2), "{user}: what was never delivered stays");
     }
 }
+
+/// Nor under other UIDs, where everything is compared with what is known: what nobody ever got is still nothing that was delivered.
+#[test]
+fn what_a_first_run_left_alone_is_not_deleted_under_another_uid() {
+    let server = Dovecot::start();
+    let moved = Dovecot::builder().extra("pop3_uidl_format = x%u-%v").start();
+    let cases = [
+        (CollectorYaml::imap as Protocol, "new", "none", "imap-new-none"),
+        (CollectorYaml::imap, "unseen", "none", "imap-unseen-none"),
+        (CollectorYaml::imap, "new", "{since: 1h}", "imap-new-since"),
+        (CollectorYaml::pop3, "new", "none", "pop-none"),
+        (CollectorYaml::pop3, "new", "{since: 1h}", "pop-since"),
+    ];
+    for (protocol, collect, first_run, user) in cases {
+        for (n, seconds) in [365 * 86_400, 2 * 3600].into_iter().enumerate() {
+            server.put(user, &super::first_run::dated(n, seconds));
+            super::first_run::age_files(&server, user, seconds);
+        }
+        let make = |server: &Server| protocol(server, user).forward_to(BOX).set("collect", collect).set("first_run", first_run);
+        let scene = Scene::new(&make(&server).after("{delete_after: 1s}"));
+        assert_eq!(scene.once(), letters([]), "{user}");
+        server.put(user, &super::first_run::dated(2, 0));
+        assert_eq!(scene.once(), letters([2]), "{user}");
+        let server = if user.starts_with("pop") {
+            server.messages(user).iter().for_each(|message| moved.put(user, message));
+            scene.configure(&make(&moved).after("{delete_after: 1s}"));
+            &moved
+        } else {
+            server.new_uidvalidity(user);
+            &server
+        };
+        assert_eq!(scene.once(), letters([]), "{user}");
+        for _ in 0..2 {
+            std::thread::sleep(Duration::from_millis(2500));
+            pass_until(&scene, server, user, 2);
+            assert_eq!(maildir::subjects(&server.messages(user)), letters(0..2), "{user}: what was never delivered stays");
+        }
+    }
+}
