@@ -100,8 +100,10 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         let mut is_first = true;
-        // What was collected before, and comes under another name, is no new mail that limits are for.
-        let mut compared = if collector.server.protocol == Protocol::Pop3 { self.former_count } else { 0 };
+        // What was collected or left alone before, and comes under another name, is no new mail that limits are for: where the names are good for one
+        // session, a pass that did not get through all of it would get no further than the next one.
+        let is_pop3 = collector.server.protocol == Protocol::Pop3;
+        let mut compared = if is_pop3 { usize::try_from(self.progress.earlier_count).unwrap_or(usize::MAX) } else { 0 };
         loop {
             let Some(listing) = self.pass.unless_stopped(session.list(want.clone())).await else {
                 self.outstanding = true;
@@ -114,6 +116,9 @@ impl<'a> Walk<'a> {
                     return Ok(());
                 }
                 self.hold_back();
+                if is_pop3 {
+                    compared = compared.saturating_add(self.held_back.len());
+                }
             }
             if self.held_back.is_empty() {
                 self.forget_vanished(&listing).await?;

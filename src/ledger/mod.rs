@@ -178,6 +178,8 @@ pub struct Progress {
     pub begun: i64,
     /// The ledger has earlier epochs of this folder, though maybe nothing that can be known again.
     pub has_earlier: bool,
+    /// How many messages it remembers of them, also those that cannot be known again: what a first run left alone.
+    pub earlier_count: u64,
     /// Every message up to this UID is settled or an exception (IMAP; 0 at first).
     pub watermark: u32,
     /// Messages that are not settled, and those whose copy is owed a disposal.

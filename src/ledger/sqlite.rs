@@ -3,7 +3,7 @@
 //! WAL with `synchronous=FULL`: a commit that returned survives a power cut (<https://sqlite.org/pragma.html#pragma_synchronous>). An fsync a
 //! row would manage some hundred rows a second; a group manages tens of thousands.
 
-use super::sqlite_rows::{FolderRow, Uid, doubt_unfinished_batch, encode_batch, except, exceptions, folder_row, former, keep, kept, prune};
+use super::sqlite_rows::{FolderRow, Uid, doubt_unfinished_batch, earlier, encode_batch, except, exceptions, folder_row, former, keep, kept, prune};
 use super::{
     AtSource, Claim, Entry, Finished, Forget, HeldEnd, HeldId, HeldMail, History, Instance, Ledger, LedgerError, Mark, Marked, Place, Progress,
     Remembered, SEEN_MAX, Seen, SeenKey, State, schema, sqlite_forget, sqlite_held,
@@ -265,10 +265,23 @@ impl Ledger for SqliteLedger {
             let (exceptions, hashes) = exceptions(connection, id)?;
             let kept = kept(connection, &row, history)?;
             let former = former(connection, claim.mailbox, &folder, id)?;
-            let earlier = "SELECT EXISTS (SELECT 1 FROM folder WHERE mailbox = ?1 AND name = ?2 AND id <> ?3)";
-            let has_earlier = connection.prepare_cached(earlier)?.query_row(params![claim.mailbox, folder.as_str(), id], |row| row.get(0))?;
+            let (has_earlier, earlier_count) = earlier(connection, claim.mailbox, &folder, id)?;
             let place = Place { claim, folder: id };
-            Ok(Progress { place, generation, first_run, unexpunged, begun, has_earlier, watermark, exceptions, kept, kept_count, hashes, former })
+            Ok(Progress {
+                place,
+                generation,
+                first_run,
+                unexpunged,
+                begun,
+                has_earlier,
+                earlier_count,
+                watermark,
+                exceptions,
+                kept,
+                kept_count,
+                hashes,
+                former,
+            })
         })
         .await
     }

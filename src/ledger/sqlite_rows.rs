@@ -36,6 +36,14 @@ pub(super) fn former(connection: &Connection, mailbox: i64, name: &FolderName, n
     Ok(former)
 }
 
+/// Whether there are earlier epochs of this folder, and how many messages are remembered of them.
+pub(super) fn earlier(connection: &Connection, mailbox: i64, name: &FolderName, now: i64) -> Result<(bool, u64), Failure> {
+    let sql = "SELECT count(*) > 0, coalesce(sum(kept_count + (SELECT count(*) FROM exception WHERE exception.folder = folder.id)), 0)
+               FROM folder WHERE mailbox = ?1 AND name = ?2 AND id <> ?3";
+    let both = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?.max(0).cast_unsigned()));
+    Ok(connection.prepare_cached(sql)?.query_row(params![mailbox, name.as_str(), now], both)?)
+}
+
 /// A folder in one epoch.
 #[derive(Clone, Copy)]
 pub(super) struct FolderRow {

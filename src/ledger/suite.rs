@@ -527,7 +527,9 @@ pub(crate) async fn what_is_left_alone_counts_as_collected(ledger: &dyn Ledger) 
         assert_eq!(progress.exceptions.into_iter().collect::<Vec<_>>(), [(make(1), pending), (make(2), State::Owed)]);
         assert_eq!((progress.kept_count, [3, 4, 5].map(|n| progress.kept.contains(&make(n)))), (3, [true; 3]));
         // It was never fetched, so that nobody can know it again in a new epoch; the one that was fetched is known.
-        let mut former = opened(ledger, epoch + 10, History::None).await.former;
+        let next = opened(ledger, epoch + 10, History::None).await;
+        assert_eq!((next.has_earlier, next.earlier_count), (true, 5), "the session's limits are not for what was there");
+        let mut former = next.former;
         let kept = std::iter::from_fn(|| former.take(&Fingerprint([0; 32]), &Fingerprint([7; 32]))).filter(|found| found.state == State::Kept);
         assert_eq!(kept.count(), 1);
         let stale = opened(ledger, epoch, History::None).await.place;

@@ -98,7 +98,7 @@ fn f17_held_mail_is_found_again_under_a_used_uid() {
 }
 
 /// A letter that arrives now.
-fn fresh(n: usize) -> Vec<u8> {
+pub fn fresh(n: usize) -> Vec<u8> {
     let now = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S +0000");
     let received = format!("Received: from a.example by b.example; {now}");
     format!("{received}\r\nFrom: s@x.example\r\nTo: {BOX}\r\nSubject: letter {n}\r\nMessage-ID: <{n}@x.example>\r\nDate: {now}\r\n\r\nBody {n}\r\n")

@@ -2,6 +2,7 @@
 
 use super::*;
 use pop3_kit::{Fake, Mailbox, Quit};
+use std::sync::{Arc, Mutex};
 
 #[path = "../pop3_kit/mod.rs"]
 mod pop3_kit;
@@ -89,6 +90,30 @@ async fn f32_ids_that_change_each_session_bring_each_letter_once() {
     }
     let never = heard.lock().unwrap().iter().all(|heard| !heard.text().contains("DELE"));
     assert!(never, "nothing is deleted with `after: keep`");
+}
+
+/// What a first run left alone is looked at in each session, limits or not: new mail does not stand behind it, and the sessions come to an end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f32_ids_that_change_each_session_behind_what_a_first_run_left_alone() {
+    let old = |n: usize| String::from_utf8(letter(n)).unwrap().replace("2026", "2016").into_bytes();
+    let named = |session: usize, n: usize| format!("s{session}-{n}").into_bytes();
+    let mailboxes: Vec<Mailbox> = (0..40).map(|session| Arc::new(Mutex::new((0..6).map(|n| (named(session, n), old(n))).collect()))).collect();
+    let fakes = mailboxes.iter().map(|messages| Fake { messages: messages.clone(), ..fake(0, 0..0) }).collect();
+    let (port, heard) = Fake::listen(fakes).await;
+    let boxes = Boxes::new();
+    let collector = forwarding(CollectorYaml::at("pop3", "u", port)).set("max_messages_per_session", "2").set("first_run", "none");
+    let program = Mailgather::new(&config(&boxes.delivery(), &[collector]));
+    let mut come = Vec::new();
+    for round in 0..5 {
+        if round > 1 {
+            let (n, letter) = (20 + round, epochs::fresh(20 + round));
+            mailboxes.iter().enumerate().for_each(|(session, messages)| messages.lock().unwrap().push((named(session, n), letter.clone())));
+            come.push(n);
+        }
+        program.once(&[]).expect_success();
+        assert_eq!(arrived(&boxes), letters(come.clone()), "round {round}");
+        assert!(heard.lock().unwrap().len() <= 2 * (round + 1), "round {round}: {} sessions", heard.lock().unwrap().len());
+    }
 }
 
 /// The session that was to delete breaks off, and the next one calls the same mail by other names: it is deleted, not delivered.
