@@ -140,7 +140,7 @@ impl Deliverer<'_> {
         if message.repairs != Default::default() {
             maillog::repaired(&message);
         }
-        let is_old = self.not_before.is_some_and(|limit| arrived(&message.header).is_some_and(|arrived| arrived < limit));
+        let is_old = self.is_old(&message);
         // Of an earlier epoch something may be known that is still to be done.
         if is_old && self.former.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
             return Ok(Judged { state: Some(State::Kept), by: By::Old, ..Judged::default() });
@@ -159,7 +159,7 @@ impl Deliverer<'_> {
         let (before, former) = match self.known(&message, &copy, &identity) {
             Known::Settled(state, former) => return Ok(Judged { copy: Some(copy), former, by: By::Duplicate, ..Judged::of(state, identity) }),
             // Without its hashes: nobody got it, so that no age may delete it.
-            Known::Wanting(before, None) if is_old && before == Pending::default() => {
+            Known::Wanting(_, None) if is_old => {
                 return Ok(Judged { state: Some(State::Kept), by: By::Old, ..Judged::default() });
             }
             Known::Wanting(before, former) => (before, former),
@@ -171,6 +171,15 @@ impl Deliverer<'_> {
             Routed::Aside(aside) => self.set_aside(&message, aside, identity, before).await,
         };
         Ok(Judged { copy: Some(copy), former, ..judged })
+    }
+
+    /// True if it is left alone for its age. What was tried, or forgotten by the operator, is no such mail; a batch that nobody finished says nothing,
+    /// as it may have been about to be left alone.
+    fn is_old(&self, message: &Message) -> bool {
+        let uid = &message.key.uid;
+        let before = self.exceptions.get(uid).and_then(State::before);
+        let is_wanted = self.hashes.contains_key(uid) || before.is_some_and(|before| !before.done.is_empty() || before.forgotten != 0);
+        !is_wanted && self.not_before.is_some_and(|limit| arrived(&message.header).is_some_and(|arrived| arrived < limit))
     }
 
     async fn take_to_recipients(&self, message: &Message, route: &Route, identity: Fingerprint, before: Pending) -> Result<Judged, LedgerError> {

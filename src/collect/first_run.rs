@@ -32,7 +32,7 @@ pub(super) async fn prepare(walk: &Walk<'_>, session: &mut dyn Session, want: &m
             Ok(true)
         }
         FirstRun::Since(age) => {
-            let since = since(walk.place.now, age);
+            let since = since(begun(walk), age);
             // A POP3 source tells which are older, as far as the server shows headers alone; the rest is judged when it is here.
             if collector.collect == Collect::New || collector.server.protocol == Protocol::Pop3 {
                 want.since = Some(since);
@@ -62,13 +62,17 @@ pub(super) async fn over(walk: &Walk<'_>) -> Result<(), PassError> {
 /// what the first run left alone is there too, and nobody can know it again.
 pub(super) fn limit(walk: &Walk<'_>) -> Option<i64> {
     let progress = walk.progress;
-    let (compares, begun) = (progress.has_earlier && progress.begun > 0, progress.begun);
+    let compares = progress.has_earlier && progress.begun > 0;
     match walk.pass.collector.first_run {
-        FirstRun::Since(age) if progress.first_run => Some(since(walk.place.now, age)),
-        FirstRun::Since(age) if compares => Some(since(begun, age)),
-        FirstRun::None if compares => Some(begun),
+        FirstRun::Since(age) if progress.first_run || compares => Some(since(begun(walk), age)),
+        FirstRun::None if compares => Some(progress.begun),
         _ => None,
     }
+}
+
+/// When the first run began, which may take as many passes as it will: what comes after that does not grow old while the target is down.
+fn begun(walk: &Walk<'_>) -> i64 {
+    if walk.progress.begun > 0 { walk.progress.begun } else { walk.place.now }
 }
 
 fn since(now: i64, age: Duration) -> i64 {

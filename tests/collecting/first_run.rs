@@ -120,3 +120,63 @@ fn killed_in_the_midst_of_the_first_run() {
         }
     }
 }
+
+/// What came after the collector was set up is no old mail, however long the target is down: its age counts from the beginning of the first run.
+#[test]
+fn mail_that_waits_for_the_target_does_not_grow_old() {
+    let server = Dovecot::start();
+    let scenes: Vec<_> = WAYS
+        .map(|(protocol, collect, name)| {
+            let user = format!("{name}-down");
+            server.put(&user, &dated(0, 365 * DAY));
+            age_files(&server, &user, 365 * DAY);
+            server.put(&user, &dated(1, 0));
+            let scene = Scene::new(&protocol(&server, &user).forward_to(BOX).set("collect", collect).set("first_run", "{since: 10s}"));
+            scene.sink.script(|script| script.on("CONNECT", 0, "421 4.3.2 closed for the weekend"));
+            assert_eq!(scene.once_code(75).0, letters([]), "{user}");
+            server.put(&user, &dated(2, 0));
+            (scene, user)
+        })
+        .into();
+    std::thread::sleep(Duration::from_secs(11));
+    for (scene, user) in scenes {
+        scene.once_code(75);
+        scene.sink.script(|script| script);
+        assert_eq!(scene.once(), letters([1, 2]), "{user}");
+        assert_eq!(scene.once(), letters([]), "{user}");
+        assert_eq!(server.count(&user), 3, "{user}");
+    }
+}
+
+/// Killed while everything is compared with what is known, under other UIDs: what the first run left alone does not come after that either.
+#[test]
+fn killed_while_old_mail_is_compared() {
+    let server = Dovecot::start();
+    let moved = Dovecot::builder().extra("pop3_uidl_format = x%u-%v").start();
+    for (protocol, collect, name) in WAYS {
+        for (word, first_run) in [("none", "none"), ("since", "{since: 1h}")] {
+            for (call, k) in [("sendto", 4), ("sendto", 5), ("sendto", 6), ("sendto", 7), ("fdatasync", 2), ("fdatasync", 3), ("fdatasync", 4)] {
+                let user = &format!("{name}-{word}-{call}-{k}");
+                (0..3).for_each(|n| server.put(user, &dated(n, 365 * DAY)));
+                age_files(&server, user, 365 * DAY);
+                let make = |server: &Server| protocol(server, user).forward_to(BOX).set("collect", collect).set("first_run", first_run);
+                let scene = Scene::new(&make(&server));
+                assert_eq!(scene.once(), letters([]), "{user}");
+                server.put(user, &dated(3, 0));
+                assert_eq!(scene.once(), letters([3]), "{user}");
+                if name == "pop" {
+                    server.messages(user).iter().for_each(|message| moved.put(user, message));
+                    scene.configure(&make(&moved));
+                } else {
+                    server.new_uidvalidity(user);
+                }
+                strace::once_with_fault(&scene.program, call, "signal=KILL", k);
+                assert_eq!(scene.once(), letters([]), "{user}");
+                let server = if name == "pop" { &moved } else { &server };
+                server.put(user, &dated(4, 0));
+                assert_eq!(scene.once(), letters([4]), "{user}");
+                assert_eq!(server.count(user), 5, "{user}");
+            }
+        }
+    }
+}
