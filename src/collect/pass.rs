@@ -296,9 +296,9 @@ impl Pass<'_> {
             Some(early) if early.of == (place.name.clone(), selected.epoch, history) => early.progress,
             _ => self.ledger.progress(claim, &place.name, selected.epoch, history).await?,
         };
-        if let Some(next) = selected.uid_next.filter(|next| *next <= progress.watermark) {
+        if let Some(next) = selected.uid_next.filter(|next| *next <= progress.highest) {
             // UIDs that other messages had name new ones: everything is compared, as if the server had said so (RFC 9051 §2.3.1.1).
-            maillog::uids_went_back(&self.collector.id, next, progress.watermark);
+            maillog::uids_went_back(&self.collector.id, next, progress.highest);
             self.ledger.renumber(&progress.place).await?;
             progress = self.ledger.progress(claim, &place.name, selected.epoch, history).await?;
         }

@@ -182,6 +182,8 @@ pub struct Progress {
     pub earlier_count: u64,
     /// Every message up to this UID is settled or an exception (IMAP; 0 at first).
     pub watermark: u32,
+    /// The highest UID that the server has given to anything remembered here (IMAP).
+    pub highest: u32,
     /// Messages that are not settled, and those whose copy is owed a disposal.
     pub exceptions: BTreeMap<RemoteUid, State>,
     /// Kept messages, as far as they were asked for.

@@ -3,7 +3,9 @@
 //! WAL with `synchronous=FULL`: a commit that returned survives a power cut (<https://sqlite.org/pragma.html#pragma_synchronous>). An fsync a
 //! row would manage some hundred rows a second; a group manages tens of thousands.
 
-use super::sqlite_rows::{FolderRow, Uid, doubt_unfinished_batch, earlier, encode_batch, except, exceptions, folder_row, former, keep, kept, prune};
+use super::sqlite_rows::{
+    FolderRow, Uid, doubt_unfinished_batch, earlier, encode_batch, except, exceptions, folder_row, former, highest, keep, kept, prune,
+};
 use super::{
     AtSource, Claim, Entry, Finished, Forget, HeldEnd, HeldId, HeldMail, History, Instance, Ledger, LedgerError, Mark, Marked, Place, Progress,
     Remembered, SEEN_MAX, Seen, SeenKey, State, schema, sqlite_forget, sqlite_held,
@@ -264,6 +266,7 @@ impl Ledger for SqliteLedger {
             doubt_unfinished_batch(connection, id)?;
             let (exceptions, hashes) = exceptions(connection, id)?;
             let kept = kept(connection, &row, history)?;
+            let highest = watermark.max(highest(connection, id)?);
             let former = former(connection, claim.mailbox, &folder, id)?;
             let (has_earlier, earlier_count) = earlier(connection, claim.mailbox, &folder, id)?;
             let place = Place { claim, folder: id };
@@ -276,6 +279,7 @@ impl Ledger for SqliteLedger {
                 has_earlier,
                 earlier_count,
                 watermark,
+                highest,
                 exceptions,
                 kept,
                 kept_count,

@@ -231,6 +231,16 @@ pub(super) fn kept(connection: &Connection, folder: &FolderRow, history: History
     Ok(KnownUids::of(numbers, uidls))
 }
 
+/// The highest UID of what is remembered here; 0 if there is none, or if these are no numbers (POP3). Each is one step to the end of a primary key.
+pub(super) fn highest(connection: &Connection, folder: i64) -> Result<u32, Failure> {
+    let mut highest = 0;
+    for sql in ["SELECT max(uid) FROM kept WHERE folder = ?1", "SELECT max(uid) FROM exception WHERE folder = ?1"] {
+        let read = |row: &Row<'_>| Ok(if let ValueRef::Integer(uid) = row.get_ref(0)? { u32::try_from(uid).unwrap_or(0) } else { 0 });
+        highest = highest.max(connection.prepare_cached(sql)?.query_row([folder], read)?);
+    }
+    Ok(highest)
+}
+
 /// Forgets what the listing did not find; returns how many.
 pub(super) fn prune(connection: &Connection, folder: i64, present: &Present) -> Result<u64, Failure> {
     let mut pruned = 0;

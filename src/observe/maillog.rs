@@ -111,9 +111,9 @@ pub fn disposed(collector: &CollectorId, how: &str, messages: usize, state: &str
 }
 
 /// The server gives out UIDs again that it had given out, under the same UIDVALIDITY, which RFC 9051 §2.3.1.1 forbids.
-pub fn uids_went_back(collector: &CollectorId, uid_next: u32, watermark: u32) {
+pub fn uids_went_back(collector: &CollectorId, uid_next: u32, highest: u32) {
     let next = "every message is compared with those that were collected, and what is new is taken";
-    warn!(event = "uids_went_back", collector = %collector, uid_next, watermark, next);
+    warn!(event = "uids_went_back", collector = %collector, uid_next, highest, next);
 }
 
 /// None of the UIDLs that were collected is there any more, and others are.

@@ -56,10 +56,18 @@ fn f17_a_list_of_uids_that_was_lost() {
 /// UIDNEXT goes back under the same UIDVALIDITY, and new mail gets UIDs that other mail had: the server breaks its word (RFC 9051 §2.3.1.1).
 #[test]
 fn f17_uids_that_are_used_again_under_one_uidvalidity() {
-    for after in ["keep", "mark_seen"] {
+    for (collect, after) in [
+        ("new", "keep"),
+        ("new", "mark_seen"),
+        ("new", "{delete_after: 1h}"),
+        ("unseen", "keep"),
+        ("unseen", "mark_seen"),
+        ("unseen", "{delete_after: 1h}"),
+    ] {
         let (server, boxes) = (Dovecot::start(), Boxes::new());
         fill(&server, "u", 0..6);
-        let program = Mailgather::new(&config(&boxes.delivery(), &[forwarding(CollectorYaml::imap(&server, "u")).after(after)]));
+        let collector = forwarding(CollectorYaml::imap(&server, "u")).set("collect", collect).after(after);
+        let program = Mailgather::new(&config(&boxes.delivery(), &[collector]));
         program.once(&[]).expect_success();
         let before = uidvalidity(&server, "u");
         for round in 0..2 {
@@ -68,12 +76,32 @@ fn f17_uids_that_are_used_again_under_one_uidvalidity() {
             fill(&server, "u", 6 + round..7 + round);
             let done = program.once(&[]).expect_success();
             assert_eq!(uidvalidity(&server, "u"), before, "the test would show something else");
-            assert!(done.stderr.contains("uids_went_back") && done.stdout.contains("1 delivered"), "{round} {}\n{}", done.stdout, done.stderr);
-            assert_eq!(arrived(&boxes), letters(0..7 + round));
+            let case = format!("{collect}, {after}, {round}");
+            assert!(done.stderr.contains("uids_went_back") && done.stdout.contains("1 delivered"), "{case} {}\n{}", done.stdout, done.stderr);
+            assert_eq!(arrived(&boxes), letters(0..7 + round), "{case}");
         }
         let again = program.once(&[]).expect_success();
         assert!(again.stdout.contains("0 delivered") && !again.stderr.contains("message_duplicate"), "{}", again.stderr);
         assert_eq!(server.count("u"), 2);
+    }
+}
+
+/// The UIDs whose mail is old enough to be deleted are those of other mail by now, which nobody has yet.
+#[test]
+fn f17_uids_that_are_used_again_delete_nothing_that_nobody_got() {
+    for collect in ["new", "unseen", "all"] {
+        let (server, boxes) = (Dovecot::start(), Boxes::new());
+        fill(&server, "u", 0..6);
+        let collector = forwarding(CollectorYaml::imap(&server, "u")).set("collect", collect).after("{delete_after: 2s}");
+        let program = Mailgather::new(&config(&boxes.delivery(), &[collector]));
+        program.once(&[]).expect_success();
+        remove_first(&server, "u", 3);
+        server.uids_anew("u", 0);
+        fill(&server, "u", 6..8);
+        std::thread::sleep(std::time::Duration::from_millis(3500));
+        let done = program.once(&[]).expect_success();
+        assert!(done.stderr.contains("uids_went_back"), "{collect}: {}", done.stderr);
+        assert_eq!(arrived(&boxes), letters(0..8), "{collect}");
     }
 }
 
