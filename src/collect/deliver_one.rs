@@ -358,7 +358,12 @@ impl Deliverer<'_> {
                 return if is_same { Known::Settled(still_owed(self.collector.after), None) } else { Known::Wanting(Pending::default(), None) };
             }
             Some(state) if self.hashes.contains_key(uid) && state.before().is_some() => {
-                return Known::Wanting(state.before().cloned().unwrap_or_default(), None);
+                // So may it do with one that is waited with, and what was tried may have been a note in place of the message. Who had that has not had
+                // this. Other rules change the identity alone, and a server that changes the copy's header the copy alone.
+                let tried = self.hashes.get(uid).copied().unwrap_or_default();
+                let is_other = tried.copy.is_some_and(|tried| tried != *copy) && tried.identity.is_some_and(|tried| tried != *identity);
+                let before = if is_other { Pending::default() } else { state.before().cloned().unwrap_or_default() };
+                return Known::Wanting(before, None);
             }
             _ => {}
         }

@@ -190,6 +190,39 @@ fn too_large_sends_its_header() {
     }
 }
 
+/// One of two recipients got the header, the other one nothing yet, when the limit is raised: the message itself is for both of them.
+#[test]
+fn who_got_the_header_gets_the_message_too() {
+    let server = Dovecot::start();
+    for (protocol, user) in PROTOCOLS {
+        server.put(user, &large(0, 60_000));
+        let collector = |limit: &str| {
+            protocol(&server, user)
+                .set("recipient", "{forward_to: [anna@example.org, boris@example.org]}")
+                .after("delete")
+                .set("max_message_size", &format!("{{limit: {limit}, action: headers_only}}"))
+        };
+        let scene = Scene::new(&collector("20KiB"));
+        scene.sink.script(|script| script.on_text("RCPT", "boris", "450 4.2.0 later"));
+        scene.program.once(&[]);
+        let note = scene.sink.taken();
+        assert_eq!(
+            note.iter().map(|note| (note.content.len() < 3_000, note.recipients.clone())).collect::<Vec<_>>(),
+            [(true, vec!["anna@example.org".into()])],
+            "{user}"
+        );
+        scene.sink.clear();
+        scene.sink.script(|script| script);
+        scene.configure(&collector("1MiB"));
+        scene.program.once(&[]).expect_success();
+        let whole = corpus::canonical(&large(0, 60_000));
+        let mut got: Vec<String> =
+            scene.sink.taken().iter().filter(|taken| taken.content.len() >= whole.len()).flat_map(|taken| taken.recipients.clone()).collect();
+        got.sort();
+        assert_eq!((got, server.count(user)), (vec!["anna@example.org".to_owned(), "boris@example.org".into()], 0), "{user}");
+    }
+}
+
 /// A server that does not show the header alone: the others are collected, and the next runs do not begin with it.
 #[test]
 fn a_header_that_cannot_be_read_is_in_nobodys_way() {

@@ -116,6 +116,28 @@ async fn f32_ids_that_change_each_session_behind_what_a_first_run_left_alone() {
     }
 }
 
+/// An id that names another letter by now, while the first one was still waited with for somebody: whoever had the first has not had the second.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f31_an_id_that_names_another_letter_before_the_first_one_was_settled() {
+    let of = |n: usize| Fake { messages: Arc::new(Mutex::new(vec![(b"id".to_vec(), letter(n))])), ..fake(0, 0..0) };
+    let fakes = vec![of(0), of(1)];
+    let last = fakes[1].messages.clone();
+    let (port, _heard) = Fake::listen(fakes).await;
+    let sink = Sink::lmtp_builder().on_text("RCPT", "boris", "450 4.2.0 later").start();
+    let collector = CollectorYaml::at("pop3", "u", port).set("recipient", "{forward_to: [anna@example.org, boris@example.org]}").after("delete");
+    let program = Mailgather::new(&config(&sink.delivery(), &[collector]));
+    program.once(&[]);
+    assert_eq!(sink.taken().iter().flat_map(|taken| taken.recipients.clone()).collect::<Vec<_>>(), ["anna@example.org"]);
+    sink.clear();
+    sink.script(|script| script);
+    program.once(&[]).expect_success();
+    let taken = sink.taken();
+    assert!(taken.iter().all(|taken| String::from_utf8_lossy(&taken.content).contains("Subject: letter 1")));
+    let mut got: Vec<String> = taken.into_iter().flat_map(|taken| taken.recipients).collect();
+    got.sort();
+    assert_eq!((got, last.lock().unwrap().len()), (vec!["anna@example.org".to_owned(), "boris@example.org".into()], 0));
+}
+
 /// The session that was to delete breaks off, and the next one calls the same mail by other names: it is deleted, not delivered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f32_a_deletion_that_is_owed_is_found_under_another_id() {
