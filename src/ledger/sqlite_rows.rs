@@ -1,7 +1,7 @@
 //! The rows of folders and their messages: what [`super::sqlite`] reads and writes about them.
 
 use super::sqlite::Failure;
-use super::{Former, FormerKey, FormerMessage, Hashes, History, Pending, State, sqlite_held};
+use super::{Former, FormerKey, FormerMessage, Hashes, History, Pending, State};
 use crate::mail::{Epoch, Fingerprint, FolderName, KnownUidls, KnownUids, Present, RemoteUid, UidSet};
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
@@ -23,12 +23,9 @@ pub(super) fn former(connection: &Connection, mailbox: i64, name: &FolderName, n
     let mut select = connection.prepare_cached(&sql)?;
     let mut rows = select.query(params![mailbox, name.as_str(), now])?;
     while let Some(row) = rows.next()? {
-        let (uid, mut state, Hashes { identity, copy }) = exception(row)?;
+        // What was dropped from the store stays `Held`, as in its own epoch: it does not come again, and nothing may delete it, as nobody got it.
+        let (uid, state, Hashes { identity, copy }) = exception(row)?;
         let key = FormerKey { folder: row.get(13)?, uid };
-        // Dropped from the store: nothing is held any more, and it still does not come again.
-        if state == State::Held && sqlite_held::rows_of(connection, key.folder, &key.uid)?.is_empty() {
-            state = State::Kept;
-        }
         if let Some(hash) = copy.or(identity) {
             former.add(FormerMessage { state, key: Some(key) }, hash);
         }

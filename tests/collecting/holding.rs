@@ -84,3 +84,22 @@ fn delivered_and_held_mail_of_one_mailbox() {
     assert_eq!(scene.once(), letters(2..5));
     assert_eq!((held(&scene), server.count(user), subjects_in(&server, user, "Held")), (2, 0, letters(0..2)));
 }
+
+/// What the operator dropped, nobody got: its copy stays, under another UIDVALIDITY and beyond every age, and does not come again.
+#[test]
+fn what_was_dropped_is_not_deleted_when_its_age_is_over() {
+    let server = Dovecot::start();
+    fill_for_nobody(&server, "box", 0..2);
+    let scene = Scene::new(&holding(&server, "box", "keep").after("{delete_after: 1s}"));
+    assert_eq!((scene.once(), held(&scene)), (letters([]), 2));
+    scene.program.run_to_end("held", &["drop", "--all", "--yes"]).expect_success();
+    for _ in 0..2 {
+        server.new_uidvalidity("box");
+        assert_eq!((scene.once(), held(&scene)), (letters([]), 0));
+        std::thread::sleep(std::time::Duration::from_millis(2500));
+        for _ in 0..2 {
+            assert_eq!((scene.once(), held(&scene)), (letters([]), 0));
+        }
+        assert_eq!(subjects_in(&server, "box", "INBOX"), letters(0..2));
+    }
+}
