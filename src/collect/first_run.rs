@@ -34,7 +34,8 @@ pub(super) async fn prepare(walk: &Walk<'_>, session: &mut dyn Session, want: &m
         FirstRun::Since(age) => {
             let since = since(begun(walk), age);
             // A POP3 source tells which are older, as far as the server shows headers alone; the rest is judged when it is here.
-            if collector.collect == Collect::New || collector.server.protocol == Protocol::Pop3 {
+            let has_watermark = collector.collect == Collect::New && walk.selected.uid_next.is_some();
+            if has_watermark || collector.server.protocol == Protocol::Pop3 {
                 want.since = Some(since);
                 return Ok(true);
             }

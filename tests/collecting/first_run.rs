@@ -180,3 +180,15 @@ fn killed_while_old_mail_is_compared() {
         }
     }
 }
+
+/// A server that does not say UIDNEXT: what the first pass leaves alone does not come with the second one.
+#[test]
+fn without_uid_next_old_mail_stays_old() {
+    let server = RawImap::without_uid_next((0..3).map(|n| dated(n, 365 * DAY)).collect());
+    for first_run in ["none", "{since: 1h}"] {
+        let scene = Scene::new(&CollectorYaml::at("imap", "box", server.port()).forward_to(BOX).set("first_run", first_run));
+        for pass in 0..3 {
+            assert_eq!(scene.once(), letters([]), "{first_run}, pass {pass}");
+        }
+    }
+}

@@ -34,6 +34,20 @@ impl Trouble {
     pub const ALL: [Trouble; 6] = [Trouble::Close, Trouble::CloseInside, Trouble::Silence, Trouble::Refuse, Trouble::LeaveOut, Trouble::Rubbish];
 }
 
+/// What is special about a server.
+#[derive(Clone, Copy)]
+struct Manners {
+    /// At the message of this UID.
+    trouble: (usize, Trouble),
+    is_old_and_silent: bool,
+}
+
+impl Default for Manners {
+    fn default() -> Self {
+        Manners { trouble: (0, Trouble::Close), is_old_and_silent: false }
+    }
+}
+
 impl RawImap {
     /// Serves these messages, with the UIDs 1, 2, … Every login is good.
     pub fn serve(messages: Vec<Vec<u8>>) -> RawImap {
@@ -42,6 +56,15 @@ impl RawImap {
 
     /// The same, with trouble at the message of this UID; it deletes what it is told to.
     pub fn with_trouble(messages: Vec<Vec<u8>>, uid: usize, trouble: Trouble) -> RawImap {
+        RawImap::of(messages, Manners { trouble: (uid, trouble), ..Manners::default() })
+    }
+
+    /// The same without trouble; it does not say UIDNEXT, and all of it is old for a search by date.
+    pub fn without_uid_next(messages: Vec<Vec<u8>>) -> RawImap {
+        RawImap::of(messages, Manners { is_old_and_silent: true, ..Manners::default() })
+    }
+
+    fn of(messages: Vec<Vec<u8>>, manners: Manners) -> RawImap {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port");
         let port = listener.local_addr().expect("it is bound").port();
         let messages = Arc::new(messages);
@@ -50,7 +73,7 @@ impl RawImap {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (messages, gone) = (messages.clone(), of_server.clone());
-                std::thread::spawn(move || talk(stream, &messages, &gone, (uid, trouble)));
+                std::thread::spawn(move || talk(stream, &messages, &gone, manners));
             }
         });
         RawImap { port, gone }
@@ -68,7 +91,8 @@ impl RawImap {
 }
 
 /// One connection, to its end; an error is the client's leaving.
-fn talk(mut stream: TcpStream, messages: &[Vec<u8>], gone: &Mutex<BTreeSet<usize>>, (troubled, trouble): (usize, Trouble)) -> Option<()> {
+fn talk(mut stream: TcpStream, messages: &[Vec<u8>], gone: &Mutex<BTreeSet<usize>>, manners: Manners) -> Option<()> {
+    let Manners { trouble: (troubled, trouble), is_old_and_silent } = manners;
     const CAPABILITY: &str = "CAPABILITY IMAP4rev1 SASL-IR LITERAL+ UIDPLUS";
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     stream.write_all(format!("* OK [{CAPABILITY}] ready\r\n").as_bytes()).ok()?;
@@ -90,8 +114,10 @@ fn talk(mut stream: TcpStream, messages: &[Vec<u8>], gone: &Mutex<BTreeSet<usize
             ["SELECT", _] => {
                 let next = messages.len() + 1;
                 let exists = there("1:*").len();
-                answer.extend(format!("* {exists} EXISTS\r\n* OK [UIDVALIDITY 7] is\r\n* OK [UIDNEXT {next}] is\r\n").into_bytes());
+                let next = if is_old_and_silent { String::new() } else { format!("* OK [UIDNEXT {next}] is\r\n") };
+                answer.extend(format!("* {exists} EXISTS\r\n* OK [UIDVALIDITY 7] is\r\n{next}").into_bytes());
             }
+            ["UID", "SEARCH", ..] if is_old_and_silent && command.contains(&"SINCE") => answer.extend(b"* SEARCH\r\n"),
             ["UID", "SEARCH", "UID", set, ..] => {
                 let found: String = there(set).iter().map(|uid| format!(" {uid}")).collect();
                 answer.extend(format!("* SEARCH{found}\r\n").into_bytes());
