@@ -110,6 +110,12 @@ impl Judged {
     fn of(state: State, identity: Fingerprint) -> Self {
         Judged { state: Some(state), identity: Some(identity), ..Judged::default() }
     }
+
+    /// It is left alone for its age. Without its hashes: nobody got it, so that no age may delete it.
+    fn old(message: &Message) -> Self {
+        maillog::left_alone(message);
+        Judged { state: Some(State::Kept), by: By::Old, ..Judged::default() }
+    }
 }
 
 /// What earlier passes know about a message.
@@ -143,7 +149,7 @@ impl Deliverer<'_> {
         let is_old = self.is_old(&message);
         // Of an earlier epoch something may be known that is still to be done.
         if is_old && self.former.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
-            return Ok(Judged { state: Some(State::Kept), by: By::Old, ..Judged::default() });
+            return Ok(Judged::old(&message));
         }
         // Of a journal report it is the report that counts: two may be about one original.
         let copy = message.copy_hash();
@@ -158,10 +164,7 @@ impl Deliverer<'_> {
         };
         let (before, former) = match self.known(&message, &copy, &identity) {
             Known::Settled(state, former) => return Ok(Judged { copy: Some(copy), former, by: By::Duplicate, ..Judged::of(state, identity) }),
-            // Without its hashes: nobody got it, so that no age may delete it.
-            Known::Wanting(_, None) if is_old => {
-                return Ok(Judged { state: Some(State::Kept), by: By::Old, ..Judged::default() });
-            }
+            Known::Wanting(_, None) if is_old => return Ok(Judged::old(&message)),
             Known::Wanting(before, former) => (before, former),
         };
         let judged = match routed {

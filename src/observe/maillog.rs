@@ -90,6 +90,12 @@ pub fn known_by_fingerprint(message: &Message) {
     info!(event = "message_duplicate", collector = %message.key.collector, key = %message.key, id = %message.trace_id(), reason = "collected before the server gave it another name (UIDVALIDITY, UIDL); not delivered again");
 }
 
+/// It arrived before what the first run takes, as it says itself.
+pub fn left_alone(message: &Message) {
+    let reason = "it arrived before what `first_run` takes; it stays on the server, and counts as collected";
+    info!(event = "message_left_alone", collector = %message.key.collector, key = %message.key, id = %message.trace_id(), reason);
+}
+
 /// It was not fetched.
 pub fn skipped(key: &MessageKey, reason: &str) {
     warn!(event = "message_skipped", collector = %key.collector, key = %key, reason);

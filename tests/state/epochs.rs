@@ -159,6 +159,7 @@ fn f17_what_a_first_run_left_alone_is_no_flood() {
         server.put("u", &fresh(30));
         let done = program.once(&[]).expect_success();
         assert!(done.stdout.contains("1 delivered"), "{case}: {}", done.stdout);
+        assert_eq!(done.stderr.matches("message_left_alone").count(), 12, "{case}: {}", done.stderr);
         assert_eq!((arrived(&boxes), server.count("u")), (letters((20..20 + between).chain([30])), 13 + between), "{case}");
         let again = program.once(&[]).expect_success();
         assert!(again.stdout.contains("0 delivered") && !again.stderr.contains("message_duplicate"), "{case}: {}", again.stderr);
