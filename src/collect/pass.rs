@@ -304,7 +304,10 @@ impl Pass<'_> {
         }
         if let After::DeleteAfter(age) = self.collector.after {
             let before = place.now.saturating_sub(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
-            if self.ledger.owe_aged(&progress.place, before, plan::LISTING_MAX).await? > 0 {
+            // What cannot be deleted for now must not become ever more.
+            let owed = progress.exceptions.values().filter(|state| **state == State::Owed).count();
+            let room = plan::LISTING_MAX.saturating_sub(owed);
+            if room > 0 && self.ledger.owe_aged(&progress.place, before, room).await? > 0 {
                 progress = self.ledger.progress(claim, &place.name, selected.epoch, history).await?;
             }
         }

@@ -58,6 +58,11 @@ pub(super) const STEPS: &[&str] = &[
     ",
     "ALTER TABLE folder ADD COLUMN begun INTEGER NOT NULL DEFAULT 0;",
     "ALTER TABLE kept ADD COLUMN copy BLOB;",
+    // What ages is what was delivered: not to walk past all that a first run left alone, in each pass.
+    "
+    DROP INDEX kept_at;
+    CREATE INDEX kept_aged ON kept (folder, at) WHERE fingerprint IS NOT NULL;
+    ",
 ];
 
 /// The first version with held mail.
