@@ -115,10 +115,8 @@ impl<'a> Walk<'a> {
                     self.ids_changed = true;
                     return Ok(());
                 }
+                // Limits are for these: after an ordinary session that deleted all it took, all that is there is new.
                 self.hold_back();
-                if is_pop3 {
-                    compared = compared.saturating_add(self.held_back.len());
-                }
             }
             if self.held_back.is_empty() {
                 self.forget_vanished(&listing).await?;
