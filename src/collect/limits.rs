@@ -1,5 +1,5 @@
-//! How much happens at once. Permits are taken in one fixed order (the share for failing collectors, the host's, the process's), so that no
-//! two passes can wait for each other.
+//! How much happens at once. Permits are taken in one fixed order (the host's, the share for failing collectors, the process's), so that no
+//! two passes can wait for each other. The host's comes first: whoever waits for one host's turn holds nothing that others wait for.
 //!
 //! A pass in which next to nothing happens gives the process's permit to others and counts among the quiet ones from then on: a server that
 //! accepts and never answers costs a connection and a little memory, and must not keep a collector from its turn whose server is well.
@@ -75,8 +75,8 @@ impl Limits {
             Arc::clone(hosts.entry(host.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(self.per_host))))
         };
         // These semaphores are never closed; a permit that is missing all the same only means more at once.
-        let failing = if failing { Arc::clone(&self.failing).acquire_owned().await.ok() } else { None };
         let host = host.acquire_owned().await.ok();
+        let failing = if failing { Arc::clone(&self.failing).acquire_owned().await.ok() } else { None };
         let all = Arc::clone(&self.all).acquire_owned().await.ok();
         Permit { failing, _host: host, all, quiet: Arc::clone(&self.quiet) }
     }
@@ -157,14 +157,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_failed_once_does_not_wait_behind_all_that_hang() {
-        let limits = Limits::new(8, 8, 8);
-        let hanging = async |name| limits.permit(name, true).await.run(std::future::pending::<()>()).await;
+        // As many hang at one host as share the permits of those that fail, and more; it takes one at a time.
+        let limits = Limits::new(8, 1, 8);
+        let hanging = async || limits.permit("hangs", true).await.run(std::future::pending::<()>()).await;
         let waiting = async {
             tokio::select! {
                 biased;
-                () = hanging("a") => {}
-                () = hanging("b") => {}
-                () = hanging("c") => {}
+                () = hanging() => {}
+                () = hanging() => {}
+                () = hanging() => {}
                 _permit = limits.permit("well again", true) => {}
             }
         };
