@@ -35,7 +35,6 @@ const GATHERED: Duration = Duration::from_millis(200);
 const IN_VAIN_MAX: u32 = 8;
 
 /// What the watched folders of one collector told.
-#[derive(Default)]
 pub struct Idle {
     wake: Notify,
     told: AtomicBool,
@@ -45,6 +44,23 @@ pub struct Idle {
     /// What the last pass that came to its end saw; nothing is watched before: who cannot log in need not try it twice.
     seen: watch::Sender<Vec<Seen>>,
     watched: Mutex<Watched>,
+    /// So many of the folders, the first ones, may be watched: fewer once the server had no place for a pass beside them.
+    room: watch::Sender<usize>,
+}
+
+impl Default for Idle {
+    fn default() -> Self {
+        Idle {
+            wake: Notify::default(),
+            told: AtomicBool::default(),
+            in_vain: AtomicU32::default(),
+            missed: AtomicU64::default(),
+            off: Stop::default(),
+            seen: watch::Sender::default(),
+            watched: Mutex::default(),
+            room: watch::Sender::new(FOLDERS_MAX),
+        }
+    }
 }
 
 /// A folder as a pass saw it.
@@ -138,6 +154,23 @@ impl Idle {
         }
     }
 
+    /// The server refused a pass because there are too many connections: one less waits from now on. False if none does, so that it is not our fault.
+    pub fn make_room(&self) -> bool {
+        let waiting = self.watched().folders.len();
+        if waiting == 0 {
+            return false;
+        }
+        // Those that are on their way out make room by themselves.
+        self.room.send_if_modified(|room| {
+            let lowers = *room >= waiting;
+            if lowers {
+                *room = waiting - 1;
+            }
+            lowers
+        });
+        true
+    }
+
     /// Watches the folders that passes see, until the stop.
     pub async fn watch(&self, collector: &CollectorId, source: &dyn Source, limits: &Limits, stop: &Stop) {
         let mut seen = self.seen.subscribe();
@@ -147,7 +180,7 @@ impl Idle {
         loop {
             tokio::select! {
                 biased;
-                () = self.over(stop), if !is_over => is_over = true,
+                () = self.over(0, stop), if !is_over => is_over = true,
                 // `self` keeps the sender, so that there is always a next one.
                 _ = seen.changed(), if !is_over => {
                     let now: Vec<FolderName> = seen.borrow_and_update().iter().map(|seen| seen.name.clone()).collect();
@@ -160,7 +193,7 @@ impl Idle {
                         }
                         known.insert(name.clone());
                         if known.len() <= FOLDERS_MAX {
-                            watching.push(self.watch_folder(collector, source, name, limits, stop));
+                            watching.push(self.watch_folder(collector, source, name, known.len(), limits, stop));
                         }
                     }
                 }
@@ -172,27 +205,37 @@ impl Idle {
         }
     }
 
-    /// Resolves when nothing is to be watched any more.
-    async fn over(&self, stop: &Stop) {
+    /// Resolves when the `number`th folder is not to be watched any more.
+    async fn over(&self, number: usize, stop: &Stop) {
+        let mut room = self.room.subscribe();
         tokio::select! {
             () = stop.requested() => {}
             () = self.off.requested() => {}
+            // `self` keeps the sender, so that the wait ends by the number only.
+            _ = room.wait_for(|room| *room < number) => {}
         }
     }
 
-    async fn watch_folder(&self, collector: &CollectorId, source: &dyn Source, folder: FolderName, limits: &Limits, stop: &Stop) {
+    async fn watch_folder(&self, collector: &CollectorId, source: &dyn Source, folder: FolderName, number: usize, limits: &Limits, stop: &Stop) {
+        self.watch_on(collector, source, &folder, number, limits, stop).await;
+        if *self.room.borrow() < number && !stop.is_requested() && !self.off.is_requested() {
+            maillog::idle_given_up(collector, &folder);
+        }
+    }
+
+    async fn watch_on(&self, collector: &CollectorId, source: &dyn Source, folder: &FolderName, number: usize, limits: &Limits, stop: &Stop) {
         let mut losses = 0;
         loop {
             let mut seen = self.seen.subscribe();
             let began = Instant::now();
-            let error = match self.connection(collector, source, &folder, limits, stop).await {
+            let error = match self.connection(collector, source, folder, number, limits, stop).await {
                 Ended::Over => return,
                 Ended::Lost(error) => error,
             };
             losses = if began.elapsed() > SOUND { 1 } else { losses + 1 };
             let retry = error.retry();
             let wait = schedule::wait(AGAIN_FIRST, PassEnded::Failed { failures: losses, retry }, fastrand::f64());
-            maillog::idle_dropped(collector, &folder, &error.to_string(), wait);
+            maillog::idle_dropped(collector, folder, &error.to_string(), wait);
             let again = async {
                 sleep(wait).await;
                 if retry == Retry::Credentials {
@@ -201,13 +244,21 @@ impl Idle {
                 }
             };
             tokio::select! {
-                () = self.over(stop) => return,
+                () = self.over(number, stop) => return,
                 () = again => {}
             }
         }
     }
 
-    async fn connection(&self, collector: &CollectorId, source: &dyn Source, folder: &FolderName, limits: &Limits, stop: &Stop) -> Ended {
+    async fn connection(
+        &self,
+        collector: &CollectorId,
+        source: &dyn Source,
+        folder: &FolderName,
+        number: usize,
+        limits: &Limits,
+        stop: &Stop,
+    ) -> Ended {
         let permit = async {
             match limits.idle_permit_now() {
                 Some(permit) => Some(permit),
@@ -219,7 +270,7 @@ impl Idle {
         };
         let _permit = tokio::select! {
             biased;
-            () = self.over(stop) => return Ended::Over,
+            () = self.over(number, stop) => return Ended::Over,
             permit = permit => permit,
         };
         let opening = async {
@@ -229,7 +280,7 @@ impl Idle {
         };
         let opened = tokio::select! {
             biased;
-            () = self.over(stop) => return Ended::Over,
+            () = self.over(number, stop) => return Ended::Over,
             opened = opening => opened,
         };
         let (mut session, selected) = match opened {
@@ -247,7 +298,7 @@ impl Idle {
         }
         maillog::idle_started(collector, folder);
         loop {
-            match session.idle(ONE_WAIT, self.over(stop).boxed()).await {
+            match session.idle(ONE_WAIT, self.over(number, stop).boxed()).await {
                 Ok(Woken::Told) => {
                     self.missed.store(0, Relaxed);
                     self.tell();

@@ -62,6 +62,9 @@ const CLOCK_ASKED_EVERY: Duration = Duration::from_secs(600);
 /// A disk that is short of room is asked again after this time.
 const DISK_ASKED_EVERY: Duration = Duration::from_secs(60);
 
+/// A connection that was given up for the sake of the passes has ended by then, and the server knows it.
+const ROOM_MADE_IN: Duration = Duration::from_secs(5);
+
 /// While a login is refused, the files of its secrets are looked at so often.
 const SECRET_ASKED_EVERY: Duration = Duration::from_secs(5);
 
@@ -137,6 +140,8 @@ impl Worker {
                 Some(error) => match (error, self.destination.asked_again_in()) {
                     (PassError::Target(_), Some(again)) => Ended::TargetDown(again),
                     (PassError::Disk(_), _) => Ended::TargetDown(DISK_ASKED_EVERY),
+                    // Our own connections that wait for news take up what the server allows: one less does.
+                    (PassError::Source(error), _) if error.is_about_connections() && idle.make_room() => Ended::TargetDown(ROOM_MADE_IN),
                     _ => {
                         // What an operator asks for is no further failure in a row.
                         failures = if asked { failures.max(1) } else { failures + 1 };

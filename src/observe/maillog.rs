@@ -160,6 +160,13 @@ pub fn idle_dropped(collector: &CollectorId, folder: &FolderName, reason: &str, 
     info!(event = "idle_dropped", collector = %collector, folder = folder.as_str(), reason, next);
 }
 
+/// A connection that waited is given up, for good, because passes need its place.
+pub fn idle_given_up(collector: &CollectorId, folder: &FolderName) {
+    let reason = "the server allows this mailbox fewer connections, and refuses those of the passes";
+    let next = "the interval decides alone about this folder, until the next start or change of the collector";
+    warn!(event = "idle_dropped", collector = %collector, folder = folder.as_str(), reason, next);
+}
+
 /// The server does not offer IDLE.
 pub fn idle_not_offered(collector: &CollectorId) {
     info!(event = "idle_not_offered", collector = %collector, next = "the interval decides alone");

@@ -135,6 +135,12 @@ impl SourceError {
         self.kind == SourceErrorKind::Mailbox || (self.kind == SourceErrorKind::Throttled && self.server.as_deref().is_some_and(of_folder))
     }
 
+    /// True if the server takes no further connection to this mailbox: one of ours that ends makes room.
+    pub fn is_about_connections(&self) -> bool {
+        let says = self.server.as_deref().unwrap_or_default().to_ascii_lowercase();
+        self.kind == SourceErrorKind::Throttled && matches!(self.stage, "greeting" | "login") && super::hints::is_about_connections(&says)
+    }
+
     /// Its number, for which there is a page in docs/errors.
     pub fn code(&self) -> u16 {
         match self.kind {
@@ -200,6 +206,24 @@ mod tests {
         }
         let handshake = DialError { kind: DialErrorKind::Tls, text: "x".into(), hint: None };
         assert_eq!(SourceError::dial("starttls", "h:143", handshake).code(), 221);
+    }
+
+    #[test]
+    fn too_many_connections_are_known_by_the_words() {
+        for (stage, said, wanted) in [
+            ("login", "[LIMIT] Maximum number of connections from user+IP exceeded (mail_max_userip_connections=2)", true),
+            ("login", "[ALERT] Too many simultaneous connections. (Failure)", true),
+            ("greeting", "Too many sessions for this user", true),
+            ("login", "[LIMIT] LOGIN Rate limit hit.", false),
+            ("login", "User is authenticated but not connected.", false),
+            ("fetch", "[LIMIT] too many connections", false),
+            ("login", "[UNAVAILABLE] Temporary authentication failure. Connection lost", false),
+        ] {
+            let error = SourceError::new(SourceErrorKind::Throttled, stage, "h:993", "x").said(said);
+            assert_eq!(error.is_about_connections(), wanted, "{stage}: {said}");
+        }
+        let refused = SourceError::new(SourceErrorKind::Auth, "login", "h:993", "x").said("too many connections");
+        assert!(!refused.is_about_connections());
     }
 
     #[test]

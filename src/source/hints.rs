@@ -68,11 +68,17 @@ pub(super) fn not_now(text: &str) -> &'static str {
         text if text.contains("authenticated but not connected") => {
             "Exchange says this when it is overloaded, when the name may not open the mailbox, or when IMAP is switched off for it; it is tried again later"
         }
-        text if text.contains("simultaneous") || text.contains("connections") => {
-            "too many programs are connected to this mailbox; `service: {max_sessions_per_host: …}` lowers ours; it is tried again later"
+        text if is_about_connections(&text) => {
+            "too many programs are connected to this mailbox; ours are the passes (`service: {max_sessions_per_host: …}`) and, beside them, one for \
+             each folder that IDLE watches (`idle: 'off'`, or fewer `folders`); it is tried again later"
         }
         _ => "the server has no time for this account now; it is tried again later",
     }
+}
+
+/// True if a refusal, in small letters, is about how many connections there are.
+pub(super) fn is_about_connections(text: &str) -> bool {
+    text.contains("simultaneous") || text.contains("connections") || text.contains("too many sessions")
 }
 
 /// "Suggested Backoff Time: 281961 milliseconds", in any case.

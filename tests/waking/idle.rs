@@ -142,6 +142,38 @@ fn m13_m17_a_silent_idle_is_no_silent_server() {
     assert_arrived(&boxes, 0..6);
 }
 
+/// The provider allows two connections to a mailbox, and those that wait take both: one is let go, for the sake of the passes.
+#[test]
+fn m13_connections_that_wait_do_not_lock_the_passes_out() {
+    let (server, boxes) = (Dovecot::builder().max_connections(2).start(), Boxes::new());
+    for name in ["A", "B"] {
+        folder(&server, "u", name).make();
+        std::fs::write(folder(&server, "u", name).0.join("maildirfolder"), "").unwrap();
+    }
+    let collector = imap(&server, "u").set("folders", "[INBOX, A, B]").set("idle", "auto").set("interval", "5s");
+    let program = Mailgather::new(&often(&config(&boxes.delivery(), &[collector])));
+    let mut daemon = program.run();
+    // Dovecot may let a third one in that logs in at the same moment.
+    eventually("all that may wait do", SOON, || daemon.count_log("idle_started") >= 2);
+    put(&server, "u", 0);
+    ["A", "B"].into_iter().enumerate().for_each(|(n, name)| folder(&server, "u", name).put(&letter(n + 1, "anna@pop.example")));
+    eventually("all is collected", Duration::from_secs(45), || boxes.of(BOX).count() == 3);
+    let failed = daemon.wait_for("session_failed");
+    assert!(failed.contains("MG-204") && failed.contains("IDLE"), "{failed}");
+    let log = daemon.log();
+    let given = log.iter().filter(|line| line.contains("idle_dropped") && line.contains("refuses those of the passes"));
+    assert!((1..=2).contains(&given.count()), "{log:?}");
+    // The one that stays goes on to tell, and passes are refused no more.
+    let before = daemon.count_log("session_failed");
+    assert!(before <= 3, "{before} passes failed");
+    put(&server, "u", 3);
+    eventually("it is collected as well", Duration::from_secs(30), || boxes.of(BOX).count() == 4);
+    std::thread::sleep(Duration::from_secs(12));
+    assert_eq!(daemon.count_log("session_failed"), before);
+    daemon.stop().expect_success();
+    assert_arrived(&boxes, 0..4);
+}
+
 /// A server that accepts IDLE and never tells: the interval finds the mail, says so each time, and with `auto` the server is asked no more.
 #[test]
 fn m13_a_server_that_misses_messages_is_left_to_the_interval() {
