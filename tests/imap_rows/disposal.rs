@@ -116,6 +116,95 @@ async fn nothing_is_copied_out_of_a_folder_that_is_read_only() {
     assert_eq!((result.unwrap(), said.len()), (Disposed::Confirmed, 0));
 }
 
+/// Nobody may delete here: what was copied once is not copied again, however often it is tried, also by another session.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_deleted_is_copied_once() {
+    let client = client(server(), None);
+    let copies = |said: &[String]| said.iter().filter(|command| command.starts_with("UID COPY")).count();
+    let (mut session, said) = client.inbox("UIDPLUS", but("UID STORE", "@ NO [NOPERM] no\r\n")).await.unwrap();
+    assert_eq!(session.dispose(&uids(&[4, 6]), to_done()).await.unwrap(), Disposed::FlaggedOnly);
+    for _ in 0..2 {
+        let error = session.dispose(&uids(&[4, 6]), Disposal::Delete).await.unwrap_err();
+        assert!(error.is_refusal(), "the operator is told: {error}");
+    }
+    assert_eq!(copies(&heard(&said)), 1);
+    // The connection broke behind the COPY; the next session says STORE alone, and copies what is new.
+    let (mut session, said) = client.inbox("UIDPLUS", but("UID STORE", "* BYE\r\n")).await.unwrap();
+    assert!(session.dispose(&uids(&[7, 8]), to_done()).await.is_err());
+    assert_eq!(copies(&heard(&said)), 1);
+    let (mut session, said) = client.inbox("UIDPLUS", usual).await.unwrap();
+    assert_eq!(session.dispose(&uids(&[7, 8, 9]), to_done()).await.unwrap(), Disposed::Confirmed);
+    assert_eq!(
+        heard(&said),
+        ["UID COPY 9 \"Done\"", "UID STORE 7:9 +FLAGS.SILENT (\\Deleted \\Seen)", "UID EXPUNGE 7:9", "UID SEARCH UID 7:9 DELETED"]
+    );
+    // In another folder the numbers mean other messages.
+    let (mut session, said) = client.inbox("UIDPLUS", but("SELECT", SELECTED.replace("77", "78"))).await.unwrap();
+    assert_eq!(session.dispose(&uids(&[4, 6]), to_done()).await.unwrap(), Disposed::Confirmed);
+    assert_eq!(copies(&heard(&said)), 1);
+}
+
+/// The folder is full in the middle: what is copied by then goes, and is not copied again.
+#[tokio::test(start_paused = true)]
+async fn a_second_copy_that_is_refused_leaves_no_first_one_twice() {
+    for capabilities in ["UIDPLUS", ""] {
+        let client = client(server(), None);
+        let mut first = None;
+        let answer = move |command: &str| match command {
+            command if command.starts_with("UID COPY") => {
+                let is_first = first.get_or_insert_with(|| command.to_owned()) == command;
+                say(if is_first { "@ OK done\r\n" } else { "@ NO [OVERQUOTA] full\r\n" })
+            }
+            other => usual(other),
+        };
+        let (mut session, said) = client.inbox(capabilities, answer).await.unwrap();
+        // Too many holes for one command.
+        let many: Vec<u32> = (1..=4000).map(|n| n * 2).collect();
+        let mut firsts = Vec::new();
+        for n in 1..=3 {
+            let error = session.dispose(&uids(&many), to_done()).await.unwrap_err();
+            assert!(error.is_refusal(), "{error}");
+            let said = heard(&said);
+            let all: Vec<&String> = said.iter().filter(|command| command.starts_with("UID COPY")).collect();
+            assert_eq!(all.len(), n + 1, "the first once, the second in each pass");
+            let stored = said.iter().filter(|command| command.starts_with("UID STORE")).count();
+            assert_eq!(stored, n, "what was copied is deleted, at the first try already");
+            firsts.push(all[0].clone());
+            assert!(all[1..].iter().all(|other| *other != all[0]));
+        }
+        assert!(firsts.iter().all(|one| *one == firsts[0]));
+    }
+}
+
+/// Whose EXPUNGEs those are that the server tells of, it does not say; where they are not exactly ours, it is asked what is left.
+#[tokio::test(start_paused = true)]
+async fn what_others_expunge_does_not_count_as_ours() {
+    let (gone, one) = ("* 1 EXPUNGE\r\n* 1 EXPUNGE\r\n", "* 1 EXPUNGE\r\n");
+    for (stored, expunged, found, wanted) in [
+        ("", format!("{gone}@ OK\r\n"), "@ NO not asked\r\n", Disposed::Confirmed),
+        // Ours, and one of another client's; or both, and one more.
+        ("", format!("{gone}{one}@ OK\r\n"), "* SEARCH\r\n@ OK\r\n", Disposed::Confirmed),
+        ("", format!("{gone}{one}@ OK\r\n"), "* SEARCH 6\r\n@ OK\r\n", Disposed::FlaggedOnly),
+        // Another client's, before ours were to go.
+        (gone, "@ OK\r\n".into(), "* SEARCH 4 6\r\n@ OK\r\n", Disposed::FlaggedOnly),
+        (gone, "@ OK\r\n".into(), "* SEARCH\r\n@ OK\r\n", Disposed::Confirmed),
+        (one, format!("{gone}@ OK\r\n"), "* SEARCH\r\n@ OK\r\n", Disposed::Confirmed),
+        // A server that will not say does not say that they are gone.
+        ("", format!("{one}@ OK\r\n"), "@ NO not now\r\n", Disposed::FlaggedOnly),
+        ("", "@ OK\r\n".into(), "@ BAD what\r\n", Disposed::FlaggedOnly),
+    ] {
+        let (of_store, of_expunge) = (format!("{stored}@ OK\r\n"), expunged.clone());
+        let answer = move |command: &str| match command.split(' ').nth(1) {
+            Some("STORE") => say(of_store.clone()),
+            Some("EXPUNGE") => say(of_expunge.clone()),
+            Some("SEARCH") => say(found),
+            _ => usual(command),
+        };
+        let (result, said) = disposed(server(), "UIDPLUS", Disposal::Delete, answer).await;
+        assert_eq!(result.unwrap(), wanted, "{stored:?} {expunged:?} {found:?}: {said:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn nothing_to_do_is_done() {
     let client = client(server(), None);

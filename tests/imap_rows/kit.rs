@@ -164,6 +164,8 @@ pub fn usual(command: &str) -> Vec<Step> {
     match command.split(' ').collect::<Vec<_>>()[..] {
         ["SELECT" | "EXAMINE", ..] => say(SELECTED),
         ["UID", "SEARCH", "DELETED"] => say("* SEARCH 4 6\r\n@ OK done\r\n"),
+        // As asked behind an expunge: nothing is left.
+        ["UID", "SEARCH", "UID", _, "DELETED"] => say("* SEARCH\r\n@ OK done\r\n"),
         ["UID", "SEARCH", "RETURN", ..] => say("* ESEARCH (TAG \"@\") UID ALL 4,6,9\r\n@ OK done\r\n"),
         ["UID", "SEARCH", ..] => say("* SEARCH 4 6 9\r\n@ OK done\r\n"),
         ["UID", "FETCH", set, ..] => {

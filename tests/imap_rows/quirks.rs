@@ -103,7 +103,8 @@ async fn quirk_ok_to_expunge_too_soon() {
         (vec![2], "", Disposed::Confirmed, vec![store, expunge]),
         (vec![1], "* SEARCH\r\n@ OK\r\n", Disposed::Confirmed, vec![store, expunge, search]),
         (vec![0], "@ OK\r\n", Disposed::Confirmed, vec![store, expunge, search]),
-        (vec![0], "@ BAD no\r\n", Disposed::Confirmed, vec![store, expunge, search]),
+        // A refusal tells nothing.
+        (vec![0], "@ BAD no\r\n", Disposed::FlaggedOnly, vec![store, expunge, search]),
         // They are there still, and go at the second word, or never.
         (vec![0, 2], "* SEARCH 4 6\r\n@ OK\r\n", Disposed::Confirmed, vec![store, expunge, search, expunge]),
         (vec![1, 1], "* SEARCH 6\r\n@ OK\r\n", Disposed::Confirmed, vec![store, expunge, search, expunge]),

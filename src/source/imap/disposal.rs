@@ -8,12 +8,20 @@
 use super::connection::Input;
 use super::session::ImapSession;
 use crate::mail::outcome::harmless;
-use crate::mail::{FolderName, UidSet};
+use crate::mail::{Epoch, FolderName, UidSet};
 use crate::proto::imap::{Code, Command, State, Status};
 use crate::source::{Disposal, Disposed, SourceError, SourceErrorKind};
+use std::collections::BTreeMap;
+use std::sync::{MutexGuard, PoisonError};
 
 /// Longest list of UIDs in the log.
 const LOGGED_OCTETS_MAX: usize = 300;
+/// Most pairs of folders, and most ranges of UIDs in each, of which it is remembered what was copied. Beyond them a copy may be made once more.
+const WAYS_MAX: usize = 1000;
+const NOTED_RANGES_MAX: usize = 50_000;
+
+/// From where, with which UIDVALIDITY, to where.
+pub(super) type Way = (FolderName, Epoch, FolderName);
 
 /// What COPYUID told: the copies of ours, and where they are.
 struct Copied {
@@ -84,7 +92,7 @@ impl ImapSession {
             // Not in one write with the STORE: where other clients are at work, Dovecot begins the second before the first shows, says OK and
             // leaves everything there.
             if exact {
-                is_gone &= self.expunge(&set, count(&set), gone).await?;
+                is_gone &= self.expunge(&set, gone > 0).await?;
             }
         }
         match (exact, self.shared.allow_plain_expunge) {
@@ -95,20 +103,29 @@ impl ImapSession {
         }
     }
 
-    /// UID EXPUNGE of a set of `count` UIDs, of which `gone` have gone already. If fewer go than should, some may have been gone before, or the server
-    /// said OK too soon: it is asked, and told once more. False if flagged messages stay all the same.
-    async fn expunge(&mut self, set: &str, count: u64, mut gone: u64) -> Result<bool, SourceError> {
+    /// UID EXPUNGE of a set. As many EXPUNGEs as it has UIDs are ours, unless `others` are seen at work: the server does not say whose they are. If it
+    /// tells of more or fewer, some may have been gone before, or it said OK too soon: it is asked what is left, and told once more. False if flagged
+    /// messages stay all the same, or if it does not say.
+    async fn expunge(&mut self, set: &str, others: bool) -> Result<bool, SourceError> {
+        let mut awaited = count(set);
         for _ in 0..2 {
             let tag = self.connection.send(&Command::Expunge(set)).await?;
+            let mut gone = 0;
             self.finish(tag, "UID EXPUNGE", |input| gone += u64::from(matches!(input, Input::Expunge))).await?;
-            if gone >= count {
+            if gone == awaited && !others {
                 return Ok(true);
             }
-            if self.search_deleted_of(set).await?.is_empty() {
-                return Ok(true);
+            match self.search_deleted_of(set).await? {
+                Some(left) if left.is_empty() => return Ok(true),
+                Some(left) => awaited = left.len(),
+                None => break,
             }
         }
-        tracing::warn!(event = "expunge_failed", server = self.connection.peer(), next = "the server says OK and keeps flagged messages");
+        tracing::warn!(
+            event = "expunge_failed",
+            server = self.connection.peer(),
+            next = "the server says OK and keeps flagged messages, or does not say"
+        );
         Ok(false)
     }
 
@@ -132,35 +149,87 @@ impl ImapSession {
     }
 
     /// MOVE (RFC 6851) where it is offered, else COPY, and then deleting what was copied. The server makes COPY all or nothing (RFC 9051 §6.4.7), and
-    /// nothing is flagged before its OK. A session that ends between the two leaves a copy there and the message here: it is moved again.
+    /// nothing is flagged before its OK. What was copied and could not be deleted is remembered, as long as the process lives, and not copied again.
     async fn move_to(&mut self, uids: UidSet, folder: &FolderName) -> Result<Disposed, SourceError> {
-        if self.folder.as_ref().is_some_and(|own| same_folder(&own.name, folder)) {
+        let Some(own) = &self.folder else { return Err(self.connection.error(SourceErrorKind::Mailbox, "no folder is open")) };
+        if same_folder(&own.name, folder) {
             return Err(self.connection.error(SourceErrorKind::Mailbox, format!("`{folder}` is the folder that mail would be moved from")));
         }
-        let mut copied = UidSet::new();
-        for set in Command::sets(&uids) {
-            if self.can_move && self.offers("MOVE") {
-                let (status, moved) = self.send_to_folder(&Command::Move(&set, folder), folder).await?;
-                match status.state {
-                    State::Ok => {
-                        self.log_copied("message_moved", folder, moved.as_ref());
-                        continue;
-                    }
-                    State::No => return Err(self.connection.refused(&format!("to move to `{folder}`"), &status)),
-                    // Offered and not understood: as without it.
-                    State::Bad => self.can_move = false,
+        let way = (own.name.clone(), own.epoch, folder.clone());
+        let before = self.copied().get(&way).cloned().unwrap_or_default();
+        let (mut copied, rest): (Vec<u32>, Vec<u32>) = uids.iter().partition(|uid| before.contains(*uid));
+        let rest: UidSet = rest.into_iter().collect();
+        let mut refused = None;
+        for set in Command::sets(&rest) {
+            match self.move_or_copy(&set, &rest, folder).await? {
+                Ok(own) => {
+                    self.note_copied(&way, &own);
+                    copied.extend(own);
+                }
+                Err(error) => {
+                    refused = Some(error);
+                    break;
                 }
             }
-            let (status, told) = self.send_to_folder(&Command::Copy(&set, folder), folder).await?;
-            if status.state != State::Ok {
-                return Err(self.connection.refused(&format!("to copy to `{folder}`"), &status));
-            }
-            self.log_copied("message_copied", folder, told.as_ref());
-            // What the server does not name was not there to be copied; it must not be deleted should it be there all the same.
-            let own: UidSet = uids_of(&set, &uids).filter(|uid| told.as_ref().is_none_or(|told| told.from.contains(*uid))).collect();
-            own.ranges().iter().for_each(|range| copied.insert_range(range.clone()));
         }
-        if copied.is_empty() { Ok(Disposed::Confirmed) } else { self.delete(&copied).await }
+        // Also where a later copy was refused: what is in the other folder already must not come there again.
+        let copied: UidSet = copied.into_iter().collect();
+        let deleted = if copied.is_empty() { Ok(Disposed::Confirmed) } else { self.delete(&copied).await };
+        match (deleted, refused) {
+            (Ok(Disposed::Confirmed), None) => {
+                self.copied().remove(&way);
+                Ok(Disposed::Confirmed)
+            }
+            (Err(error), _) if !error.is_refusal() => Err(error),
+            (_, Some(refused)) => Err(refused),
+            // The copy is where it should be. Deleting is tried again, as for all that is flagged, and the operator is told then.
+            (Err(error), None) => {
+                tracing::warn!(event = "move_half_done", server = self.connection.peer(), reason = %error, next = "copied, and not copied again");
+                Ok(Disposed::FlaggedOnly)
+            }
+            (deleted, None) => deleted,
+        }
+    }
+
+    /// One set of UIDs: those that were copied, and none if the server moved them; the inner error, if it refuses.
+    async fn move_or_copy(&mut self, set: &str, uids: &UidSet, folder: &FolderName) -> Result<Result<Vec<u32>, SourceError>, SourceError> {
+        if self.can_move && self.offers("MOVE") {
+            let (status, moved) = self.send_to_folder(&Command::Move(set, folder), folder).await?;
+            match status.state {
+                State::Ok => {
+                    self.log_copied("message_moved", folder, moved.as_ref());
+                    return Ok(Ok(Vec::new()));
+                }
+                State::No => return Ok(Err(self.connection.refused(&format!("to move to `{folder}`"), &status))),
+                // Offered and not understood: as without it.
+                State::Bad => self.can_move = false,
+            }
+        }
+        let (status, told) = self.send_to_folder(&Command::Copy(set, folder), folder).await?;
+        if status.state != State::Ok {
+            return Ok(Err(self.connection.refused(&format!("to copy to `{folder}`"), &status)));
+        }
+        self.log_copied("message_copied", folder, told.as_ref());
+        // What the server does not name was not there to be copied; it must not be deleted should it be there all the same.
+        Ok(Ok(uids_of(set, uids).filter(|uid| told.as_ref().is_none_or(|told| told.from.contains(*uid))).collect()))
+    }
+
+    fn copied(&self) -> MutexGuard<'_, BTreeMap<Way, UidSet>> {
+        self.shared.copied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_copied(&self, way: &Way, uids: &[u32]) {
+        let mut copied = self.copied();
+        if !copied.contains_key(way) && copied.len() >= WAYS_MAX {
+            copied.clear();
+        }
+        let noted = copied.entry(way.clone()).or_default();
+        if noted.ranges().len() >= NOTED_RANGES_MAX {
+            *noted = UidSet::new();
+        }
+        uids.iter().for_each(|uid| {
+            noted.insert(*uid);
+        });
     }
 
     /// A MOVE or COPY. A folder that is not there is made, once, if the server says that this would help (TRYCREATE, RFC 9051 §7.1).

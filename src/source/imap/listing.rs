@@ -95,12 +95,15 @@ impl ImapSession {
         self.found(search).await
     }
 
-    /// Those of a set that are flagged \Deleted; none if the server does not say.
-    pub(super) async fn search_deleted_of(&mut self, set: &str) -> Result<UidSet, SourceError> {
+    /// Those of a set that are flagged \Deleted. `None` if the server refuses to say; an OK alone means none, as many a server leaves out what is empty.
+    pub(super) async fn search_deleted_of(&mut self, set: &str) -> Result<Option<UidSet>, SourceError> {
         let tag = self.connection.send(&Command::Search(Search { set: Some(set), deleted: true, ..Search::default() })).await?;
         let mut found = None;
-        self.answer(tag, |input| merge(&mut found, input)).await?;
-        Ok(self.plausible(found)?.unwrap_or_default())
+        let status = self.answer(tag, |input| merge(&mut found, input)).await?;
+        if status.state != State::Ok {
+            return Ok(None);
+        }
+        Ok(Some(self.plausible(found)?.unwrap_or_default()))
     }
 
     /// RFC822.SIZE of these.

@@ -21,7 +21,7 @@ mod session;
 use super::{Session, Source, SourceError, SourceErrorKind};
 use crate::config::secret::SecretReader;
 use crate::config::{PartialFetch, Server, TlsMode};
-use crate::mail::{CollectorId, Epoch, FolderName, MailboxId};
+use crate::mail::{CollectorId, Epoch, FolderName, MailboxId, UidSet};
 use crate::net::{self, Channel, DialError, DialErrorKind, Handshake, Nobody, Seen, TlsClient, Witness};
 use crate::spool::Spool;
 use async_trait::async_trait;
@@ -29,7 +29,7 @@ use connection::Connection;
 use hello::introduce;
 use login::{greeting, log_in, offers_tls, start_tls};
 use session::{ImapSession, LOGOUT_PATIENCE};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -63,6 +63,8 @@ struct Shared {
     partial_fetch: PartialFetch,
     /// Messages in the middle of which a session broke off: with `partial_fetch: auto` they are asked for in pieces.
     broke_off: Mutex<BTreeSet<(FolderName, Epoch, u32)>>,
+    /// What was copied to another folder and is still to be deleted.
+    copied: Mutex<BTreeMap<disposal::Way, UidSet>>,
     allow_plain_expunge: bool,
     /// False once the server forgot a SELECT that came together with the login, as some proxies do.
     select_with_login: AtomicBool,
@@ -84,6 +86,7 @@ impl ImapSource {
             max_message_size,
             partial_fetch: server.partial_fetch,
             broke_off: Mutex::default(),
+            copied: Mutex::default(),
             allow_plain_expunge: server.allow_plain_expunge,
             select_with_login: AtomicBool::new(true),
             idle_refused: AtomicBool::new(false),
