@@ -99,6 +99,38 @@ fn the_log_says_when_each_collector_begins_and_that_none_does() {
     daemon.stop();
 }
 
+/// Also those whose first pass nobody knows yet, or only the clock.
+#[test]
+fn the_log_says_truly_when_the_first_pass_is() {
+    let dead = |id: &str| CollectorYaml::at("imap", id, 1).forward_to("anna@example.org");
+    let never_today = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+        [(jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).weekday().to_monday_zero_offset() as usize + 3) % 7];
+    let closed = dead("closed").set("schedule", &format!("{{days: {never_today}, timezone: UTC}}"));
+    let program = Mailgather::new(&config("{lmtp: '127.0.0.1:1'}", &[dead("manual").set("interval", "manual"), closed]));
+    let mut daemon = program.run();
+    daemon.wait_for("config_loaded");
+    let log = daemon.log();
+    let of = |id: &str| log.iter().find(|line| line.contains(&format!("collector_started collector={id} "))).unwrap_or_else(|| panic!("{log:?}"));
+    assert!(of("manual").contains("first_pass=\"on request\""), "{}", of("manual"));
+    assert!(of("closed").contains("when its schedule lets it"), "{}", of("closed"));
+    daemon.stop();
+}
+
+/// `service.enabled: false` holds for `once` as well, but for what is named.
+#[test]
+fn once_collects_nothing_where_the_service_is_switched_off() {
+    let server = Dovecot::start();
+    server.put("u", &letter(1));
+    let sink = Sink::lmtp();
+    let yaml = config(&sink.delivery(), &[imap(&server, "u")]).replacen("service: {", "service: {enabled: false, ", 1);
+    let program = Mailgather::new(&yaml);
+    let done = program.run_to_end("once", &[]).expect_success();
+    assert!(done.stderr.contains("`service: {enabled: false}`: nothing is collected") && done.stdout.is_empty(), "{} {}", done.stdout, done.stderr);
+    assert_each_once(&sink, 0);
+    program.run_to_end("once", &["u"]).expect_success();
+    assert_each_once(&sink, 1);
+}
+
 /// A letter from cron is a failure.
 #[test]
 fn once_quiet_says_nothing_unless_something_fails() {

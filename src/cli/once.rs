@@ -24,7 +24,7 @@ const PROGRESS_TICK: Duration = Duration::from_millis(100);
 #[derive(Debug, Args)]
 #[command(after_help = super::exit::TABLE)]
 pub(super) struct Once {
-    /// Only these collectors, also disabled ones; all enabled ones by default.
+    /// Only these collectors, also disabled ones; all enabled ones by default, and none if `service.enabled` is false.
     names: Vec<String>,
 }
 
@@ -34,6 +34,14 @@ pub(super) fn once(arguments: &Once, common: &Common) -> Exit {
 
 fn try_once(arguments: &Once, common: &Common) -> Result<Exit, Exit> {
     let loaded = common.load()?;
+    if arguments.names.is_empty() && !loaded.config.service.enabled {
+        if !common.quiet {
+            eprintln!(
+                "note: `service: {{enabled: false}}`: nothing is collected\nhint: a collector that is named on the command line is collected all the same"
+            );
+        }
+        return Ok(Exit::Ok);
+    }
     let collectors = chosen(&loaded, &arguments.names)?;
     // On a terminal the progress bar tells how it goes; each message's line would run through it. `-v` shows them all the same.
     let level =

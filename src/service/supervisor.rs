@@ -5,11 +5,12 @@
 //! same block under a new name) starts when it has ended. An unchanged collector is not touched.
 
 use super::{Command, Installation};
-use crate::collect::Stop;
-use crate::config::{self, Config, Environment, Loaded, Report};
+use crate::collect::{Stop, hours};
+use crate::config::{self, Collector, Config, Environment, Loaded, Report};
 use crate::held::HeldStore;
 use crate::mail::{CollectorId, MailboxId};
 use futures_util::FutureExt;
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -148,7 +149,7 @@ impl Supervisor {
         let Some(collector) = self.config.collectors.get(id) else { return };
         let mailbox = collector.server.mailbox();
         self.ending.retain(|(_, ended)| !ended.is_requested());
-        let first_pass = first_pass(wait);
+        let first_pass = first_pass(collector, wait, Timestamp::now());
         let before: Vec<Stop> = self.ending.iter().filter(|(ending, _)| *ending == mailbox).map(|(_, ended)| ended.clone()).collect();
         info!(event = "collector_started", collector = %id, first_pass, interval_s = collector.interval.as_secs());
         let worker = self.installation.worker(collector);
@@ -194,10 +195,15 @@ impl Supervisor {
 }
 
 /// When the first pass is, in words.
-fn first_pass(wait: Duration) -> String {
-    match wait.as_secs_f64().ceil() as u64 {
+fn first_pass(collector: &Collector, wait: Duration, now: Timestamp) -> String {
+    if collector.manual {
+        return "on request".to_owned();
+    }
+    let closed = hours::wait(&collector.schedule, now.checked_add(wait).unwrap_or(now));
+    match (wait + closed).as_secs_f64().ceil() as u64 {
         0 => "now".to_owned(),
-        seconds => format!("in {seconds} s"),
+        seconds if closed.is_zero() => format!("in {seconds} s"),
+        seconds => format!("in {seconds} s, when its schedule lets it"),
     }
 }
 
