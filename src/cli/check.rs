@@ -24,13 +24,16 @@ pub(super) fn check(arguments: &Check, common: &Common) -> Exit {
         Ok(both) => both,
         Err(report) => return refused(&report),
     };
-    let zones = config::check_zones(&loaded.config);
-    outside.errors.iter().chain(&zones).chain(&loaded.warnings).chain(&outside.warnings).for_each(|problem| eprintln!("{problem}\n"));
+    outside.errors.iter().chain(&loaded.warnings).chain(&outside.warnings).for_each(|problem| eprintln!("{problem}\n"));
     let doubtful = !loaded.warnings.is_empty() || !outside.warnings.is_empty();
-    if !outside.errors.is_empty() || !zones.is_empty() || (arguments.strict && doubtful) {
+    if !outside.errors.is_empty() || (arguments.strict && doubtful) {
         return Exit::Config;
     }
     let enabled = loaded.config.collectors.values().filter(|collector| collector.enabled).count();
-    println!("{}: ok, {} collectors, {enabled} enabled", common.config.display(), loaded.config.collectors.len());
+    let all = match loaded.config.collectors.len() {
+        1 => "1 collector".to_owned(),
+        all => format!("{all} collectors"),
+    };
+    println!("{}: ok, {all}, {enabled} enabled", common.config.display());
     Exit::Ok
 }

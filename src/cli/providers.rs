@@ -7,6 +7,7 @@ mod detect;
 use super::Common;
 use super::exit::Exit;
 use super::peek::print;
+use crate::config::words::nearest;
 use crate::config::{Access, Config, Provider, TlsMode, load, presets};
 use crate::mail::outcome::harmless;
 use clap::{Args, Subcommand};
@@ -128,7 +129,9 @@ fn row(provider: &Provider, known: &Known) -> [String; 5] {
 
 fn show(known: &Known, name: &str, as_json: bool) -> Exit {
     let Some(provider) = known.iter().find(|provider| provider.id == name) else {
-        eprintln!("error: there is no provider `{}`\nhint: `mailgather providers list` shows them", harmless(name, TEXT_OCTETS_MAX));
+        let near = nearest(name, known.iter().map(|provider| provider.id.as_str()));
+        let meant = near.map(|near| format!("did you mean `{}`? ", harmless(near, TEXT_OCTETS_MAX))).unwrap_or_default();
+        eprintln!("error: there is no provider `{}`\nhint: {meant}`mailgather providers list` shows them", harmless(name, TEXT_OCTETS_MAX));
         return Exit::Usage;
     };
     if as_json {

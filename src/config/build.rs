@@ -56,8 +56,14 @@ pub(super) struct Built {
     pub outside: Vec<(Span, Outside)>,
 }
 
+/// A configuration that cannot: what is wrong, and what it names outside of its file, as far as that was read.
+pub(super) struct Broken {
+    pub report: Report,
+    pub outside: Vec<(Span, Outside)>,
+}
+
 /// Builds the configuration from a text. Warnings come with it, or with the errors.
-pub(super) fn build(text: &Text<'_>, env: &Environment) -> Result<Built, Report> {
+pub(super) fn build(text: &Text<'_>, env: &Environment) -> Result<Built, Broken> {
     let mut ctx = Ctx::new(text, env);
     let mut problems = Vec::new();
     let root = yaml::parse(text, &mut problems);
@@ -68,7 +74,7 @@ pub(super) fn build(text: &Text<'_>, env: &Environment) -> Result<Built, Report>
     ctx.report.warnings.sort_by_key(place);
     match config {
         Some(config) if ctx.report.errors.is_empty() => Ok(Built { config, warnings: ctx.report.warnings, outside: ctx.outside }),
-        _ => Err(ctx.report),
+        _ => Err(Broken { report: ctx.report, outside: ctx.outside }),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The door to the configuration: a file to a [`Config`], or to a report of everything that is wrong with it.
 
-use super::build::{Built, build};
+use super::build::{Broken, Built, build};
 use super::error::{Code, Problem, Report};
 use super::text::Text;
 use super::{Config, outside};
@@ -79,16 +79,25 @@ pub fn load_and_look(path: &Path, env: &Environment) -> Result<(Loaded, Report),
 
 /// Checks a text: pure. The path is for messages, and relative paths in the text count from its folder.
 pub fn parse(text: &str, path: &Path, env: &Environment) -> Result<Loaded, Report> {
-    let built = build(&Text::new(path, text), env)?;
+    let built = build(&Text::new(path, text), env).map_err(|broken| broken.report)?;
     Ok(loaded(built, path, text))
 }
 
 /// Checks a text and looks at what it names.
 pub fn parse_and_look(text: &str, path: &Path, env: &Environment) -> Result<(Loaded, Report), Report> {
     let lines = Text::new(path, text);
-    let built = build(&lines, env)?;
+    let built = build(&lines, env).map_err(|broken| with_zones(&lines, broken))?;
     let found = outside::look(&lines, &built.outside);
     Ok((loaded(built, path, text), found))
+}
+
+/// A name that the machine does not know is as wrong as one that is misspelt in form; where files and programs are can wait until the rest is right.
+fn with_zones(lines: &Text<'_>, broken: Broken) -> Report {
+    let zones: Vec<_> = broken.outside.into_iter().filter(|(_, outside)| matches!(outside, outside::Outside::Zone(_))).collect();
+    let mut report = broken.report;
+    report.errors.extend(outside::look(lines, &zones).errors);
+    report.errors.sort_by_key(|problem| problem.place.as_ref().map(|place| (place.line, place.column)));
+    report
 }
 
 fn loaded(built: Built, path: &Path, text: &str) -> Loaded {

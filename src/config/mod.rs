@@ -27,7 +27,6 @@ pub use error::{Code, Place, Problem, Report, Severity};
 pub use load::{Environment, Loaded, STATE_DIR_OF_ROOT, load, load_and_look, parse, parse_and_look};
 pub use model::*;
 pub use provider::{Access, Provider, ProviderDomain, provider_of, provider_of_hosts};
-pub use zone::check_zones;
 
 /// The built-in providers, without any of an operator's own.
 pub fn presets() -> Vec<std::sync::Arc<Provider>> {

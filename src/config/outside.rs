@@ -4,7 +4,7 @@
 use super::error::{Code, Problem, Report};
 use super::secret;
 use super::text::{Span, Text};
-use super::{SecretSource, maildir_base};
+use super::{SecretSource, maildir_base, zone};
 use rustix::fs::{Access, access};
 use std::path::{Path, PathBuf};
 
@@ -19,6 +19,8 @@ pub(super) enum Outside {
     Program(&'static str, String),
     /// The path of a Maildir target, with its placeholders.
     Maildir(String),
+    /// A time zone.
+    Zone(String),
 }
 
 /// Looks at all of them. Blocks on the disk.
@@ -35,6 +37,7 @@ pub(super) fn look(text: &Text<'_>, named: &[(Span, Outside)]) -> Report {
             }
             Outside::Program(key, program) => report.errors.extend(program_of(text, *span, Code::Unreadable, key, program)),
             Outside::Maildir(path) => report.warnings.extend(maildir(text, *span, path)),
+            Outside::Zone(name) => report.errors.extend(zone::check(text, *span, name)),
         }
     }
     report

@@ -42,6 +42,7 @@ fn k8_the_list_says_who_uses_a_provider() {
     }
     let gmail: Value = serde_json::from_str(&program.run_to_end("providers", &["show", "gmail", "--json"]).expect_success().stdout).unwrap();
     assert_eq!(gmail["special_folders"]["\\Junk"], "[Gmail]/Spam");
+    assert!(program.run_to_end("providers", &["show", "gmial"]).expect_code(64).stderr.contains("did you mean `gmail`?"));
     assert!(program.run_to_end("providers", &["show", "nobody"]).expect_code(64).stderr.contains("there is no provider `nobody`"));
     // A provider in use does not go: not at a check, and not at a reload, which keeps what runs.
     let text = std::fs::read_to_string(program.config_file()).unwrap();

@@ -5,6 +5,7 @@ use super::block::{Block, Keys, open_entry};
 use super::service::Limits;
 use super::values::{choice, duration, one_or_more, show_duration, text};
 use crate::config::error::Code;
+use crate::config::outside::Outside;
 use crate::config::text::Span;
 use crate::config::yaml::{Entry, Value};
 use crate::config::{Hours, Idle, Schedule};
@@ -145,6 +146,7 @@ fn timezone(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<String> {
         ctx.add(problem.hint("as in Europe/Moscow or UTC; without the key it is the system's zone"));
         return None;
     }
+    ctx.names(entry.value.span, Outside::Zone(name.to_owned()));
     Some(name.to_owned())
 }
 

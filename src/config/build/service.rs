@@ -59,7 +59,8 @@ pub(super) fn service(ctx: &mut Ctx<'_>, top: &Block<'_>) -> Service {
         let problem = ctx.error(Code::Range, at("spool_above"), "`spool_above` must be 64KiB at least");
         ctx.add(problem.hint("smaller messages cost less in memory than in a file"));
     }
-    if spool_above > memory {
+    // What is too little for everything needs no further word about a part of it.
+    if spool_above > memory && memory >= 1 << 20 {
         let problem = ctx.error(Code::Contradiction, at("spool_above"), "`spool_above` is more than `memory`: such a message would wait for ever");
         ctx.add(problem.hint("messages up to `spool_above` stay in memory, so `memory` must hold at least one"));
     }
