@@ -92,7 +92,8 @@ pub fn inside(collector: &Arc<Collector>, folder: &Folder) -> Arc<Collector> {
     Arc::new(inside)
 }
 
-fn moves_to(collector: &Collector) -> impl Iterator<Item = &FolderSelect> {
+/// The folders that mail is moved to.
+pub fn moves_to(collector: &Collector) -> impl Iterator<Item = &FolderSelect> {
     collector.move_to.iter().chain(collector.folders.iter().filter_map(|folder| folder.move_to.as_ref()))
 }
 

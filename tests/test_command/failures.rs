@@ -157,11 +157,37 @@ fn no_starttls_is_told_and_no_password_is_said() {
 #[test]
 fn a_folder_that_is_not_there() {
     let (server, boxes) = (Dovecot::start(), Boxes::new());
-    let collector = CollectorYaml::imap(&server, "u").set("folders", "[Nowhere]");
-    let done = test(&program(&boxes, collector), &["u"]).expect_code(78);
-    assert!(line(&done.stdout, "folder").contains("refuses to open `Nowhere`"), "{}", done.stdout);
-    assert!(done.stdout.contains("server said: ") && done.stdout.ends_with("  not tried: count, destination\n"), "{}", done.stdout);
-    assert!(done.stderr.contains("error[MG-242]: u: 127.0.0.1:"), "{}", done.stderr);
+    Maildir(server.maildir("u").0.join(".Somewhere")).make();
+    std::fs::write(server.maildir("u").0.join(".Somewhere/maildirfolder"), "").unwrap();
+    // One or several: what may be meant is named, and the destination is looked at all the same.
+    for folders in ["[Somewere]", "[INBOX, Somewere]"] {
+        let collector = CollectorYaml::imap(&server, "u").set("folders", folders);
+        let done = test(&program(&boxes, collector), &["u"]).expect_code(78);
+        assert!(line(&done.stdout, "folder").contains("there is no folder `Somewere`; there is `Somewhere`"), "{}", done.stdout);
+        assert!(line(&done.stdout, "destination").contains(" free"), "{}", done.stdout);
+        assert!(done.stderr.contains("error[MG-242]: u: there is no folder") && done.stderr.contains("hint: "), "{}", done.stderr);
+    }
+}
+
+/// Where mail is moved to: a folder is made when it is needed, what only a special use names is not.
+#[test]
+fn a_folder_to_move_to_that_is_not_there() {
+    let (server, boxes) = (Dovecot::start(), Boxes::new());
+    for (key, value) in [("after", "{move_to: Done}"), ("on_hold", "{move_to: Done}")] {
+        let done = test(&program(&boxes, CollectorYaml::imap(&server, "u").set(key, value)), &["u"]).expect_success();
+        assert!(done.stdout.contains("`Done`, where mail is moved to, is not there: it is made with the first message"), "{}", done.stdout);
+    }
+    for (key, value) in [("after", "{move_to: '\\Archive'}"), ("on_hold", "{move_to: '\\Archive'}")] {
+        let done = test(&program(&boxes, CollectorYaml::imap(&server, "u").set(key, value)), &["u"]).expect_code(78);
+        assert!(line(&done.stdout, "folder").contains("moved to \\Archive, and the server names no folder so"), "{}", done.stdout);
+        assert!(line(&done.stdout, "destination").contains(" free"), "{}", done.stdout);
+        assert!(done.stderr.contains("error[MG-242]: u: mail is to be moved"), "{}", done.stderr);
+    }
+    let there = Maildir(server.maildir("u").0.join(".Done"));
+    there.make();
+    std::fs::write(there.0.join("maildirfolder"), "").unwrap();
+    let done = test(&program(&boxes, CollectorYaml::imap(&server, "u").set("after", "{move_to: Done}")), &["u"]).expect_success();
+    assert!(!done.stdout.contains("is not there"), "{}", done.stdout);
 }
 
 #[test]

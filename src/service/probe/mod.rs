@@ -11,7 +11,7 @@ pub use step::{Cause, Depth, Ended, Report, Step, StepName, plan, server};
 use super::installation::{configured_recipients, destination};
 use super::look;
 use crate::collect::folders;
-use crate::config::{After, Collector, Protocol, TlsMode};
+use crate::config::{After, Collector, FolderSelect, Protocol, TlsMode};
 use crate::deliver::{Destination, Inspection};
 use crate::mail::outcome::harmless;
 use crate::mail::{Address, Blame, Diagnosis, Envelope, FolderName, Outcome, Recipient, ReversePath, Stage};
@@ -137,7 +137,7 @@ async fn neighbour(collector: &Collector) -> Option<String> {
 async fn mailbox(collector: &Collector, watch: &Watch, session: &mut dyn Session) -> Result<Option<String>, SourceError> {
     let chosen = match folders::needs_list(collector) {
         true => folders::choose(collector, &session.folders().await?),
-        false => folders::as_named(collector),
+        false => as_named(collector, session).await?,
     };
     let (mut messages, mut last_with_mail, mut selected) = (0, None, None);
     for (name, _) in chosen.folders.iter().take(FOLDERS_MAX) {
@@ -148,9 +148,11 @@ async fn mailbox(collector: &Collector, watch: &Watch, session: &mut dyn Session
             last_with_mail = Some(name);
         }
     }
-    let missing = (!chosen.missing.is_empty()).then(|| harmless(&chosen.missing.join("; "), 1000));
+    let (without_target, made_later) = targets(collector, session).await?;
+    let missing: Vec<String> = chosen.missing.iter().cloned().chain(without_target).collect();
+    let missing = (!missing.is_empty()).then(|| harmless(&missing.join("; "), 1000));
     let names: Vec<&FolderName> = chosen.folders.iter().map(|(name, _)| name).collect();
-    let mut notes = Vec::new();
+    let mut notes = made_later;
     if names.len() > FOLDERS_MAX {
         notes.push(format!("{} further folders were not opened", names.len() - FOLDERS_MAX));
     }
@@ -189,6 +191,38 @@ async fn mailbox(collector: &Collector, watch: &Watch, session: &mut dyn Session
         Err(error) => return Err(error),
     }
     Ok(missing)
+}
+
+/// The one folder that is named and needs no list; if it cannot be opened, the list tells whether it is there, and which may be meant.
+async fn as_named(collector: &Collector, session: &mut dyn Session) -> Result<folders::Chosen, SourceError> {
+    let chosen = folders::as_named(collector);
+    let Some((name, _)) = chosen.folders.first().filter(|(name, _)| *name != FolderName::inbox()) else { return Ok(chosen) };
+    let Err(error) = session.select(name).await else { return Ok(chosen) };
+    if !error.is_refusal() || collector.server.protocol != Protocol::Imap {
+        return Err(error);
+    }
+    let chosen = folders::choose(collector, &session.folders().await?);
+    if chosen.missing.is_empty() { Err(error) } else { Ok(chosen) }
+}
+
+/// Where mail is moved to, as far as it is not there: what keeps mail from being moved, and what is made with the first message.
+async fn targets(collector: &Collector, session: &mut dyn Session) -> Result<(Vec<String>, Vec<String>), SourceError> {
+    let (mut missing, mut made_later) = (Vec::new(), Vec::new());
+    if collector.server.protocol != Protocol::Imap || folders::moves_to(collector).next().is_none() {
+        return Ok((missing, made_later));
+    }
+    let listed = session.folders().await?;
+    for select in folders::moves_to(collector).filter(|select| folders::find(select, &listed).is_none()) {
+        match select {
+            FolderSelect::Name(name) => {
+                made_later.push(harmless(&format!("`{name}`, where mail is moved to, is not there: it is made with the first message"), 1000));
+            }
+            FolderSelect::SpecialUse(attribute) | FolderSelect::Glob(attribute) => {
+                missing.push(format!("mail is to be moved to {attribute}, and the server names no folder so (RFC 6154): it would stay where it is"));
+            }
+        }
+    }
+    Ok((missing, made_later))
 }
 
 fn shown(names: &[&FolderName]) -> String {

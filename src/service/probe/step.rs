@@ -167,7 +167,9 @@ impl Cause {
         }
         match self {
             Cause::Source(error) => error.hint.as_deref().unwrap_or_default().to_owned(),
-            Cause::Folder(_) => "correct `folders`; names are those that the server has, with its separator between the levels".to_owned(),
+            Cause::Folder(_) => {
+                "correct `folders`, or where mail is moved to; names are those that the server has, with its separator between the levels".to_owned()
+            }
             Cause::Target(_, diagnosis) if diagnosis.blame == Blame::Target => match diagnosis.stage {
                 Stage::Auth => "check the login in `delivery.auth`; mail stays at its source until the target takes it".to_owned(),
                 Stage::Tls => "check `delivery.tls` and the target's certificate; mail stays at its source until then".to_owned(),
