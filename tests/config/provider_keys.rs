@@ -27,6 +27,34 @@ fn hosts(c: &Collector) -> Vec<String> {
 
 const CORP: &str = "providers:\n  corp:\n    title: Корпоративная почта\n    domains: [corp.example, '*.corp.example']\n    server: imap.corp.example\n    tls: {mode: starttls, ca_file: ca.pem}\n    received_hosts: [mx.corp.example]\n    interval: 10s";
 
+/// What is configured and goes against what a provider is known for is warned of.
+#[test]
+fn what_a_provider_does_not_do_is_warned_of() {
+    let warned = |lines: &str| {
+        let text = file("", lines);
+        let warnings = read(&text).unwrap_or_else(|report| panic!("{text}\n{report}")).warnings;
+        warnings.into_iter().map(|problem| problem.to_string()).collect::<Vec<_>>().join("\n")
+    };
+    let to_one = |lines: &str| {
+        let text = file("", lines).replace("{auto: true, default_box: d@икс.рф}", "{forward_to: d@икс.рф}");
+        let warnings = read(&text).unwrap_or_else(|report| panic!("{text}\n{report}")).warnings;
+        warnings.into_iter().map(|problem| problem.to_string()).collect::<Vec<_>>().join("\n")
+    };
+    assert!(warned("email: x@outlook.com").contains("takes no passwords"), "{}", warned("email: x@outlook.com"));
+    assert_eq!(warned("email: x@outlook.com\nauth: {method: oauth2}"), "");
+    assert_eq!(warned("email: x@mail.ru"), "");
+    assert!(warned("email: x@gmail.com\nprotocol: pop3").contains("hides from later sessions"));
+    for (folders, wanted) in [("['*']", true), ("[INBOX, '\\All']", true), ("['\\All']", false), ("[INBOX, '\\Junk']", false), ("['Lists/*']", false)]
+    {
+        let lines = format!("email: x@gmail.com\nfolders: {folders}");
+        assert_eq!(to_one(&lines).contains("each of its labels"), wanted, "{folders}");
+        assert_eq!(to_one(&format!("{lines}\ndedupe_window: 7d")), "", "{folders}");
+        assert_eq!(warned(&lines), "", "{folders}");
+        // At another provider they are folders like any other.
+        assert_eq!(to_one(&lines.replace("gmail.com", "mail.ru")), "", "{folders}");
+    }
+}
+
 #[test]
 fn a_built_in_provider_fills_in_the_server() {
     let c = one("", "email: boss@mail.ru");

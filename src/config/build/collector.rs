@@ -7,7 +7,7 @@ use super::check_local::check_local;
 use super::common::{COLLECTOR, Common, DEFAULTS, common};
 use super::contradictions::{Said, contradictions};
 use super::delivery::{DELIVERY, delivery, is_nowhere};
-use super::doubts::{warn_of_delivery, warn_of_lost_mail, warn_of_missing_maildirs};
+use super::doubts::{warn_of_delivery, warn_of_lost_mail, warn_of_missing_maildirs, warn_of_provider};
 use super::policy::check_default_box;
 use super::providers::Providers;
 use super::recipient::recipient;
@@ -145,6 +145,11 @@ fn collector<'n>(ctx: &mut Ctx<'_>, entry: &'n Entry, around: &Around<'_, 'n>, p
     warn_of_lost_mail(ctx, &block, &recipient, common.dedupe_window, common.on_hold, around.limits.held_age);
     warn_of_delivery(ctx, &block, &server, &recipient, &delivery);
     warn_of_missing_maildirs(ctx, &layers, &recipient, &delivery);
+    let dedupe_window = common.dedupe_window.unwrap_or(match &recipient {
+        RecipientMode::ForwardTo(..) => Duration::ZERO,
+        RecipientMode::Auto(..) => DEDUPE_WINDOW,
+    });
+    warn_of_provider(ctx, &block, filled.provider.as_deref(), &server, &common.folders, &recipient, dedupe_window);
     let Common { disposal, folders, .. } = common;
     Some(Collector {
         title: title.unwrap_or_else(|| id.to_string()),
@@ -172,10 +177,7 @@ fn collector<'n>(ctx: &mut Ctx<'_>, entry: &'n Entry, around: &Around<'_, 'n>, p
         max_messages_per_session: common.max_messages_per_session,
         max_message_size: common.max_message_size,
         recipient_hash: hash_of(&recipient, &check_local, &delivery.policy),
-        dedupe_window: common.dedupe_window.unwrap_or(match &recipient {
-            RecipientMode::ForwardTo(..) => Duration::ZERO,
-            RecipientMode::Auto(..) => DEDUPE_WINDOW,
-        }),
+        dedupe_window,
         recipient,
         check_local,
         on_hold: common.on_hold,
