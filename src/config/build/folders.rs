@@ -51,7 +51,11 @@ pub(super) fn folders(ctx: &mut Ctx<'_>, block: &Block<'_>) -> Vec<Placed> {
         if let Some(first) = folders.iter().find(|placed| placed.folder.select == folder.select) {
             let first = ctx.text.name_of(first.span);
             let problem = ctx.error(Code::Duplicate, item.value.span, format!("`folders` has {} twice", shown(&folder.select)));
-            ctx.add(problem.note(format!("first at {first}")).hint("the first entry that names a folder decides about it: remove one of the two"));
+            ctx.add(
+                problem
+                    .note(format!("first at {first}"))
+                    .hint("remove one of the two; a plain name decides about its folder, else the first glob or special use that takes it in"),
+            );
             continue;
         }
         folders.push(Placed { folder, span: item.value.span });
