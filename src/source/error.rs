@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// An error of a source. `Display` is one line for logs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceError {
     /// What kind of failure.
     pub kind: SourceErrorKind,

@@ -67,7 +67,8 @@ pub trait Session: Send {
         Err(SourceError::new(SourceErrorKind::Mailbox, "headers", "", "this source cannot show headers alone"))
     }
 
-    /// The header of one message of the folder, or `None` if it is not there. Nothing is marked.
+    /// The header of one message of the folder, or `None` if it is not there. Nothing is marked. A refusal ([`SourceError::is_refusal`]) concerns
+    /// this message alone: the session goes on.
     async fn header_of(&mut self, uid: &RemoteUid) -> Result<Option<Peeked>, SourceError> {
         let _ = uid;
         Err(SourceError::new(SourceErrorKind::Mailbox, "headers", "", "this source cannot show headers alone"))

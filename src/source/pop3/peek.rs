@@ -70,6 +70,10 @@ impl Pop3Session {
 
     /// The numbers and names of these messages, oldest first. Those without an id of their own are called by their number.
     async fn names(&mut self, look: Look<'_>) -> Result<VecDeque<(u32, RemoteUid)>, SourceError> {
+        // A listing knows more: names by content, and everything else that the rest of the session asks for.
+        if let (Look::At(uid), Some(roster)) = (look, &self.roster) {
+            return Ok(roster.number(uid).map(|number| (number, uid.clone())).into_iter().collect());
+        }
         self.pipe.push_uidl();
         let reply = self.pipe.uidl().await?;
         if reply.status != Status::Ok {
@@ -104,7 +108,7 @@ impl Pop3Session {
                 *uid = Roster::session_name(*number);
             }
         }
-        self.roster = Some(roster);
+        self.roster.get_or_insert(roster);
         Ok(wanted)
     }
 }

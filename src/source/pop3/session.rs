@@ -177,7 +177,7 @@ impl Session for Pop3Session {
     async fn header_of(&mut self, uid: &RemoteUid) -> Result<Option<Peeked>, SourceError> {
         self.begin("headers")?;
         let peeked = self.peek(Look::At(uid)).await;
-        self.sound = peeked.is_ok();
+        self.sound = peeked.as_ref().map_or_else(SourceError::is_refusal, |_| true);
         Ok(peeked?.pop())
     }
 
