@@ -256,6 +256,8 @@ fn amounts() {
         ("protocol: pop3\ncompress: true", "`compress` has no effect with POP3"),
         ("protocol: pop3\nafter: delete\nexpunge: {every_messages: 5}", "`expunge` has no effect with POP3"),
         ("expunge: {every_messages: 5}", "`expunge` has no effect: this collector deletes nothing"),
+        ("after: {move_to: Done}\nexpunge: {every_sessions: 2}", "`expunge` has no effect: what is moved goes at once"),
+        ("on_hold: {move_to: Held}\nexpunge: {every_messages: 2}", "`expunge` has no effect: what is moved goes at once"),
         ("allow_plain_expunge: true", "`allow_plain_expunge` has no effect: this collector deletes nothing"),
         ("first_run: {since: 0}", "`since` must be from 1s"),
         ("first_run: {}", "`first_run` takes a word or `since`"),

@@ -196,12 +196,23 @@ fn without_effect(ctx: &mut Ctx<'_>, said: &Said<'_, '_>, protocol: Protocol, co
     // A server without MOVE (RFC 6851) gets COPY, \Deleted and EXPUNGE.
     let kept = |after: After| matches!(after, After::Keep | After::MarkSeen);
     let nothing_goes = common.on_hold == OnHold::Keep && disposals(said, common).iter().all(|(disposal, ..)| kept(disposal.after));
-    if protocol == Protocol::Imap && nothing_goes {
-        for (key, set) in [("expunge", common.expunge != Expunge::default()), ("allow_plain_expunge", common.allow_plain_expunge)] {
-            if let Some(span) = said.own_at(key).filter(|_| set) {
-                let problem = ctx.error(Code::Contradiction, span, format!("`{key}` has no effect: this collector deletes nothing"));
-                ctx.add(problem.hint("it goes with `after: delete`, `delete_after` or `move_to`"));
-            }
+    let deletes = |after: After| matches!(after, After::Delete | After::DeleteAfter(_));
+    let nothing_waits = common.expunge != Expunge::default() && !disposals(said, common).iter().any(|(disposal, ..)| deletes(disposal.after));
+    let useless = [
+        // What was copied is expunged at once: until then it would be in both folders.
+        ("expunge", nothing_waits && !nothing_goes, "what is moved goes at once", "it goes with `after: delete` or `delete_after`"),
+        ("expunge", nothing_waits && nothing_goes, "this collector deletes nothing", "it goes with `after: delete` or `delete_after`"),
+        (
+            "allow_plain_expunge",
+            common.allow_plain_expunge && nothing_goes,
+            "this collector deletes nothing",
+            "it goes with `after: delete`, `delete_after` or `move_to`",
+        ),
+    ];
+    for (key, _, why, hint) in useless.into_iter().filter(|(_, set, ..)| *set && protocol == Protocol::Imap) {
+        if let Some(span) = said.own_at(key) {
+            let problem = ctx.error(Code::Contradiction, span, format!("`{key}` has no effect: {why}"));
+            ctx.add(problem.hint(hint));
         }
     }
 }
