@@ -403,6 +403,7 @@ impl Run {
             stop: &Stop::new(),
             counters: &Counters::default(),
             forced: true,
+            suspects_first: false,
         };
         pass.run().await.1.is_ok()
     }

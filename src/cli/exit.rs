@@ -65,6 +65,8 @@ impl Exit {
                 SourceErrorKind::Dns | SourceErrorKind::Connect | SourceErrorKind::Tls => Exit::Unavailable,
                 SourceErrorKind::Protocol => Exit::Protocol,
                 SourceErrorKind::Disk => Exit::Io,
+                // The configuration names nothing that is there: the server itself refused nothing.
+                SourceErrorKind::Mailbox if error.stage == "folders" && error.server.is_none() => Exit::Config,
                 SourceErrorKind::Throttled | SourceErrorKind::Timeout | SourceErrorKind::Closed | SourceErrorKind::Mailbox => Exit::TempFail,
             },
             PassError::Ledger(_) => Exit::Io,

@@ -6,7 +6,7 @@ use crate::config::{After, Collect};
 use crate::ledger::Finished;
 use crate::mail::RemoteUid;
 use crate::observe::maillog;
-use crate::source::{Disposal, Disposed, Session};
+use crate::source::{Disposal, Disposed, Session, SourceError, SourceErrorKind};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
@@ -82,8 +82,26 @@ fn move_to(walk: &Walk<'_>) -> Option<Disposal> {
         Some(folder) if *folder == walk.place.name => "mail would be moved into the folder that it is in; it stays where it is",
         Some(folder) => return Some(Disposal::Move(folder.clone())),
     };
-    maillog::folder_missing(&walk.pass.collector.id, problem);
+    let server = &walk.pass.collector.server;
+    let error = SourceError::new(SourceErrorKind::Mailbox, "dispose", &format!("{}:{}", server.host, server.port), problem);
+    refused(
+        walk,
+        error.hint("`mailgather test` shows the folders that are there; name one of them in `move_to`; new mail is collected all the same"),
+    );
     None
+}
+
+/// The first refusal is told at the end of the pass.
+fn refused(walk: &Walk<'_>, error: SourceError) {
+    walk.refused.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+}
+
+/// A refusal, and what it means for the operator.
+pub(super) fn with_hint(error: SourceError) -> SourceError {
+    match error.hint {
+        Some(_) => error,
+        None => error.hint("what was delivered stays where it is until the server allows this; new mail is collected all the same"),
+    }
 }
 
 /// Why messages were flagged and not expunged, in words.
@@ -115,11 +133,7 @@ async fn one_command(
         Ok(disposed) => disposed,
         Err(error) if error.is_refusal() => {
             // They stay owed, and are disposed of when the server lets us. New mail does not wait for that; the operator is told at the end.
-            let error = match error.hint {
-                Some(_) => error,
-                None => error.hint("what was delivered stays where it is until the server allows this; new mail is collected all the same"),
-            };
-            walk.refused.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            refused(walk, with_hint(error));
             return Ok(());
         }
         Err(error) => return Err(error.into()),
@@ -137,6 +151,8 @@ async fn one_command(
         Disposed::FlaggedOnly => left_flagged(how, walk.selected.can_delete, collector.server.allow_plain_expunge),
     };
     maillog::disposed(&collector.id, word, uids.len(), state);
+    // What is only requested may come to nothing, in each session anew.
+    report.progress += if disposed == Disposed::Requested { 0 } else { uids.len() as u64 };
     match (disposed, how) {
         (Disposed::Confirmed, Disposal::Flag) => finished.flagged.extend(uids),
         (Disposed::Confirmed, Disposal::Delete | Disposal::Move(_)) => {

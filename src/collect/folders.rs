@@ -3,13 +3,16 @@
 use crate::config::words::nearest;
 use crate::config::{After, Collector, Folder, FolderSelect, Protocol, RecipientMode};
 use crate::mail::FolderName;
+use crate::mail::outcome::harmless;
 use crate::resolve::SenderFallback;
-use crate::source::RemoteFolder;
+use crate::source::{RemoteFolder, SourceError, SourceErrorKind};
 use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Most folders that one collector goes through.
 pub const FOLDERS_MAX: usize = 1_000;
+/// Most names in a hint.
+const NAMES_SHOWN: usize = 20;
 
 /// The folders of a pass, in the order in which they are collected.
 #[derive(Debug, Default, PartialEq)]
@@ -66,6 +69,23 @@ pub fn choose(collector: &Collector, listed: &[RemoteFolder]) -> Chosen {
         }
     }
     chosen
+}
+
+impl Chosen {
+    /// Why nothing can be collected: everything that the configuration names is missing, and not by patterns alone, which may match later.
+    pub fn nothing(&self, collector: &Collector, listed: &[RemoteFolder]) -> Option<SourceError> {
+        let is_named = collector.folders.iter().any(|folder| !matches!(folder.select, FolderSelect::Glob(_)));
+        if !self.folders.is_empty() || !is_named {
+            return None;
+        }
+        let peer = format!("{}:{}", collector.server.host, collector.server.port);
+        let mut names: Vec<String> = listed.iter().take(NAMES_SHOWN).map(|remote| format!("`{}`", harmless(remote.name.as_str(), 100))).collect();
+        if listed.len() > NAMES_SHOWN {
+            names.push(format!("{} more", listed.len() - NAMES_SHOWN));
+        }
+        let error = SourceError::new(SourceErrorKind::Mailbox, "folders", &peer, harmless(&self.missing.join("; "), 1000));
+        Some(error.hint(format!("the mailbox has {}", if names.is_empty() { "no folder at all".to_owned() } else { names.join(", ") })))
+    }
 }
 
 /// The folder that a selection names, if there is one.

@@ -17,7 +17,7 @@ use super::idle::Seen;
 use super::route::Router;
 use super::stop::Stop;
 use super::walk::Walk;
-use super::{folders, plan};
+use super::{disposal, folders, plan};
 use crate::config::{After, Collector, FolderSelect};
 use crate::deliver::Destination;
 use crate::deliver::local_check::LocalCheck;
@@ -57,6 +57,8 @@ pub struct Pass<'a> {
     pub counters: &'a Counters,
     /// The operator asked for this pass: back-off of single messages does not count.
     pub forced: bool,
+    /// What never came whole comes before all others, for once: behind them there was always something that it could have spoilt.
+    pub suspects_first: bool,
 }
 
 /// What a pass did.
@@ -76,6 +78,8 @@ pub struct PassReport {
     pub discarded: u64,
     /// Messages to be tried again.
     pub deferred: u64,
+    /// Messages that wait for the next session, so as not to break this one.
+    pub put_off: u64,
     /// Messages that stay on the server: no recipient, too large.
     pub left: u64,
     /// Messages that are held: refused, a loop, given up.
@@ -84,13 +88,34 @@ pub struct PassReport {
     pub octets: u64,
     /// Copies disposed of at the source.
     pub disposed: u64,
+    /// What was recorded, disposed of or forgotten and leaves the next pass less to do.
+    pub progress: u64,
+    /// The first disposal that the server refused. It waits for the server, and nothing waits for it.
+    pub undisposed: Option<SourceError>,
+    /// Folders that the configuration names and the server does not open, in words.
+    pub missing: Vec<String>,
     /// The session's limit left new mail on the server.
     pub more: bool,
+    /// The pass began with what others had put off.
+    pub suspects_first: bool,
+    /// Some of what earlier sessions left waits for a session that has less to lose.
+    pub unfinished: bool,
     /// The pass was asked to stop.
     pub stopped: bool,
 }
 
 impl PassReport {
+    /// True if the next pass is to begin at once: this one left some, and got somewhere, so that there will be an end to it. Only what was `put_off`
+    /// gets one pass anyway.
+    pub fn goes_on(&self) -> bool {
+        ((self.more || self.unfinished) && self.progress > 0) || self.suspects_are_next()
+    }
+
+    /// True if all that could come before them is done, and this pass gave them no turn, or not to all of them.
+    pub fn suspects_are_next(&self) -> bool {
+        self.put_off > 0 && !self.more && (self.progress > 0 || !self.suspects_first)
+    }
+
     /// Counts what became of one message.
     pub(super) fn count(&mut self, entry: &Entry, by: By) {
         let report = self;
@@ -174,7 +199,7 @@ impl PassError {
 impl Pass<'_> {
     /// Runs the pass. The report counts what was done, also when it ended early.
     pub async fn run(&self) -> (PassReport, Result<(), PassError>) {
-        let mut report = PassReport::default();
+        let mut report = PassReport { suspects_first: self.suspects_first, ..PassReport::default() };
         let result = self.walk(&mut report).await;
         report.stopped = self.stop.is_requested();
         (report, result)
@@ -198,9 +223,14 @@ impl Pass<'_> {
         };
         match walked {
             Ok((Sound::Yes, refused)) => {
-                // What QUIT confirmed stays owed until a listing shows that it is gone: servers have said +OK and removed nothing.
-                report.disposed += session.close().await?.len() as u64;
-                refused.map_or(Ok(()), |error| Err(error.into()))
+                report.undisposed = refused;
+                match session.close().await {
+                    // What QUIT confirmed stays owed until a listing shows that it is gone: servers have said +OK and removed nothing.
+                    Ok(confirmed) => report.disposed += confirmed.len() as u64,
+                    Err(error) if error.is_refusal() => drop(report.undisposed.get_or_insert(disposal::with_hint(error))),
+                    Err(error) => return Err(error.into()),
+                }
+                Ok(())
             }
             Ok((Sound::No, _)) => {
                 session.abandon().await;
@@ -238,14 +268,12 @@ impl Pass<'_> {
         } else {
             (folders::as_named(self.collector), Vec::new())
         };
-        for missing in &chosen.missing {
-            maillog::folder_missing(&self.collector.id, missing);
+        if let Some(error) = chosen.nothing(self.collector, &listed) {
+            return Err(error.into());
         }
+        report.missing.extend(chosen.missing);
         if chosen.beyond > 0 {
-            maillog::folder_missing(
-                &self.collector.id,
-                &format!("{} folders more than the {} that one collector takes", chosen.beyond, folders::FOLDERS_MAX),
-            );
+            report.missing.push(format!("{} folders more than the {} that one collector takes", chosen.beyond, folders::FOLDERS_MAX));
         }
         let mut room = Room::of(self.collector);
         let (mut refused, mut is_any_open, mut left) = (None, false, chosen.folders.len());
@@ -270,7 +298,7 @@ impl Pass<'_> {
                 Ok((Sound::No, error)) => return Ok((Sound::No, refused.or(error))),
                 // One of several that cannot be opened is as one that is not there: the others do not wait for it.
                 Err(PassError::Source(error)) if (is_any_open || left > 0) && error.stage == "select" && error.is_refusal() => {
-                    maillog::folder_missing(&self.collector.id, &error.to_string());
+                    report.missing.push(error.to_string());
                 }
                 Err(error) => return Err(error),
             }
@@ -381,6 +409,31 @@ impl Pass<'_> {
             biased;
             () = self.stop.requested() => None,
             done = waiting => Some(done),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_pass_that_got_somewhere_is_followed_by_another() {
+        let report = |more, unfinished, progress| PassReport { more, unfinished, progress, ..PassReport::default() };
+        for (progress, goes_on) in [(0, false), (1, true)] {
+            assert_eq!((report(true, false, progress).goes_on(), report(false, true, progress).goes_on()), (goes_on, goes_on), "{progress}");
+            assert!(!report(false, false, progress).goes_on());
+        }
+    }
+
+    #[test]
+    fn what_was_put_off_gets_its_turn_and_no_hot_loop() {
+        for (more, progress, suspects_first, are_next) in
+            [(false, 0, false, true), (false, 0, true, false), (false, 1, true, true), (true, 1, false, false), (true, 0, true, false)]
+        {
+            let report = PassReport { more, progress, suspects_first, put_off: 1, ..PassReport::default() };
+            assert_eq!(report.suspects_are_next(), are_next, "{more} {progress} {suspects_first}");
+            assert!(!PassReport { put_off: 0, ..report }.suspects_are_next());
         }
     }
 }

@@ -137,6 +137,21 @@ pub struct Taken {
     pub more: bool,
 }
 
+impl Taken {
+    /// Takes out the copies that are `owed` a disposal: they need to be looked at again, but by themselves. Those that are larger than what is
+    /// collected by now stay owed.
+    pub fn without_owed(&mut self, collector: &Collector, owed: &BTreeSet<RemoteUid>) -> Vec<Step> {
+        let is_owed = |step: &mut Step| {
+            let (Step::Collect(Wanted { uid, .. }) | Step::TooLarge { uid, .. }) = step;
+            owed.contains(uid)
+        };
+        let mut again: Vec<Step> = self.steps.extract_if(.., is_owed).collect();
+        let limit = collector.max_message_size.filter(|_| collector.too_large != TooLarge::Hold).unwrap_or(u64::MAX);
+        again.retain(|step| matches!(step, Step::Collect(wanted) if wanted.size.is_none_or(|octets| octets <= limit)));
+        again
+    }
+}
+
 /// What earlier passes did with a listed message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tried {
@@ -225,10 +240,12 @@ impl Watermark {
         Watermark { ahead: VecDeque::new(), settled: HashSet::new(), applies }
     }
 
-    /// These messages were listed above the former watermark, in ascending order.
-    pub fn listed(&mut self, messages: &[Listed], above: u32) {
+    /// These messages were listed above the former watermark, in ascending order. Those of which an earlier pass has recorded something are settled,
+    /// whatever comes of the next try: it may never be reached.
+    pub fn listed(&mut self, messages: &[Listed], above: u32, is_recorded: impl Fn(&RemoteUid) -> bool) {
         if self.applies {
             self.ahead.extend(messages.iter().filter_map(|message| message.uid.number()).filter(|uid| *uid > above));
+            messages.iter().filter(|message| is_recorded(&message.uid)).for_each(|message| self.settled(&message.uid));
         }
     }
 
@@ -255,6 +272,18 @@ impl Watermark {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_recorded_holds_up_no_watermark() {
+        let mut watermark = Watermark { ahead: VecDeque::new(), settled: HashSet::new(), applies: true };
+        let messages: Vec<Listed> = [2, 5, 6, 7].map(|uid| Listed { uid: RemoteUid::Number(uid), size: None }).into();
+        watermark.listed(&messages, 4, |uid| [2, 5].contains(&uid.number().unwrap()));
+        assert_eq!(watermark.rise(), Some(5), "recorded, and not tried in this pass");
+        watermark.settled(&RemoteUid::Number(7));
+        assert_eq!(watermark.rise(), None, "of 6 nothing is known");
+        watermark.settled(&RemoteUid::Number(6));
+        assert_eq!(watermark.rise(), Some(7));
+    }
 
     #[test]
     fn a_large_mailbox_is_not_listed_ever_more_often() {

@@ -7,6 +7,7 @@ use super::idle::{Idle, Passed};
 use super::limits::Limits;
 use super::mx;
 use super::pass::{Pass, PassError, PassReport};
+use super::repeats::Repeats;
 use super::route::Router;
 use super::schedule::{self, Ended};
 use super::stop::Stop;
@@ -83,6 +84,15 @@ enum Waking {
     Rest,
 }
 
+/// What kind of pass it is.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    /// Somebody asked for it: back-off of single messages does not count.
+    forced: bool,
+    /// The last one put off what never came whole.
+    suspects_first: bool,
+}
+
 /// Numbers sessions, so that one can be found in the log.
 static SESSIONS: AtomicU64 = AtomicU64::new(1);
 
@@ -94,6 +104,20 @@ pub struct Session {
     /// Why it ended early, if it did.
     pub error: Option<PassError>,
     number: u64,
+}
+
+impl Session {
+    /// What was put off comes first in the next one. Never twice in a row once it broke one: then it is the others' turn.
+    fn suspects_are_next(&self) -> bool {
+        self.report.suspects_are_next() && !(self.error.is_some() && self.report.suspects_first)
+    }
+}
+
+/// What was told of a mailbox, so that it is not told in each pass.
+#[derive(Default)]
+struct Told {
+    missing: Repeats,
+    undisposed: Repeats,
 }
 
 impl Worker {
@@ -110,6 +134,8 @@ impl Worker {
         let mut rest = false;
         // The secrets with which the last login was refused.
         let mut refused = None;
+        let mut told = Told::default();
+        let mut suspects_first = false;
         loop {
             let waking = tokio::select! {
                 biased;
@@ -124,18 +150,20 @@ impl Worker {
             let asked = waking == Waking::Asked;
             idle.pass_begins(&self.collector.id, self.collector.idle);
             let secrets = self.secrets();
-            let Some(session) = self.session(stop, asked, failures > 0).await else { return };
+            let turn = Turn { forced: asked || (waking == Waking::Rest && suspects_first), suspects_first };
+            let Some(session) = self.session(stop, turn, failures > 0).await else { return };
+            suspects_first = session.suspects_are_next();
             idle.pass_ended(&Passed {
                 folders: &session.report.folders,
-                is_whole: session.error.is_none() && !session.report.more && !session.report.stopped,
+                is_whole: session.error.is_none() && !session.report.goes_on() && !session.report.stopped,
                 by_interval: waking == Waking::Interval,
                 by_word: waking == Waking::Told,
             });
-            rest = session.error.is_none() && session.report.more && matches!(waking, Waking::Asked | Waking::Rest);
+            rest = session.error.is_none() && session.report.goes_on() && matches!(waking, Waking::Asked | Waking::Rest);
             let ended = match &session.error {
                 None => {
                     failures = 0;
-                    Ended::Fine { more: session.report.more }
+                    Ended::Fine { more: session.report.goes_on() }
                 }
                 Some(error) => match (error, self.destination.asked_again_in()) {
                     (PassError::Target(_), Some(again)) => Ended::TargetDown(again),
@@ -155,6 +183,7 @@ impl Worker {
             let least = self.source.least_interval().unwrap_or_default();
             wait = schedule::wait(self.collector.interval, ended, fastrand::f64()).max(least);
             self.log_failure(&session, failures.max(1), Some(wait));
+            self.tell(&session, &mut told);
         }
     }
 
@@ -209,14 +238,18 @@ impl Worker {
     /// Runs passes until the mailbox has no new mail or one fails.
     pub async fn drain(&self, stop: &Stop) -> Session {
         let mut total = PassReport::default();
-        let mut forced = true;
+        let mut turn = Turn { forced: true, suspects_first: false };
+        let mut told = Told::default();
+        let mut broken = None;
         loop {
-            let session = self.session(stop, forced, false).await;
-            // What failed a moment ago is not tried again for the sake of the backlog.
-            forced = false;
+            let session = self.session(stop, turn, false).await;
             let Some(session) = session else { return Session { report: total, error: None, number: 0 } };
             self.log_failure(&session, 1, None);
+            self.tell(&session, &mut told);
             let report = &session.report;
+            // What failed a moment ago is not tried again for the sake of the backlog; what waited for its end is.
+            let suspects_first = session.suspects_are_next();
+            turn = Turn { forced: suspects_first, suspects_first };
             total.delivered += report.delivered;
             total.unresolved += report.unresolved;
             total.refused += report.refused;
@@ -228,14 +261,28 @@ impl Worker {
             total.octets += report.octets;
             total.disposed += report.disposed;
             total.stopped |= report.stopped;
-            if session.error.is_some() || !report.more || report.stopped {
-                return Session { report: total, ..session };
+            let is_stopped = report.stopped;
+            if let Some(PassError::Source(error)) = &session.error
+                && error.is_about_one_message()
+                && suspects_first
+                && !is_stopped
+            {
+                // One that is read again for its deletion breaks each session, and would so keep the others from their turn.
+                broken = session.error;
+                continue;
+            }
+            if session.error.is_some() || !report.goes_on() || is_stopped {
+                // What earlier sessions could not dispose of, this one has tried again.
+                total.undisposed = report.undisposed.clone();
+                total.deferred += report.put_off;
+                let error = session.error.or(broken).or_else(|| report.undisposed.clone().map(PassError::from));
+                return Session { report: total, error, ..session };
             }
         }
     }
 
     /// One pass under a permit; `None` if the stop came before the permit.
-    async fn session(&self, stop: &Stop, forced: bool, failing: bool) -> Option<Session> {
+    async fn session(&self, stop: &Stop, turn: Turn, failing: bool) -> Option<Session> {
         let server = &self.collector.server;
         let permit = tokio::select! {
             biased;
@@ -245,7 +292,7 @@ impl Worker {
         let number = SESSIONS.fetch_add(1, Ordering::Relaxed);
         let started = Instant::now();
         maillog::session_started(&self.collector.id, &format!("{}:{}", server.host, server.port), number);
-        let (report, result) = permit.run(self.pass(stop, forced)).await;
+        let (report, result) = permit.run(self.pass(stop, turn)).await;
         let error = result.err();
         let stop_reason = match (&error, report.stopped, report.more) {
             (Some(_), ..) => "failed",
@@ -268,7 +315,7 @@ impl Worker {
         Some(Session { report, error, number })
     }
 
-    async fn pass(&self, stop: &Stop, forced: bool) -> (PassReport, Result<(), PassError>) {
+    async fn pass(&self, stop: &Stop, Turn { forced, suspects_first }: Turn) -> (PassReport, Result<(), PassError>) {
         if let Err(short) = self.room.check() {
             return (PassReport::default(), Err(short.into()));
         }
@@ -290,8 +337,24 @@ impl Worker {
             stop,
             counters: &self.counters,
             forced,
+            suspects_first,
         };
         pass.run().await
+    }
+
+    /// Tells what went wrong without being in anybody's way.
+    fn tell(&self, session: &Session, told: &mut Told) {
+        let (report, id, now) = (&session.report, &self.collector.id, Instant::now());
+        if session.error.is_none() {
+            if told.missing.is_news(&report.missing, now) {
+                report.missing.iter().for_each(|missing| maillog::folder_missing(id, missing));
+            }
+            let reasons: Vec<String> = report.undisposed.iter().map(ToString::to_string).collect();
+            if let (Some(error), true) = (&report.undisposed, told.undisposed.is_news(&reasons, now)) {
+                let failure = Failure { code: error.code(), reason: &reasons.concat(), hint: error.hint.as_deref().unwrap_or("") };
+                maillog::disposal_refused(id, session.number, &failure);
+            }
+        }
     }
 
     fn log_failure(&self, session: &Session, failures: u32, next_try: Option<Duration>) {

@@ -5,8 +5,8 @@ use super::deliver_one::{By, Deliverer};
 use super::disposal;
 use super::first_run;
 use super::pass::{Pass, PassError, PassReport, Place, Room};
-use super::plan::{self, BATCH_MESSAGES_MAX, Plan, Step, Taken, Tried, Watermark};
-use crate::config::{After, Collect, Protocol, TooLarge};
+use super::plan::{self, BATCH_MESSAGES_MAX, Plan, Step, Tried, Watermark};
+use crate::config::{After, Collect, OnHold, Protocol, TooLarge};
 use crate::ledger::state::Due;
 use crate::ledger::{Entry, Finished, Former, FormerKey, FormerMessage, Pending, Progress, State};
 use crate::mail::{MessageKey, Present, RemoteUid, TargetDown};
@@ -42,6 +42,8 @@ pub(super) struct Walk<'a> {
     former_count: usize,
     /// What is owed a disposal, and may be there under other names.
     held_back: Vec<RemoteUid>,
+    /// How many messages were compared with those, from the first one on; `None` once one was found, or not looked at.
+    compared_first: Option<usize>,
     ids_changed: bool,
     source_ip: Option<IpAddr>,
 }
@@ -70,6 +72,7 @@ impl<'a> Walk<'a> {
             former_count: former.len(),
             former: Mutex::new(former),
             held_back: Vec::new(),
+            compared_first: Some(0),
             ids_changed: false,
             source_ip,
         }
@@ -90,8 +93,9 @@ impl<'a> Walk<'a> {
         let due =
             Due { now: self.place.now, rules: collector.recipient_hash, max_message_size: collector.max_message_size, forced: self.pass.forced };
         let Plan { mut want, owed, held_away, keep_after_all, more } = plan::plan(collector, self.selected, self.progress, due);
-        report.more |= more;
+        let progress_before = report.progress;
         if !keep_after_all.is_empty() {
+            report.progress += keep_after_all.len() as u64;
             self.pass.ledger.finish(&self.progress.place, Finished { kept: keep_after_all, ..Finished::default() }).await?;
         }
         let first_run = self.progress.first_run && self.former_count == 0;
@@ -100,6 +104,8 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         let mut is_first = true;
+        // Messages that never came whole, and copies that are owed a deletion and have to be read again for it.
+        let (mut suspects, mut rereads) = (Vec::new(), Vec::new());
         // What was collected or left alone before, and comes under another name, is no new mail that limits are for: where the names are good for one
         // session, a pass that did not get through all of it would get no further than the next one.
         let is_pop3 = collector.server.protocol == Protocol::Pop3;
@@ -119,7 +125,7 @@ impl<'a> Walk<'a> {
                 self.hold_back();
             }
             if self.held_back.is_empty() {
-                self.forget_vanished(&listing).await?;
+                self.forget_vanished(&listing, report).await?;
             }
             if is_first {
                 self.expunge_flagged(session, &listing, report).await?;
@@ -127,6 +133,7 @@ impl<'a> Walk<'a> {
             is_first = false;
             if !listing.older.is_empty() {
                 self.pass.ledger.collected(&self.progress.place, &listing.older).await?;
+                report.progress += listing.older.len() as u64;
             }
             // An IMAP UID names one message for ever. An UIDL may name another one by now: those that are owed come with the others, and are
             // compared before they are disposed of.
@@ -135,7 +142,7 @@ impl<'a> Walk<'a> {
             self.dispose_owed(session, owed_now, report).await?;
             let (away, fresh): (Vec<Listed>, Vec<Listed>) = fresh.into_iter().partition(|message| held_away.contains(&message.uid));
             self.move_away(session, away.into_iter().map(|message| message.uid).collect(), report).await?;
-            self.watermark.listed(&fresh, self.progress.watermark);
+            self.watermark.listed(&fresh, self.progress.watermark, |uid| self.progress.exceptions.contains_key(uid));
             let known: HashSet<&RemoteUid> = fresh.iter().take(compared).map(|message| &message.uid).collect();
             compared -= known.len();
             let tried = |uid: &RemoteUid| match Tried::of(self.progress, uid) {
@@ -146,16 +153,30 @@ impl<'a> Walk<'a> {
             taken.steps.iter_mut().chain(&mut taken.suspects).for_each(|step| self.rename(step));
             report.folders.iter_mut().filter(|seen| seen.name == self.place.name).for_each(|seen| seen.found += taken.new as u64);
             self.pass.counters.listed((taken.steps.len() + taken.suspects.len()) as u64);
+            rereads.extend(taken.without_owed(collector, &owed));
+            report.put_off += taken.suspects.len() as u64;
+            suspects.append(&mut taken.suspects);
+            if self.pass.suspects_first {
+                self.suspects(session, &mut suspects, report).await?;
+            }
             for batch in taken.steps.chunks(BATCH_MESSAGES_MAX) {
                 if self.is_over() {
                     break;
                 }
                 self.batch(session, batch, report).await?;
             }
-            self.suspects(session, &taken, report).await?;
+            self.let_go().await?;
             self.check_target()?;
-            report.more |= taken.more || (listing.more && room.is_used_up());
-            let is_whole = !self.is_over() && !listing.more && !taken.more;
+            let is_last = self.is_over() || !listing.more || taken.more || room.is_used_up();
+            if is_last {
+                self.read_again(session, &mut rereads, report).await?;
+                self.check_target()?;
+                self.suspects(session, &mut suspects, report).await?;
+                self.check_target()?;
+            }
+            // Rows that are due, and neither found nor gone, are no reason to begin anew.
+            report.more |= taken.more || (listing.more && room.is_used_up()) || (more && report.progress > progress_before);
+            let is_whole = suspects.is_empty() && rereads.is_empty() && !self.is_over() && !listing.more && !taken.more;
             if is_whole && !self.held_back.is_empty() {
                 let vanished = std::mem::take(&mut self.held_back);
                 self.pass.ledger.finish(&self.progress.place, Finished { vanished, ..Finished::default() }).await?;
@@ -167,7 +188,7 @@ impl<'a> Walk<'a> {
             if is_whole && self.progress.first_run {
                 first_run::over(self).await?;
             }
-            if self.is_over() || !listing.more || taken.more || room.is_used_up() {
+            if is_last {
                 return self.end_of_folder(session, report).await;
             }
             want = plan::next_want(&want, &listing);
@@ -200,6 +221,18 @@ impl<'a> Walk<'a> {
         self.held_back = exceptions.keys().cloned().collect();
     }
 
+    /// Forgets what was held back once as many messages as that were looked at and none of them is one of those. What earlier sessions collected
+    /// are the first messages of the mailbox, and were their deletion undone, they would be the first again. A mailbox of many sessions' worth
+    /// would else remember all of them until its end, and read that in each session.
+    async fn let_go(&mut self) -> Result<(), PassError> {
+        if self.held_back.is_empty() || self.compared_first.is_none_or(|compared| compared < self.held_back.len()) {
+            return Ok(());
+        }
+        let vanished = std::mem::take(&mut self.held_back);
+        self.pass.ledger.finish(&self.progress.place, Finished { vanished, ..Finished::default() }).await?;
+        Ok(())
+    }
+
     /// A message that the operator had forgotten gets another name, so that a target which knows the first one takes it.
     fn rename(&self, step: &mut Step) {
         if let Step::Collect(wanted) = step
@@ -214,8 +247,11 @@ impl<'a> Walk<'a> {
     async fn expunge_flagged(&self, session: &mut dyn Session, listing: &Listing, report: &mut PassReport) -> Result<(), PassError> {
         let collector = self.pass.collector;
         let may = self.selected.can_delete || collector.server.allow_plain_expunge;
-        let wants = disposal::deletes(collector.after) || collector.after == After::Move;
-        if collector.server.protocol != Protocol::Imap || !may || !wants || collector.expunge.every_sessions > 1 {
+        let deletes = disposal::deletes(collector.after);
+        // What was moved by COPY waits for no session's turn.
+        let wants = collector.after == After::Move || collector.on_hold == OnHold::Move || deletes;
+        let waits = deletes && collector.expunge.every_sessions > 1;
+        if collector.server.protocol != Protocol::Imap || !may || !wants || waits {
             return Ok(());
         }
         let is_there = |uid: &RemoteUid| listing.present.as_ref().is_none_or(|present| present.contains(uid));
@@ -229,19 +265,26 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Messages that never came whole, each by itself. They wait for a session that has no deletion to lose.
-    async fn suspects(&mut self, session: &mut dyn Session, taken: &Taken, report: &mut PassReport) -> Result<(), PassError> {
-        for batch in taken.suspects.chunks(1) {
-            if self.is_over() {
-                return Ok(());
-            }
-            if self.unconfirmed.load(Ordering::Relaxed) {
-                report.deferred += taken.suspects.len() as u64;
-                // At once, if there is an end to it: a server that deletes nothing is asked to in each session.
-                report.more |= taken.new > 0;
-                return Ok(());
-            }
-            self.batch(session, batch, report).await?;
+    /// Messages that never came whole, each by itself. They wait for a session that has no deletion to lose; those that do so are left over.
+    async fn suspects(&mut self, session: &mut dyn Session, steps: &mut Vec<Step>, report: &mut PassReport) -> Result<(), PassError> {
+        while !steps.is_empty() && !self.is_over() && !self.unconfirmed.load(Ordering::Relaxed) {
+            let step = steps.remove(0);
+            report.put_off -= 1;
+            self.batch(session, &[step], report).await?;
+        }
+        Ok(())
+    }
+
+    /// Copies that are owed a deletion under names that may be other messages' by now (POP3), behind all that is new, and in a session that has no
+    /// other deletion to lose: what breaks the session once does so each time. Those that wait for one are left over.
+    async fn read_again(&mut self, session: &mut dyn Session, steps: &mut Vec<Step>, report: &mut PassReport) -> Result<(), PassError> {
+        if steps.is_empty() || self.unconfirmed.load(Ordering::Relaxed) {
+            report.unfinished |= !steps.is_empty();
+            return Ok(());
+        }
+        while !steps.is_empty() && !self.is_over() {
+            let batch: Vec<Step> = steps.drain(..steps.len().min(BATCH_MESSAGES_MAX)).collect();
+            self.batch(session, &batch, report).await?;
         }
         Ok(())
     }
@@ -282,10 +325,11 @@ impl<'a> Walk<'a> {
         }
     }
 
-    async fn forget_vanished(&self, listing: &Listing) -> Result<(), PassError> {
+    async fn forget_vanished(&self, listing: &Listing, report: &mut PassReport) -> Result<(), PassError> {
         let (ledger, place) = (self.pass.ledger, &self.progress.place);
         if !listing.vanished.is_empty() {
             ledger.finish(place, Finished { vanished: listing.vanished.clone(), ..Finished::default() }).await?;
+            report.progress += listing.vanished.len() as u64;
         }
         // Pruning is for complete listings that were compared with the whole history; anything less would forget what is still there.
         let Some(present) = listing.present.clone().filter(|_| !listing.more) else { return Ok(()) };
@@ -343,6 +387,9 @@ impl<'a> Walk<'a> {
                 Step::TooLarge { uid, octets } => entries.push(self.too_large(uid, *octets)),
             }
         }
+        if wanted.len() < steps.len() {
+            self.compared_first = None;
+        }
         let mut failed = None;
         let (mut disposable, mut away) = (Vec::new(), Vec::new());
         if !wanted.is_empty() {
@@ -357,8 +404,11 @@ impl<'a> Walk<'a> {
             failed = fetched.failed;
             self.outstanding |= fetched.outstanding;
             report.octets += fetched.octets;
+            let is_one_of_them = |entry: &Entry| entry.former.is_some() || entry.copy.is_none();
+            let is_known = fetched.recorded.len() < wanted.len() || fetched.recorded.iter().any(|(entry, _)| is_one_of_them(entry));
+            self.compared_first = self.compared_first.filter(|_| !is_known).map(|compared| compared + wanted.len());
             for (entry, by) in fetched.recorded {
-                report.count(&entry, by);
+                self.count(&entry, by, report);
                 self.watermark.settled(&entry.uid);
                 match entry.state {
                     State::Owed => disposable.push(entry.uid),
@@ -383,24 +433,11 @@ impl<'a> Walk<'a> {
                 );
             }
         }
-        if failed.is_none() && !self.outstanding {
-            for (uid, octets) in headers {
-                match self.header_only(session, &uid, octets).await {
-                    Ok(entry) => entries.push(entry),
-                    Err(PassError::Source(error)) if error.is_about_one_message() => {
-                        entries.push(self.unfetched(&uid, &format!("its header cannot be read: {}", error.text)));
-                        failed = Some(error.into());
-                        break;
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-        }
         for entry in entries {
             if let Err(error) = ledger.record(place, entry.clone()).await {
                 return Err(failed.unwrap_or_else(|| error.into()));
             }
-            report.count(&entry, By::default());
+            self.count(&entry, By::default(), report);
             self.watermark.settled(&entry.uid);
         }
         if let Some(error @ PassError::Ledger(_)) = failed {
@@ -417,9 +454,51 @@ impl<'a> Walk<'a> {
         ledger.finish(place, finished).await?;
         if !self.outstanding {
             self.move_away(session, away, report).await?;
+            self.headers(session, headers, report).await?;
         }
         tracing::debug!(event = "batch_finished", collector = %collector.id, messages = steps.len());
         Ok(())
+    }
+
+    /// The headers of messages that are too large, behind everything that they could be in the way of.
+    async fn headers(&mut self, session: &mut dyn Session, headers: Vec<(RemoteUid, u64)>, report: &mut PassReport) -> Result<(), PassError> {
+        if headers.is_empty() {
+            return Ok(());
+        }
+        let (ledger, place) = (self.pass.ledger, &self.progress.place);
+        let uids: Vec<RemoteUid> = headers.iter().map(|(uid, _)| uid.clone()).collect();
+        ledger.begin(place, &uids).await?;
+        let mut failed = None;
+        for (uid, octets) in headers {
+            if failed.is_some() || self.is_over() || self.target_down.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+                break;
+            }
+            let unread = |error: &SourceError| self.unfetched(&uid, &format!("its header cannot be read: {}", error.text));
+            let entry = match self.header_only(session, &uid, octets).await {
+                Ok(entry) => entry,
+                Err(PassError::Source(error)) if error.is_refusal() => Some(unread(&error)),
+                Err(PassError::Source(error)) => {
+                    let entry = error.is_about_one_message().then(|| unread(&error));
+                    failed = Some(error);
+                    entry
+                }
+                Err(error) => return Err(error),
+            };
+            if let Some(entry) = entry {
+                ledger.record(place, entry.clone()).await?;
+                self.count(&entry, By::default(), report);
+                self.watermark.settled(&entry.uid);
+            }
+        }
+        ledger.finish(place, Finished { watermark: self.watermark.rise(), ..Finished::default() }).await?;
+        failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Counts what was recorded, and whether it leaves the next pass less to do.
+    fn count(&self, entry: &Entry, by: By, report: &mut PassReport) {
+        report.count(entry, by);
+        let is_known = entry.former.is_some() && !self.held_back.is_empty();
+        report.progress += u64::from(!is_known && !self.is_owed(&entry.uid));
     }
 
     async fn fetch(&self, session: &mut dyn Session) -> Batch {
@@ -460,9 +539,10 @@ impl<'a> Walk<'a> {
     }
 
     /// The header of a message that is too large, with a note in place of its body, is delivered; the message itself stays where it is.
-    async fn header_only(&self, session: &mut dyn Session, uid: &RemoteUid, octets: u64) -> Result<Entry, PassError> {
+    /// `None` if the target takes nothing now.
+    async fn header_only(&self, session: &mut dyn Session, uid: &RemoteUid, octets: u64) -> Result<Option<Entry>, PassError> {
         let skipped = self.too_large(uid, octets);
-        let Some(peeked) = session.header_of(uid).await? else { return Ok(skipped) };
+        let Some(peeked) = session.header_of(uid).await? else { return Ok(Some(skipped)) };
         let note = super::note::of_too_large(&peeked.header, self.pass.collector, &self.place.name, octets);
         let mut intake = self.pass.spool.intake(self.key(uid), Some(note.len() as u64)).await;
         let message = match intake.write(&note).await {
@@ -471,19 +551,18 @@ impl<'a> Walk<'a> {
         };
         let message = match message {
             Ok(message) => message,
-            Err(error) => return Ok(self.unfetched(uid, &format!("its header cannot be spooled: {error}"))),
+            Err(error) => return Ok(Some(self.unfetched(uid, &format!("its header cannot be spooled: {error}")))),
         };
         let done = Deliverer { too_large: Some(octets), ..self.deliverer() }.deliver(message).await;
         if let Some(error) = done.failed {
             return Err(error.into());
         }
-        Ok(match done.entry {
-            Some(entry) if done.by == By::Old => entry,
+        Ok(done.entry.map(|entry| match entry.state {
+            _ if done.by == By::Old => entry,
             // What is not final is tried again, and so is the header.
-            Some(entry) if matches!(entry.state, State::Pending(_) | State::Left { .. }) => entry,
-            Some(entry) => Entry { state: skipped.state, ..entry },
-            None => self.unfetched(uid, "the target takes nothing now"),
-        })
+            State::Pending(_) | State::Left { .. } => entry,
+            _ => Entry { state: skipped.state, ..entry },
+        }))
     }
 
     /// A message that was delivered before stays owed its disposal, whatever came of looking at it again.

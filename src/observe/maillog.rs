@@ -224,6 +224,13 @@ pub fn session_failed(collector: &CollectorId, session: u64, failures: u32, fail
     }
 }
 
+/// The server refused to mark, move or delete what was delivered. Nothing waits for that.
+pub fn disposal_refused(collector: &CollectorId, session: u64, failure: &Failure<'_>) {
+    let Failure { code, reason, hint } = failure;
+    let code = format!("MG-{code}");
+    warn!(event = "disposal_refused", code, collector = %collector, session, reason, hint);
+}
+
 /// Why a session failed.
 pub struct Failure<'a> {
     /// The number of the page that explains it.

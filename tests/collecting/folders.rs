@@ -172,6 +172,53 @@ fn a_folder_that_cannot_be_opened() {
     assert_eq!(scene.once(), letters([1]));
 }
 
+/// Where none of those that are named is there, nothing can be collected, and that is no success; a pattern may match something later.
+#[test]
+fn folders_none_of_which_is_there() {
+    let server = Dovecot::start();
+    fill(&server, "box", 0..1);
+    make_folder(&server, "box", "Spa");
+    for folders in ["[Spam, Junk]", "['\\Junk']", "['x*', Spam]"] {
+        let scene = Scene::new(&collecting(&server, "box", folders));
+        let done = scene.program.run_to_end("once", &["-q"]).expect_code(78);
+        assert!(
+            done.stderr.contains("FAILED: error[MG-242]") && done.stderr.contains("the mailbox has `") && done.stderr.contains("`INBOX`"),
+            "{folders}: {}",
+            done.stderr
+        );
+        assert!(!folders.contains("Spam") || done.stderr.contains("there is no folder `Spam`; there is `Spa`"), "{folders}: {}", done.stderr);
+        let tested = scene.program.run_to_end("test", &["box"]);
+        assert_eq!(tested.status.code(), Some(78), "{folders}: {}", tested.stdout);
+    }
+    let scene = Scene::new(&collecting(&server, "box", "['x*']"));
+    let (_, said) = scene.once_said();
+    assert_eq!(lines_with(&said.stderr, &["folder_missing", "no folder matches `x*`"]), 1, "{}", said.stderr);
+}
+
+/// What is missing is told once, and once more when something else is missing.
+#[test]
+fn the_daemon_tells_of_a_missing_folder_once() {
+    let server = Dovecot::start();
+    fill(&server, "box", 0..1);
+    let sink = Sink::lmtp();
+    let collector = collecting(&server, "box", "[INBOX, Spam, Junk]").set("interval", "100ms").set("idle", "off");
+    let program = Mailgather::new(&format!("limits: {{interval_min: 50ms}}\n{}", config(&sink.delivery(), &[collector])));
+    let daemon = program.run();
+    let waiting = std::time::Instant::now();
+    let sessions = |count| {
+        while daemon.count_log("session_finished") < count {
+            assert!(waiting.elapsed() < std::time::Duration::from_secs(60), "{:?}", daemon.log());
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    };
+    sessions(6);
+    assert_eq!(daemon.count_log("folder_missing"), 2, "{:?}", daemon.log());
+    make_folder(&server, "box", "Junk");
+    sessions(daemon.count_log("session_finished") + 3);
+    assert_eq!(daemon.count_log("folder_missing"), 3, "{:?}", daemon.log());
+    daemon.stop().expect_success();
+}
+
 /// Names in modified UTF-7: Cyrillic, an ampersand, an emoji beyond the BMP, and octets that are no such name at all.
 #[test]
 fn f71_names_in_every_alphabet() {

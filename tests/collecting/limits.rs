@@ -243,6 +243,54 @@ fn a_header_that_cannot_be_read_is_in_nobodys_way() {
     }
 }
 
+/// A server without TOP: what needs no header alone is collected and deleted in the first run, and the large ones come when the limit allows it.
+#[test]
+fn headers_that_no_server_shows_hold_up_nothing() {
+    let messages = (0..6).map(|n| large(n, if n == 1 || n == 3 { 60_000 } else { 100 })).collect();
+    let server = RawPop3::serve(messages, Ways { no_top: true, ..Ways::default() });
+    let collector = |limit: &str| {
+        let collector = CollectorYaml::at("pop3", "box", server.port()).forward_to(BOX).after("delete");
+        collector.set("max_message_size", &format!("{{limit: {limit}, action: headers_only}}"))
+    };
+    let scene = Scene::new(&collector("20KiB"));
+    let (arrived, said) = scene.once_code(75);
+    assert_eq!((arrived, server.deleted()), (letters([0, 2, 4, 5]), vec![1, 3, 5, 6]), "{}", said.stderr);
+    assert_eq!(lines_with(&said.stderr, &["message_not_fetched", "its header cannot be read"]), 2, "{}", said.stderr);
+    assert_eq!(lines_with(&said.stderr, &["session_failed"]), 0, "{}", said.stderr);
+    server.put(large(6, 100));
+    assert_eq!((scene.once_code(75).0, server.deleted()), (letters([6]), vec![1, 3, 5, 6, 7]));
+    scene.configure(&collector("1MiB"));
+    assert_eq!(scene.once(), letters([1, 3]));
+    assert_eq!(server.deleted(), [1, 2, 3, 4, 5, 6, 7]);
+}
+
+/// What was delivered, and is still there, is owed its deletion, whatever the limit says by now: no note comes of it.
+#[test]
+fn what_is_owed_gets_no_note() {
+    let server = RawPop3::serve((0..2).map(|n| large(n, 60_000)).collect(), Ways { untrue_quit: true, ..Ways::default() });
+    let collector = CollectorYaml::at("pop3", "box", server.port()).forward_to(BOX).after("delete");
+    let scene = Scene::new(&collector);
+    assert_eq!((scene.once(), server.deleted()), (letters(0..2), vec![]));
+    server.is(Ways::default());
+    scene.configure(&collector.clone().set("max_message_size", "{limit: 20KiB, action: headers_only}"));
+    assert_eq!((scene.once(), server.deleted()), (letters([]), vec![]));
+    scene.configure(&collector);
+    assert_eq!((scene.once(), server.deleted()), (letters([]), vec![1, 2]));
+}
+
+/// Of a backlog that takes many sessions, each session forgets what the one before has deleted.
+#[test]
+fn what_is_deleted_is_forgotten_on_the_way() {
+    let server = RawPop3::with_trouble((0..30).map(|n| large(n, 100)).collect(), 28, Trouble::CloseInside);
+    let collector = CollectorYaml::at("pop3", "box", server.port()).forward_to(BOX).after("delete").set("max_messages_per_session", "5");
+    let scene = Scene::new(&collector);
+    let (arrived, said) = scene.once_code(75);
+    assert!(arrived.len() >= 25, "{arrived:?}: {}", said.stderr);
+    let ledger = rusqlite::Connection::open(scene.program.state_dir().join("ledger.db")).unwrap();
+    let rows: u32 = ledger.query_row("SELECT count(*) FROM exception", [], |row| row.get(0)).unwrap();
+    assert!(rows <= 10, "{rows} rows");
+}
+
 /// While the disk is short of room no session begins: nothing is fetched, marked or deleted. With room it goes on.
 #[test]
 fn m12_min_free_space() {

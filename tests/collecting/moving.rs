@@ -87,12 +87,13 @@ fn to_a_use_that_no_folder_has() {
     let server = Dovecot::start();
     fill(&server, "box", 0..3);
     let scene = Scene::new(&moving(&server, "box", "\\Archive"));
-    let (arrived, said) = scene.once_said();
+    let (arrived, said) = scene.once_code(75);
     assert_eq!(arrived, letters(0..3));
-    assert_eq!(lines_with(&said.stderr, &["folder_missing", "the folder that mail is moved to is not there"]), 1, "{}", said.stderr);
+    assert_eq!(lines_with(&said.stderr, &["disposal_refused", "the folder that mail is moved to is not there"]), 1, "{}", said.stderr);
+    assert!(said.stderr.contains("FAILED: error[MG-242]"), "{}", said.stderr);
     assert_eq!(inside(&server, "box", "INBOX").unwrap(), (0..3).map(|n| (format!("letter {n}"), String::new())).collect::<Vec<_>>());
     fill(&server, "box", 3..4);
-    let (arrived, said) = scene.once_said();
+    let (arrived, said) = scene.once_code(75);
     assert_eq!(arrived, letters([3]), "it holds up nobody: {}", said.stderr);
     scene.configure(&moving(&server, "box", "Archive"));
     assert_eq!(scene.once(), letters([]));
@@ -110,11 +111,11 @@ fn to_the_folder_itself() {
     let trash = Maildir(server.maildir(user).0.join(format!(".{wire}")));
     (0..2).for_each(|n| trash.put(&corpus::letter(n, BOX)));
     let scene = Scene::new(&moving(&server, user, "\\Trash").set("folders", "[Корзина]"));
-    let (arrived, said) = scene.once_said();
+    let (arrived, said) = scene.once_code(75);
     assert_eq!(arrived, letters(0..2));
-    assert_eq!(lines_with(&said.stderr, &["mail would be moved into the folder that it is in"]), 1, "{}", said.stderr);
+    assert_eq!(lines_with(&said.stderr, &["disposal_refused", "mail would be moved into the folder that it is in"]), 1, "{}", said.stderr);
     assert_eq!(subjects_in(&server, user, wire), letters(0..2));
-    assert_eq!(scene.once(), letters([]));
+    assert_eq!(scene.once_code(75).0, letters([]));
     assert_eq!(subjects_in(&server, user, wire), letters(0..2));
     // By its name it is refused when the configuration is read.
     scene.configure(&moving(&server, user, "Корзина").set("folders", "[Корзина]"));
@@ -165,4 +166,34 @@ fn to_a_folder_that_the_server_refuses() {
     scene.configure(&moving(&server, "box", "Done"));
     assert_eq!(scene.once(), letters([]));
     assert_eq!((server.count("box"), subjects_in(&server, "box", "Done")), (0, letters(0..4)));
+}
+
+/// What cannot be moved holds up no new mail: the whole backlog comes in one run, and the daemon keeps its interval.
+#[test]
+fn a_refused_move_holds_up_nothing() {
+    let server = Dovecot::start();
+    fill(&server, "many", 0..250);
+    let scene = Scene::new(&moving(&server, "many", "a/b").set("max_messages_per_session", "100"));
+    let (arrived, said) = scene.once_code(75);
+    assert_eq!(arrived, letters(0..250), "{}", said.stderr);
+    assert_eq!(sessions(&said.stderr), [100, 100, 50]);
+    assert!(said.stderr.contains("FAILED: error[MG-242]"), "{}", said.stderr);
+    assert_eq!(lines_with(&said.stderr, &["disposal_refused", "MG-242", "a/b"]), 1, "told once: {}", said.stderr);
+
+    fill(&server, "box", 0..1);
+    let sink = Sink::lmtp();
+    let yaml = config(&sink.delivery(), &[moving(&server, "box", "a/b").set("interval", "1s").set("idle", "off")]);
+    let program = Mailgather::new(&format!("limits: {{interval_min: 100ms}}\n{yaml}"));
+    let (started, mut daemon) = (std::time::Instant::now(), program.run());
+    for n in 1..8 {
+        sink.wait_for(n);
+        fill(&server, "box", n..n + 1);
+    }
+    sink.wait_for(8);
+    daemon.wait_for("disposal_refused");
+    // With a back-off it would be two minutes.
+    assert!(started.elapsed() < std::time::Duration::from_secs(60));
+    assert_eq!((daemon.count_log("disposal_refused"), daemon.count_log("session_failed")), (1, 0));
+    daemon.stop().expect_success();
+    assert_eq!(sink.taken().len(), 8, "none twice");
 }

@@ -116,3 +116,41 @@ fn a_message_that_cannot_be_delivered_is_held_when_its_time_is_over() {
     assert_eq!((sink.count(), subjects_in(&server, "box", "INBOX")), (5, letters([2])), "`on_hold: keep`");
     program.once(&[]).expect_success();
 }
+
+/// A server that says +OK to QUIT and keeps everything: what is owed is asked for in each session, and still behind what never came whole.
+#[test]
+fn what_never_came_whole_gets_its_turn() {
+    let ways = Ways { untrue_quit: true, recovers: true, ..Ways::default() };
+    let server = RawPop3::serve(messages().into_iter().take(2).collect(), ways);
+    server.comes_to(2, Trouble::CloseInside);
+    let scene = Scene::new(&CollectorYaml::at("pop3", "box", server.port()).forward_to(BOX).after("delete"));
+    assert_eq!(scene.once_code(75).0, letters([0]));
+    let (arrived, said) = scene.once_said();
+    assert_eq!(arrived, letters([1]), "{}", said.stderr);
+    // With new mail in each session it comes, too.
+    server.put(corpus::letter(2, BOX));
+    server.put(corpus::letter(3, BOX));
+    server.comes_to(3, Trouble::CloseInside);
+    assert_eq!(scene.once_code(75).0, letters([]));
+    server.put(corpus::letter(4, BOX));
+    assert_eq!(scene.once(), letters(2..5));
+    server.is(Ways::default());
+    assert_eq!((scene.once(), server.deleted()), (letters([]), vec![1, 2, 3, 4, 5]));
+}
+
+/// A copy that is owed its deletion, and breaks each session that asks for it, is in nobody's way: new mail comes and is deleted.
+#[test]
+fn what_is_owed_and_breaks_the_session_is_in_nobodys_way() {
+    let server = RawPop3::serve(messages().into_iter().take(1).collect(), Ways { untrue_quit: true, ..Ways::default() });
+    let scene = Scene::new(&CollectorYaml::at("pop3", "box", server.port()).forward_to(BOX).after("delete"));
+    assert_eq!(scene.once(), letters([0]));
+    server.is(Ways::default());
+    server.comes_to(1, Trouble::CloseInside);
+    for n in [1, 3] {
+        (n..n + 2).for_each(|n| server.put(corpus::letter(n, BOX)));
+        let (arrived, said) = scene.once_code(75);
+        assert_eq!(arrived, letters(n..n + 2), "{}", said.stderr);
+        assert_eq!(server.deleted(), (2..=n + 2).collect::<Vec<_>>(), "{}", said.stderr);
+        assert!(!said.stderr.contains("message_not_fetched"), "nobody else is to blame: {}", said.stderr);
+    }
+}

@@ -37,7 +37,7 @@ pub use ports::LoopbackAddress;
 pub use postfix::Postfix;
 pub use process::{CollectorYaml, Mailgather, config};
 pub use raw_imap::{RawImap, Trouble};
-pub use raw_pop3::RawPop3;
+pub use raw_pop3::{RawPop3, Ways};
 pub use server::{MailServer, families};
 pub use sink::Sink;
 
