@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use support::corpus::letter;
 use support::dovecot::PASSWORD;
 use support::maildir::{field, subjects};
-use support::process::Channel;
+use support::process::{Channel, PASSWORD_VARIABLE};
 use support::*;
 
 const BOX: &str = "box@example.org";
@@ -80,6 +80,74 @@ fn i5_tls_implicit_by_command_and_none() {
             let login = log.lines().find(|line| line.contains(&format!("Login: user=<{user}>"))).unwrap();
             assert_eq!(login.contains(", TLS"), channel != Channel::Plain, "{login}");
         }
+    }
+}
+
+/// One letter of a user of its own, collected with these keys; whether Dovecot says that the login went over TLS.
+fn login_over_tls(server: &Dovecot, user: &str, port: u16, keys: &str) -> Result<bool, support::process::Finished> {
+    fill(server, user, 0..1);
+    let boxes = Boxes::new();
+    let yaml = format!(
+        "{}  {user}: {{server: 127.0.0.1, port: {port}, email: {user}@pop.example, username: {user}, password: {{env: {PASSWORD_VARIABLE}}}, \
+         recipient: {{forward_to: {BOX}}}, {keys}}}\n",
+        config(&boxes.delivery(), &[])
+    );
+    let done = Mailgather::new(&yaml).once(&[]);
+    if done.status.code() != Some(0) {
+        assert!(boxes.subjects(BOX).is_empty() && !server.log().contains(&format!("Login: user=<{user}>")));
+        return Err(done);
+    }
+    assert_eq!(boxes.subjects(BOX), letters([0]), "{keys}");
+    let log = server.log();
+    Ok(log.lines().find(|line| line.contains(&format!("Login: user=<{user}>"))).unwrap().contains(", TLS"))
+}
+
+/// "Insecure", "TLS", "TLS, when available", "SSL": the last but one takes what is there, and still sends no password over an open channel unasked.
+#[test]
+fn m8_four_ways_to_connect() {
+    let server = Dovecot::start();
+    let ca = server.ca().display().to_string();
+    let opportunistic = format!("tls: {{mode: opportunistic, ca_file: {ca}}}");
+    for (user, port, keys, tls) in [
+        ("insecure", server.imap(), "tls: {mode: none}, auth: {allow_plaintext: true}", false),
+        ("tls", server.imap(), &*format!("tls: {{mode: starttls, ca_file: {ca}}}"), true),
+        ("available", server.imap(), &opportunistic, true),
+        ("ssl", server.imaps(), &*format!("tls: {{mode: implicit, ca_file: {ca}}}"), true),
+    ] {
+        assert_eq!(login_over_tls(&server, user, port, keys).unwrap_or_else(|done| panic!("{keys}: {}", done.stderr)), tls, "{keys}");
+    }
+    // A server without TLS.
+    let old = RawImap::serve(vec![letter(7, "anna@pop.example")]);
+    let boxes = Boxes::new();
+    let at = |more: &str| {
+        let text = config(&boxes.delivery(), &[CollectorYaml::at("imap", "u", old.port()).forward_to(BOX)]);
+        text.replace("tls: {mode: none}", "tls: {mode: opportunistic}").replace("    auth: {allow_plaintext: true}\n", more)
+    };
+    let refused = Mailgather::new(&at("")).once(&[]).expect_code(69);
+    assert!(refused.stderr.contains("MG-222") && refused.stderr.contains("allow_plaintext"), "{}", refused.stderr);
+    Mailgather::new(&at("    auth: {allow_plaintext: true}\n")).once(&[]).expect_success();
+    assert_eq!(boxes.subjects(BOX), letters([7]));
+}
+
+/// None, SSL, TLS: TLS is the one by a command on the port of the open channel.
+#[test]
+fn c11_none_ssl_and_tls_by_a_command() {
+    let server = Dovecot::start();
+    let ca = server.ca().display().to_string();
+    for (n, (port, keys, tls)) in [
+        (server.imap(), "tls: {mode: none}, auth: {allow_plaintext: true}".to_owned(), false),
+        (server.imaps(), format!("tls: {{mode: ssl, ca_file: {ca}}}"), true),
+        (server.imaps(), format!("tls: {{mode: ssl/tls, ca_file: {ca}}}"), true),
+        (server.imap(), format!("tls: {{mode: starttls, ca_file: {ca}}}"), true),
+        (server.pop3(), "protocol: pop3, tls: {mode: none}, auth: {allow_plaintext: true}".to_owned(), false),
+        (server.pop3s(), format!("protocol: pop3, tls: {{mode: ssl, ca_file: {ca}}}"), true),
+        (server.pop3(), format!("protocol: pop3, tls: {{mode: starttls, ca_file: {ca}}}"), true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let over_tls = login_over_tls(&server, &format!("u{n}"), port, &keys).unwrap_or_else(|done| panic!("{keys}: {}", done.stderr));
+        assert_eq!(over_tls, tls, "{keys}");
     }
 }
 

@@ -151,6 +151,7 @@ fn summarise(id: &str, session: Option<&Session>, list: &str, quiet: bool) -> Ex
         (report.discarded, "thrown away by the configuration"),
         (report.deferred, "to be tried again"),
         (report.left, "left on the server"),
+        (report.headers, "of these delivered as headers only"),
         (report.held, held.as_str()),
         (report.disposed, "removed or marked at the source"),
     ] {

@@ -90,6 +90,8 @@ pub enum By {
     Discard,
     /// Too old for a first run: it stays where it is.
     Old,
+    /// Its header alone, as it is too large; the message stays where it is.
+    Header,
 }
 
 /// What the ledger is to say, on its way to an entry.

@@ -107,7 +107,9 @@ pub(super) fn with_hint(error: SourceError) -> SourceError {
 /// Why messages were flagged and not expunged, in words.
 fn left_flagged(how: &Disposal, has_uidplus: bool, may_expunge_all: bool) -> &'static str {
     match (how, has_uidplus, may_expunge_all) {
-        (Disposal::Move(_), true, _) => "copied and flagged \\Deleted, not moved again: the server says OK to UID EXPUNGE and keeps them",
+        (Disposal::Move(_), true, _) => {
+            "copied and flagged \\Deleted, not moved again: the server refuses to delete them, or says OK to UID EXPUNGE and keeps them"
+        }
         (Disposal::Move(_), false, true) => {
             "copied and flagged \\Deleted, not moved again: the server has no UIDPLUS, and EXPUNGE would take mail that others flagged"
         }

@@ -82,6 +82,8 @@ pub struct PassReport {
     pub put_off: u64,
     /// Messages that stay on the server: no recipient, too large.
     pub left: u64,
+    /// Those among them whose header was delivered.
+    pub headers: u64,
     /// Messages that are held: refused, a loop, given up.
     pub held: u64,
     /// Octets of the messages handled.
@@ -131,7 +133,10 @@ impl PassReport {
                 report.refused += u64::from(by == By::Refused);
             }
             (State::Pending(_), _) => report.deferred += 1,
-            (State::Left { .. } | State::Skipped { .. }, _) => report.left += 1,
+            (State::Left { .. } | State::Skipped { .. }, by) => {
+                report.left += 1;
+                report.headers += u64::from(by == By::Header);
+            }
         }
     }
 }

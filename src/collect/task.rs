@@ -257,6 +257,7 @@ impl Worker {
             total.discarded += report.discarded;
             total.deferred += report.deferred;
             total.left += report.left;
+            total.headers += report.headers;
             total.held += report.held;
             total.octets += report.octets;
             total.disposed += report.disposed;

@@ -476,17 +476,17 @@ impl<'a> Walk<'a> {
             let unread = |error: &SourceError| self.unfetched(&uid, &format!("its header cannot be read: {}", error.text));
             let entry = match self.header_only(session, &uid, octets).await {
                 Ok(entry) => entry,
-                Err(PassError::Source(error)) if error.is_refusal() => Some(unread(&error)),
+                Err(PassError::Source(error)) if error.is_refusal() => Some((unread(&error), By::default())),
                 Err(PassError::Source(error)) => {
-                    let entry = error.is_about_one_message().then(|| unread(&error));
+                    let entry = error.is_about_one_message().then(|| (unread(&error), By::default()));
                     failed = Some(error);
                     entry
                 }
                 Err(error) => return Err(error),
             };
-            if let Some(entry) = entry {
+            if let Some((entry, by)) = entry {
                 ledger.record(place, entry.clone()).await?;
-                self.count(&entry, By::default(), report);
+                self.count(&entry, by, report);
                 self.watermark.settled(&entry.uid);
             }
         }
@@ -540,9 +540,9 @@ impl<'a> Walk<'a> {
 
     /// The header of a message that is too large, with a note in place of its body, is delivered; the message itself stays where it is.
     /// `None` if the target takes nothing now.
-    async fn header_only(&self, session: &mut dyn Session, uid: &RemoteUid, octets: u64) -> Result<Option<Entry>, PassError> {
+    async fn header_only(&self, session: &mut dyn Session, uid: &RemoteUid, octets: u64) -> Result<Option<(Entry, By)>, PassError> {
         let skipped = self.too_large(uid, octets);
-        let Some(peeked) = session.header_of(uid).await? else { return Ok(Some(skipped)) };
+        let Some(peeked) = session.header_of(uid).await? else { return Ok(Some((skipped, By::default()))) };
         let note = super::note::of_too_large(&peeked.header, self.pass.collector, &self.place.name, octets);
         let mut intake = self.pass.spool.intake(self.key(uid), Some(note.len() as u64)).await;
         let message = match intake.write(&note).await {
@@ -551,17 +551,17 @@ impl<'a> Walk<'a> {
         };
         let message = match message {
             Ok(message) => message,
-            Err(error) => return Ok(Some(self.unfetched(uid, &format!("its header cannot be spooled: {error}")))),
+            Err(error) => return Ok(Some((self.unfetched(uid, &format!("its header cannot be spooled: {error}")), By::default()))),
         };
         let done = Deliverer { too_large: Some(octets), ..self.deliverer() }.deliver(message).await;
         if let Some(error) = done.failed {
             return Err(error.into());
         }
         Ok(done.entry.map(|entry| match entry.state {
-            _ if done.by == By::Old => entry,
+            _ if done.by == By::Old => (entry, By::Old),
             // What is not final is tried again, and so is the header.
-            State::Pending(_) | State::Left { .. } => entry,
-            _ => Entry { state: skipped.state, ..entry },
+            State::Pending(_) | State::Left { .. } => (entry, done.by),
+            _ => (Entry { state: skipped.state, ..entry }, By::Header),
         }))
     }
 

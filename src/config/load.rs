@@ -2,7 +2,8 @@
 
 use super::build::{Broken, Built, build};
 use super::error::{Code, Problem, Report};
-use super::text::Text;
+use super::outside::Outside;
+use super::text::{Span, Text};
 use super::{Config, outside};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -66,9 +67,9 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
 }
 
-/// Reads and checks a file. Blocks on the disk.
+/// Reads and checks a file, also whether this machine knows the time zones in it: a schedule in another zone is no schedule. Blocks on the disk.
 pub fn load(path: &Path, env: &Environment) -> Result<Loaded, Report> {
-    of_file(path, env, parse)
+    of_file(path, env, parse_here)
 }
 
 /// The same, and then looks at what the file names: whether secrets, certificates and lists can be read, programs run, and Maildirs made. Runs
@@ -83,6 +84,13 @@ pub fn parse(text: &str, path: &Path, env: &Environment) -> Result<Loaded, Repor
     Ok(loaded(built, path, text))
 }
 
+fn parse_here(text: &str, path: &Path, env: &Environment) -> Result<Loaded, Report> {
+    let lines = Text::new(path, text);
+    let built = build(&lines, env).map_err(|broken| with_zones(&lines, broken))?;
+    let errors = unknown_zones(&lines, &built.outside);
+    if errors.is_empty() { Ok(loaded(built, path, text)) } else { Err(Report { errors, warnings: built.warnings }) }
+}
+
 /// Checks a text and looks at what it names.
 pub fn parse_and_look(text: &str, path: &Path, env: &Environment) -> Result<(Loaded, Report), Report> {
     let lines = Text::new(path, text);
@@ -93,11 +101,15 @@ pub fn parse_and_look(text: &str, path: &Path, env: &Environment) -> Result<(Loa
 
 /// A name that the machine does not know is as wrong as one that is misspelt in form; where files and programs are can wait until the rest is right.
 fn with_zones(lines: &Text<'_>, broken: Broken) -> Report {
-    let zones: Vec<_> = broken.outside.into_iter().filter(|(_, outside)| matches!(outside, outside::Outside::Zone(_))).collect();
     let mut report = broken.report;
-    report.errors.extend(outside::look(lines, &zones).errors);
+    report.errors.extend(unknown_zones(lines, &broken.outside));
     report.errors.sort_by_key(|problem| problem.place.as_ref().map(|place| (place.line, place.column)));
     report
+}
+
+fn unknown_zones(lines: &Text<'_>, outside: &[(Span, Outside)]) -> Vec<Problem> {
+    let zones: Vec<_> = outside.iter().filter(|(_, outside)| matches!(outside, Outside::Zone(_))).cloned().collect();
+    outside::look(lines, &zones).errors
 }
 
 fn loaded(built: Built, path: &Path, text: &str) -> Loaded {

@@ -15,110 +15,49 @@ use std::time::Duration;
 /// Longest `dedupe_window`: what is remembered is kept in the ledger.
 const DEDUPE_WINDOW_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
+/// Keys, and between them those that say what is collected and when: whatever can name one of these can name all of them.
+macro_rules! with_fetching {
+    ($($before:literal),*; $($after:literal),*) => {
+        &[
+            $($before,)*
+            "folders",
+            "interval",
+            "schedule",
+            "idle",
+            "collect",
+            "after",
+            "expunge",
+            "allow_plain_expunge",
+            "keep_without_uidl",
+            "first_run",
+            "max_messages_per_session",
+            "max_bytes_per_session",
+            "max_message_size",
+            "partial_fetch",
+            "compress",
+            "timeouts",
+            $($after,)*
+        ]
+    };
+}
+pub(super) use with_fetching;
+
 /// The keys of a collector.
 pub(super) const COLLECTOR: Keys = Keys {
-    known: &[
-        "title",
-        "description",
-        "enabled",
-        "use",
-        "provider",
-        "protocol",
-        "email",
-        "server",
-        "port",
-        "tls",
-        "auth",
-        "login",
-        "username",
-        "password",
-        "folders",
-        "interval",
-        "schedule",
-        "idle",
-        "collect",
-        "after",
-        "expunge",
-        "allow_plain_expunge",
-        "keep_without_uidl",
-        "first_run",
-        "max_messages_per_session",
-        "max_bytes_per_session",
-        "max_message_size",
-        "partial_fetch",
-        "compress",
-        "timeouts",
-        "recipient",
-        "delivery",
-        "dedupe_window",
-        "on_hold",
+    known: with_fetching![
+        "title", "description", "enabled", "use", "provider", "protocol", "email", "server", "port", "tls", "auth", "login", "username", "password";
+        "recipient", "delivery", "dedupe_window", "on_hold"
     ],
     not_yet: NOT_YET,
 };
 /// What makes sense to share: not what names one mailbox, and not who gets its mail.
 pub(super) const DEFAULTS: Keys = Keys {
-    known: &[
-        "enabled",
-        "provider",
-        "protocol",
-        "port",
-        "tls",
-        "auth",
-        "login",
-        "folders",
-        "interval",
-        "schedule",
-        "idle",
-        "collect",
-        "after",
-        "expunge",
-        "allow_plain_expunge",
-        "keep_without_uidl",
-        "first_run",
-        "max_messages_per_session",
-        "max_bytes_per_session",
-        "max_message_size",
-        "partial_fetch",
-        "compress",
-        "timeouts",
-        "delivery",
-        "dedupe_window",
-        "on_hold",
-    ],
+    known: with_fetching!["enabled", "provider", "protocol", "port", "tls", "auth", "login"; "delivery", "dedupe_window", "on_hold"],
     not_yet: NOT_YET,
 };
 /// A template says what a kind of collectors has in common: its server and who gets the mail too.
 pub(super) const TEMPLATE: Keys = Keys {
-    known: &[
-        "enabled",
-        "provider",
-        "protocol",
-        "server",
-        "port",
-        "tls",
-        "auth",
-        "login",
-        "folders",
-        "interval",
-        "schedule",
-        "idle",
-        "collect",
-        "after",
-        "expunge",
-        "allow_plain_expunge",
-        "keep_without_uidl",
-        "first_run",
-        "max_messages_per_session",
-        "max_bytes_per_session",
-        "max_message_size",
-        "partial_fetch",
-        "compress",
-        "timeouts",
-        "recipient",
-        "delivery",
-        "dedupe_window",
-        "on_hold",
-    ],
+    known: with_fetching!["enabled", "provider", "protocol", "server", "port", "tls", "auth", "login"; "recipient", "delivery", "dedupe_window", "on_hold"],
     not_yet: NOT_YET,
 };
 const NOT_YET: &[&str] = &["disabled_until", "url", "exchange_version", "log", "notify"];

@@ -2,6 +2,7 @@
 
 use super::address::{self, domain};
 use super::block::{Block, Keys, open_entry};
+use super::common::with_fetching;
 use super::server::{default_port, protocol};
 use super::tls::source_tls;
 use super::values::{choice, number, one_or_more, text};
@@ -17,38 +18,9 @@ use std::sync::{Arc, LazyLock};
 
 /// The keys of a provider: its own, and those that it fills in.
 pub(super) const PROVIDER: Keys = Keys {
-    known: &[
-        "title",
-        "domains",
-        "received_hosts",
-        "imap",
-        "pop3",
-        "special_folders",
-        "limits",
-        "quirks",
-        "help",
-        "protocol",
-        "server",
-        "port",
-        "tls",
-        "auth",
-        "login",
-        "folders",
-        "interval",
-        "schedule",
-        "idle",
-        "collect",
-        "after",
-        "expunge",
-        "allow_plain_expunge",
-        "keep_without_uidl",
-        "first_run",
-        "max_messages_per_session",
-        "max_bytes_per_session",
-        "max_message_size",
-        "partial_fetch",
-        "compress",
-        "timeouts",
+    known: with_fetching![
+        "title", "domains", "received_hosts", "imap", "pop3", "special_folders", "limits", "quirks", "help", "protocol", "server", "port", "tls", "auth",
+        "login";
     ],
     not_yet: &["url", "exchange_version"],
 };
