@@ -57,9 +57,9 @@ fn try_once(arguments: &Once, common: &Common) -> Result<Exit, Exit> {
             Exit::Os
         })?;
         let installation = Installation::open(&loaded.config).await.map_err(|error| open_failed(&error))?;
-        if let Err(error) = installation.held().sweep(jiff::Timestamp::now().as_second()).await {
-            eprintln!("warning: held mail was not put in order: {error}");
-        }
+        // Beside the passes, as in the daemon: no mail waits for it.
+        let held = Arc::clone(installation.held());
+        let sweep = tokio::spawn(async move { held.sweep(jiff::Timestamp::now().as_second()).await });
         let workers: Vec<Worker> = collectors.iter().map(|collector| installation.worker(collector)).collect();
         let progress = tokio::spawn(show_progress(workers.iter().map(|worker| Arc::clone(&worker.counters)).collect()));
         let started = Instant::now();
@@ -73,8 +73,13 @@ fn try_once(arguments: &Once, common: &Common) -> Result<Exit, Exit> {
         let results = futures_util::future::join_all(sessions).await;
         progress.abort();
         let _ = progress.await;
+        if let Ok(Err(error)) = sweep.await {
+            eprintln!("warning: held mail was not put in order: {error}");
+        }
         Ok((results, started.elapsed()))
     })?;
+    // Nothing runs in it any more, and its threads need not be waited for one by one.
+    runtime.shutdown_background();
     let (results, took) = results;
     let list = common.again("held list");
     let exits: Vec<Exit> = results.iter().map(|(name, session)| summarise(name, session.as_ref(), &list, common.quiet)).collect();
