@@ -1,6 +1,7 @@
 //! Reaching a server: names, addresses in turn, one time limit over all of it.
 
 use super::{Channel, Nobody, Seen, Witness};
+use socket2::{SockRef, TcpKeepalive};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,6 +13,14 @@ use tokio::time::timeout;
 const ADDRESSES_MAX: usize = 8;
 /// A limit for those who configured none: the system's own is minutes anyway.
 const CONNECT_MAX: Duration = Duration::from_secs(600);
+
+/// A connection that is silent for so long asks the other end's system whether it is there. Connections that wait for news (IDLE) are silent for minutes:
+/// routers forget them sooner, and one that died without a word would be waited on until something is to be sent.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+/// That is asked again after this time.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
+/// So many questions without an answer are the end of the connection.
+const KEEPALIVE_PROBES: u32 = 4;
 
 const NAME_HINT: &str = "check the spelling of `server`, and this host's resolver";
 
@@ -85,6 +94,8 @@ pub(super) async fn first_that_answers(addresses: &[SocketAddr], limit: Duration
             Ok(Ok(stream)) => {
                 // Commands are written whole; waiting for more to send would cost 40 ms each.
                 let _ = stream.set_nodelay(true);
+                // Without it a dead connection is noticed later, and no worse.
+                let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive());
                 witness.saw(Seen::Connected(address.to_string()));
                 return Ok(Channel::Tcp(stream));
             }
@@ -97,6 +108,10 @@ pub(super) async fn first_that_answers(addresses: &[SocketAddr], limit: Duration
     }
     let error = DialError::new(DialErrorKind::Connect, failures.join("; "));
     Err(if refused { error.hint("nothing listens there: check `server`, `port` and `tls.mode`") } else { error })
+}
+
+fn keepalive() -> TcpKeepalive {
+    TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY).with_retries(KEEPALIVE_PROBES)
 }
 
 /// Connects to a unix socket.
@@ -118,6 +133,17 @@ fn plain(error: &std::io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn p24_a_silent_connection_is_kept_alive_and_its_death_is_noticed() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let channel = tcp("127.0.0.1", listener.local_addr().unwrap().port(), None).await.unwrap();
+        let Channel::Tcp(stream) = &channel else { panic!("{channel:?}") };
+        let socket = SockRef::from(stream);
+        assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
+        let noticed = socket.tcp_keepalive_time().unwrap() + socket.tcp_keepalive_interval().unwrap() * socket.tcp_keepalive_retries().unwrap();
+        assert!(noticed <= Duration::from_secs(150), "before the IDLE is begun again: {noticed:?}");
+    }
 
     #[tokio::test]
     async fn a_failure_says_what_to_do() {
