@@ -89,6 +89,24 @@ async fn f70_an_idle_is_begun_again_every_nine_minutes() {
     assert_eq!(said.iter().filter(|command| *command == "DONE").count(), 7);
 }
 
+/// A provider that cuts what is silent for five minutes: after the second time IDLE is begun again before that.
+#[tokio::test(start_paused = true)]
+async fn p24_an_idle_that_is_cut_each_time_is_begun_again_sooner() {
+    let client = client(server(), None);
+    for (session, cut) in [true, true, false].into_iter().enumerate() {
+        let script = idling(move || vec![Step::Say("+ idling\r\n".into()), Step::Wait(minutes(5)), Step::Close]);
+        let (mut session_with, said) = match cut {
+            true => client.inbox("UIDPLUS IDLE", script).await.unwrap(),
+            false => client.inbox("UIDPLUS IDLE", usual).await.unwrap(),
+        };
+        let woken = session_with.idle(HOUR, Box::pin(std::future::pending())).await;
+        assert_eq!(woken.is_err(), cut, "{session} {woken:?}");
+        let idles = heard(&said).iter().filter(|command| *command == "IDLE").count();
+        assert_eq!(idles, if cut { 1 } else { 16 }, "{session}");
+        tokio::time::sleep(minutes(1)).await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn stop_ends_it_at_once() {
     for (stop, answer) in [(minutes(3), "+ idling\r\n"), (Duration::ZERO, "+ idling\r\n"), (minutes(20), "+ idling\r\n")] {

@@ -12,9 +12,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-/// After so long an IDLE is ended and begun again. Servers may end one after 30 minutes (RFC 2177), routers and providers forget connections after 5 to
-/// 10; and a connection that died without a word is noticed no sooner.
-const REISSUE: Duration = Duration::from_secs(9 * 60);
 /// How long the server may take for its `+`, and for its answer to DONE.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(20);
 /// How long the `+` is waited for once somebody wants the IDLE to end: without it, no DONE may be sent.
@@ -61,11 +58,18 @@ impl ImapSession {
             let mut news = News { is_there: false, exists: self.folder.as_ref().map_or(0, |folder| folder.exists) };
             let tag = self.connection.send(&Command::Idle).await?;
             let stopped = self.begin_idle(tag, &mut news, &mut stop).await?;
-            let woken = match stopped {
-                true => Some(Woken::Stopped),
-                false => self.idle_until(end.min(Instant::now() + REISSUE), &mut news, &mut stop).await?,
+            let began = Instant::now();
+            let until = end.min(began + self.shared.reissue().every());
+            let listened = match stopped {
+                true => Ok(Some(Woken::Stopped)),
+                false => self.idle_until(until, &mut news, &mut stop).await,
             };
-            self.end_idle(tag, &mut news).await?;
+            let silence = began.elapsed();
+            let ended = match listened {
+                Ok(woken) => self.end_idle(tag, &mut news).await.map(|()| woken),
+                Err(error) => Err(error),
+            };
+            let woken = ended.inspect_err(|error| self.learn(error, silence))?;
             self.still_numbered()?;
             match woken {
                 Some(woken) => return Ok(woken),
@@ -73,6 +77,16 @@ impl ImapSession {
                 None if Instant::now() >= end => return Ok(Woken::Limit),
                 None => {}
             }
+        }
+    }
+
+    /// A connection that ended, or died, may have been silent for too long.
+    fn learn(&self, error: &SourceError, silence: Duration) {
+        if !matches!(error.kind, SourceErrorKind::Closed | SourceErrorKind::Timeout) {
+            return;
+        }
+        if let Some(every) = self.shared.reissue().lost(silence) {
+            tracing::info!(event = "idle_shortened", collector = %self.shared.collector, every_s = every.as_secs(), next = "IDLE is begun again sooner");
         }
     }
 

@@ -15,6 +15,7 @@ mod peek;
 mod pieces;
 mod quirk;
 mod refusal;
+mod reissue;
 mod select;
 mod session;
 
@@ -28,10 +29,11 @@ use async_trait::async_trait;
 use connection::Connection;
 use hello::introduce;
 use login::{greeting, log_in, offers_tls, start_tls};
+use reissue::Reissue;
 use session::{ImapSession, LOGOUT_PATIENCE};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -70,8 +72,16 @@ struct Shared {
     select_with_login: AtomicBool,
     /// True once the server refused an IDLE that it offers.
     idle_refused: AtomicBool,
+    /// How long an IDLE may last.
+    reissue: Mutex<Reissue>,
     /// True once the server gave an answer to ESEARCH that makes no sense.
     esearch_failed: AtomicBool,
+}
+
+impl Shared {
+    fn reissue(&self) -> MutexGuard<'_, Reissue> {
+        self.reissue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl ImapSource {
@@ -90,6 +100,7 @@ impl ImapSource {
             allow_plain_expunge: server.allow_plain_expunge,
             select_with_login: AtomicBool::new(true),
             idle_refused: AtomicBool::new(false),
+            reissue: Mutex::default(),
             esearch_failed: AtomicBool::new(false),
         };
         ImapSource { server, password, read_only: false, witness: Arc::new(Nobody), shared: Arc::new(shared) }
