@@ -17,6 +17,7 @@ pub mod mx;
 mod note;
 pub mod pass;
 pub mod plan;
+mod renumbered;
 mod repeats;
 pub mod route;
 pub mod schedule;

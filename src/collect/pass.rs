@@ -17,7 +17,7 @@ use super::idle::Seen;
 use super::route::Router;
 use super::stop::Stop;
 use super::walk::Walk;
-use super::{disposal, folders, plan};
+use super::{disposal, folders, plan, renumbered};
 use crate::config::{After, Collector, FolderSelect};
 use crate::deliver::Destination;
 use crate::deliver::local_check::LocalCheck;
@@ -329,6 +329,7 @@ impl Pass<'_> {
             Some(early) if early.of == (place.name.clone(), selected.epoch, history) => early.progress,
             _ => self.ledger.progress(claim, &place.name, selected.epoch, history).await?,
         };
+        renumbered::begins(&self.collector.id, &place.name, &selected, &progress);
         if let Some(next) = selected.uid_next.filter(|next| *next <= progress.highest) {
             // UIDs that other messages had name new ones: everything is compared, as if the server had said so (RFC 9051 §2.3.1.1).
             maillog::uids_went_back(&self.collector.id, next, progress.highest);
@@ -348,7 +349,9 @@ impl Pass<'_> {
         loop {
             let former = std::mem::take(&mut progress.former);
             let mut walk = Walk::new(self, &progress, former, &selected, place, session.peer());
-            walk.all(session, room, report).await?;
+            let walked = walk.all(session, room, report).await;
+            walk.renumbered.tell(&self.collector.id, &place.name, &progress);
+            walked?;
             if !walk.ids_have_changed() {
                 let refused = walk.refused.lock().unwrap_or_else(PoisonError::into_inner).take();
                 return Ok((if walk.is_sound() { Sound::Yes } else { Sound::No }, refused));

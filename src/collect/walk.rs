@@ -6,6 +6,7 @@ use super::disposal;
 use super::first_run;
 use super::pass::{Pass, PassError, PassReport, Place, Room};
 use super::plan::{self, BATCH_MESSAGES_MAX, Plan, Step, Tried, Watermark};
+use super::renumbered::Renumbered;
 use crate::config::{After, Collect, OnHold, Protocol, TooLarge};
 use crate::ledger::state::Due;
 use crate::ledger::{Entry, Finished, Former, FormerKey, FormerMessage, Pending, Progress, State};
@@ -45,6 +46,8 @@ pub(super) struct Walk<'a> {
     /// How many messages were compared with those, from the first one on; `None` once one was found, or not looked at.
     compared_first: Option<usize>,
     ids_changed: bool,
+    /// What came of messages that have other names than before.
+    pub(super) renumbered: Renumbered,
     source_ip: Option<IpAddr>,
 }
 
@@ -74,6 +77,7 @@ impl<'a> Walk<'a> {
             held_back: Vec::new(),
             compared_first: Some(0),
             ids_changed: false,
+            renumbered: Renumbered::default(),
             source_ip,
         }
     }
@@ -409,6 +413,7 @@ impl<'a> Walk<'a> {
             self.compared_first = self.compared_first.filter(|_| !is_known).map(|compared| compared + wanted.len());
             for (entry, by) in fetched.recorded {
                 self.count(&entry, by, report);
+                self.renumbered.note(self.progress, &entry, by);
                 self.watermark.settled(&entry.uid);
                 match entry.state {
                     State::Owed => disposable.push(entry.uid),

@@ -1,7 +1,7 @@
 //! The mail log: one function per thing that happens to mail, each with fixed fields. `grep` for a message's key follows it from its server
 //! to its mailbox; `id` is in the message itself (X-Mailgather-Id).
 
-use crate::mail::{CollectorId, FolderName, Message, MessageKey, Recipient, Reply};
+use crate::mail::{CollectorId, Epoch, FolderName, Message, MessageKey, Recipient, Reply};
 use std::time::Duration;
 
 /// Most recipients that one line names.
@@ -120,6 +120,37 @@ pub fn disposed(collector: &CollectorId, how: &str, messages: usize, state: &str
 pub fn uids_went_back(collector: &CollectorId, uid_next: u32, highest: u32) {
     let next = "every message is compared with those that were collected, and what is new is taken";
     warn!(event = "uids_went_back", collector = %collector, uid_next, highest, next);
+}
+
+/// The server has given all messages of the folder other UIDs.
+pub fn uidvalidity_changed(collector: &CollectorId, folder: &FolderName, now: Epoch, messages: u64, remembered: u64) {
+    let next = "every message is compared with those that were collected, and what is new is taken";
+    warn!(event = "uidvalidity_changed", collector = %collector, folder = folder.as_str(), uidvalidity = %now, messages, remembered, next);
+}
+
+/// What came of comparing the messages of a folder that have other names than before.
+#[derive(Debug)]
+pub struct RenumberedFigures {
+    /// Messages that the ledger remembered, when the pass began.
+    pub remembered: u64,
+    /// Messages that were known again: not delivered a second time.
+    pub known: u64,
+    /// Messages that are older than what the first run took.
+    pub left_alone: u64,
+    /// Messages that nobody knew.
+    pub new: u64,
+}
+
+/// A pass compared messages that have other names than before; a flood is more new ones than anybody would expect.
+pub fn renumbered(collector: &CollectorId, folder: &FolderName, figures: &RenumberedFigures, is_flood: bool) {
+    let RenumberedFigures { remembered, known, left_alone, new } = figures;
+    let next = match is_flood {
+        false => "what was known is not delivered again",
+        true => {
+            "most messages looked new and were taken as new: if they are old, the server has changed them too, and `mailgather clear NAME --mark-collected` leaves alone what is still to come"
+        }
+    };
+    warn!(event = "messages_compared", collector = %collector, folder = folder.as_str(), remembered, known, left_alone, new, is_flood, next);
 }
 
 /// None of the UIDLs that were collected is there any more, and others are.

@@ -53,6 +53,40 @@ fn f17_a_list_of_uids_that_was_lost() {
     assert_eq!((arrived(&boxes), server.count("u")), (letters(0..4), 4));
 }
 
+/// The lines of this event.
+fn told<'a>(done: &'a support::process::Finished, event: &str) -> Vec<&'a str> {
+    done.stderr.lines().filter(|line| line.contains(event)).collect()
+}
+
+/// The operator is told in figures what came of it, once; and that most of it was new, where it was.
+#[test]
+fn f17_a_new_uidvalidity_is_told_in_figures() {
+    for (remade, flood) in [(false, false), (true, true)] {
+        let (server, boxes) = (Dovecot::start(), Boxes::new());
+        fill(&server, "u", 0..30);
+        let program = Mailgather::new(&config(&boxes.delivery(), &[forwarding(CollectorYaml::imap(&server, "u"))]));
+        let first = program.once(&[]).expect_success();
+        assert!(told(&first, "uidvalidity_changed").is_empty() && told(&first, "messages_compared").is_empty(), "{}", first.stderr);
+        if remade {
+            // The server was moved, and what is there is other mail but for five letters.
+            remove_first(&server, "u", 25);
+            fill(&server, "u", 100..130);
+        } else {
+            fill(&server, "u", 30..32);
+        }
+        server.new_uidvalidity("u");
+        let done = program.once(&[]).expect_success();
+        let (changed, compared) = (told(&done, "uidvalidity_changed"), told(&done, "messages_compared"));
+        assert_eq!((changed.len(), compared.len()), (1, 1), "{}", done.stderr);
+        assert!(changed[0].contains("remembered=30") && changed[0].contains(" warn"), "{}", changed[0]);
+        let figures = if remade { "known=5 left_alone=0 new=30" } else { "known=30 left_alone=0 new=2" };
+        assert!(compared[0].contains(figures) && compared[0].contains(" warn"), "{}", compared[0]);
+        assert_eq!(compared[0].contains("most messages looked new"), flood, "{}", compared[0]);
+        let again = program.once(&[]).expect_success();
+        assert!(told(&again, "uidvalidity_changed").is_empty() && told(&again, "messages_compared").is_empty(), "{}", again.stderr);
+    }
+}
+
 /// UIDNEXT goes back under the same UIDVALIDITY, and new mail gets UIDs that other mail had: the server breaks its word (RFC 9051 §2.3.1.1).
 #[test]
 fn f17_uids_that_are_used_again_under_one_uidvalidity() {
