@@ -1,34 +1,48 @@
 //! IDLE (RFC 2177): a connection for each folder on which the server tells of new mail, beside the one that a pass uses. What it tells wakes the
 //! collector; the interval's poll stays as its guard, and finds out a server that says nothing.
 
+mod guard;
+mod servers;
+
+pub use servers::{IdleServer, IdleServers};
+
 use super::limits::Limits;
 use super::schedule::{self, Ended as PassEnded};
 use super::stop::Stop;
 use crate::config;
 use crate::mail::{CollectorId, FolderName};
-use crate::observe::maillog;
+use crate::observe::Counters;
+use crate::observe::maillog::{self, IdleLeft};
 use crate::source::{Retry, Selected, Source, SourceError, Woken};
 use futures_util::FutureExt;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use std::collections::{BTreeMap, BTreeSet};
+use guard::Guard;
+use servers::Sentence;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
-/// Folders of one collector that are watched; the interval finds what comes into the others. Providers allow 10 to 15 connections to a mailbox, and
-/// passes and people need some.
-pub const FOLDERS_MAX: usize = 8;
+/// Folders of one collector that are watched with `idle: auto`; the interval finds what comes into the others. Providers allow 10 to 15 connections to a
+/// mailbox, and passes and people need some.
+pub const FOLDERS_AUTO: usize = 8;
+/// The same with `idle: on`: whoever says so wants each folder watched, as far as the server lets.
+pub const FOLDERS_ON: usize = 64;
+/// When the server has no place for one more that waits, so many of those that do are let go: one place is for the passes, the others for people.
+const PLACES_LEFT: usize = 3;
 /// After a connection was lost the next one is made after this time, and twice as long after each further loss.
 const AGAIN_FIRST: Duration = Duration::from_secs(15);
 /// A connection that held so long was no failure: providers close them after 5 to 30 minutes.
 const SOUND: Duration = Duration::from_secs(2 * 60);
-/// With `idle: auto` a server that has let so much new mail go unsaid, and told of nothing meanwhile, is not asked any more.
+/// A server that has let so much new mail of a collector go unsaid, and told it of nothing meanwhile, is not asked any more (`idle: auto`).
 const MISSED_MAX: u64 = 3;
 /// The longest that one call waits; the source re-issues IDLE by itself.
 const ONE_WAIT: Duration = Duration::from_secs(24 * 3600);
+/// How long an IDLE that is to end may take for it; a reload waits for that.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
 /// What is told within this time wakes the collector once: a mailing list's letter comes as ten.
 const GATHERED: Duration = Duration::from_millis(200);
 /// That time is doubled for each pass in a row that found nothing of what it was told of, so often at most: a server must not keep us running.
@@ -36,31 +50,25 @@ const IN_VAIN_MAX: u32 = 8;
 
 /// What the watched folders of one collector told.
 pub struct Idle {
+    collector: CollectorId,
+    /// `idle: auto`: a server that misses mail is left to the interval.
+    is_auto: bool,
+    counters: Arc<Counters>,
+    server: Arc<IdleServer>,
     wake: Notify,
     told: AtomicBool,
     in_vain: AtomicU32,
+    /// Since its last word to this collector.
     missed: AtomicU64,
-    off: Stop,
+    /// Connections were asked whether they live: the first one that does proves that the server missed mail.
+    is_asked: AtomicBool,
     /// What the last pass that came to its end saw; nothing is watched before: who cannot log in need not try it twice.
     seen: watch::Sender<Vec<Seen>>,
-    watched: Mutex<Watched>,
-    /// So many of the folders, the first ones, may be watched: fewer once the server had no place for a pass beside them.
+    guard: Mutex<Guard>,
+    /// So many of the folders, the first ones, may be watched: fewer once the server had no place for more.
     room: watch::Sender<usize>,
-}
-
-impl Default for Idle {
-    fn default() -> Self {
-        Idle {
-            wake: Notify::default(),
-            told: AtomicBool::default(),
-            in_vain: AtomicU32::default(),
-            missed: AtomicU64::default(),
-            off: Stop::default(),
-            seen: watch::Sender::default(),
-            watched: Mutex::default(),
-            room: watch::Sender::new(FOLDERS_MAX),
-        }
-    }
+    /// One connection is made after the other, so that the first one for which there is no place is known.
+    opening: tokio::sync::Mutex<()>,
 }
 
 /// A folder as a pass saw it.
@@ -72,25 +80,6 @@ pub struct Seen {
     pub selected: Selected,
     /// New messages that were listed.
     pub found: u64,
-}
-
-/// The folders with a connection that waits for news.
-#[derive(Default)]
-struct Watched {
-    folders: BTreeMap<FolderName, Guard>,
-    /// The last pass found mail in a watched folder, of which nothing had been said until it ended.
-    is_suspect: bool,
-}
-
-/// How far it is known that what comes into a folder comes under the eyes of its connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Guard {
-    /// The connection was just made.
-    New,
-    /// A pass began since.
-    Begun,
-    /// That pass left no new mail: all that is found from now on has to be told.
-    Armed,
 }
 
 /// A pass, for what it tells about the server's word.
@@ -106,6 +95,26 @@ pub struct Passed<'a> {
 }
 
 impl Idle {
+    /// Nothing was told yet. `server` is what the collectors of the same server share.
+    pub fn new(collector: &CollectorId, idle: config::Idle, counters: Arc<Counters>, server: Arc<IdleServer>) -> Self {
+        let is_auto = idle == config::Idle::Auto;
+        Idle {
+            collector: collector.clone(),
+            is_auto,
+            counters,
+            server,
+            wake: Notify::default(),
+            told: AtomicBool::default(),
+            in_vain: AtomicU32::default(),
+            missed: AtomicU64::default(),
+            is_asked: AtomicBool::default(),
+            seen: watch::Sender::default(),
+            guard: Mutex::default(),
+            room: watch::Sender::new(if is_auto { FOLDERS_AUTO } else { FOLDERS_ON }),
+            opening: tokio::sync::Mutex::default(),
+        }
+    }
+
     /// Resolves when a server told of something.
     pub async fn told(&self) {
         self.wake.notified().await;
@@ -113,37 +122,18 @@ impl Idle {
     }
 
     /// A pass begins: what is told from now on is new.
-    pub fn pass_begins(&self, collector: &CollectorId, idle: config::Idle) {
+    pub fn pass_begins(&self) {
         let was_told = self.told.swap(false, Relaxed);
-        let mut watched = self.watched();
-        // The word may have come just behind the pass.
-        if std::mem::take(&mut watched.is_suspect) && !was_told && !self.off.is_requested() {
-            let missed = self.missed.fetch_add(1, Relaxed) + 1;
-            let off = idle == config::Idle::Auto && missed >= MISSED_MAX;
-            maillog::idle_missed(collector, missed, off);
-            if off {
-                self.off.request();
-            }
-        }
-        for guard in watched.folders.values_mut().filter(|guard| **guard == Guard::New) {
-            *guard = Guard::Begun;
-        }
-        if was_told {
-            // Whatever it finds was told of.
-            watched.folders.values_mut().filter(|guard| **guard == Guard::Armed).for_each(|guard| *guard = Guard::Begun);
-        }
+        self.guard().pass_begins(was_told);
     }
 
     /// A pass ended.
     pub fn pass_ended(&self, passed: &Passed<'_>) {
-        let found = |name: &FolderName| passed.folders.iter().any(|seen| seen.name == *name && seen.found > 0);
-        let mut watched = self.watched();
-        let missed = watched.folders.iter().any(|(name, guard)| *guard == Guard::Armed && found(name));
-        watched.is_suspect = passed.by_interval && missed && !self.told.load(Relaxed);
-        for guard in watched.folders.values_mut().filter(|guard| **guard != Guard::New) {
-            *guard = if passed.is_whole { Guard::Armed } else { Guard::Begun };
+        let asked = self.guard().pass_ended(passed, &self.seen.borrow(), self.told.load(Relaxed));
+        if !asked.is_empty() {
+            self.is_asked.store(true, Relaxed);
         }
-        drop(watched);
+        asked.iter().for_each(|ask| ask.notify_one());
         if passed.folders.iter().any(|seen| seen.found > 0) {
             self.in_vain.store(0, Relaxed);
         } else if passed.by_word {
@@ -156,25 +146,51 @@ impl Idle {
 
     /// The server refused a pass because there are too many connections: one less waits from now on. False if none does, so that it is not our fault.
     pub fn make_room(&self) -> bool {
-        let waiting = self.watched().folders.len();
-        if waiting == 0 {
-            return false;
-        }
-        // Those that are on their way out make room by themselves.
-        self.room.send_if_modified(|room| {
-            let lowers = *room >= waiting;
+        self.let_go(1, 0)
+    }
+
+    /// So many fewer wait from now on, but `least` may in any case; false if none waits.
+    fn let_go(&self, places: usize, least: usize) -> bool {
+        let waiting = self.guard().len();
+        let left = waiting.saturating_sub(places).max(least);
+        let lowered = self.room.send_if_modified(|room| {
+            // Those that are on their way out make room by themselves.
+            let lowers = waiting > 0 && *room >= waiting && left < *room;
             if lowers {
-                *room = waiting - 1;
+                *room = left;
             }
             lowers
         });
-        true
+        if lowered {
+            maillog::idle_room(&self.collector, left);
+        }
+        waiting > 0
     }
 
     /// Watches the folders that passes see, until the stop.
-    pub async fn watch(&self, collector: &CollectorId, source: &dyn Source, limits: &Limits, stop: &Stop) {
+    pub async fn watch(&self, source: &dyn Source, limits: &Limits, stop: &Stop) {
+        loop {
+            self.watch_folders(source, limits, stop).await;
+            if stop.is_requested() {
+                return;
+            }
+            if self.missed.swap(0, Relaxed) < MISSED_MAX {
+                maillog::idle_left(&self.collector);
+            }
+            tokio::select! {
+                () = stop.requested() => return,
+                () = self.server.tried_again(&self.collector) => {}
+            }
+        }
+    }
+
+    /// The same until the server is left to the interval.
+    async fn watch_folders(&self, source: &dyn Source, limits: &Limits, stop: &Stop) {
+        let most = *self.room.borrow();
         let mut seen = self.seen.subscribe();
+        seen.mark_changed();
         let mut known = BTreeSet::new();
+        let mut is_said = false;
         let mut watching = FuturesUnordered::new();
         let mut is_over = false;
         loop {
@@ -183,18 +199,16 @@ impl Idle {
                 () = self.over(0, stop), if !is_over => is_over = true,
                 // `self` keeps the sender, so that there is always a next one.
                 _ = seen.changed(), if !is_over => {
-                    let now: Vec<FolderName> = seen.borrow_and_update().iter().map(|seen| seen.name.clone()).collect();
-                    for name in now {
-                        if known.contains(&name) {
-                            continue;
-                        }
-                        if known.len() == FOLDERS_MAX {
-                            maillog::idle_folders(collector, FOLDERS_MAX);
-                        }
+                    let mut new: Vec<FolderName> = seen.borrow_and_update().iter().map(|seen| seen.name.clone()).collect();
+                    new.retain(|name| !known.contains(name));
+                    let others = new.split_off(new.len().min(most - known.len()));
+                    for name in new {
                         known.insert(name.clone());
-                        if known.len() <= FOLDERS_MAX {
-                            watching.push(self.watch_folder(collector, source, name, known.len(), limits, stop));
-                        }
+                        watching.push(self.watch_folder(source, name, known.len(), limits, stop));
+                    }
+                    if !others.is_empty() && !is_said {
+                        is_said = true;
+                        maillog::idle_folders(&self.collector, known.len(), &others);
                     }
                 }
                 Some(()) = watching.next(), if !watching.is_empty() => {}
@@ -210,32 +224,37 @@ impl Idle {
         let mut room = self.room.subscribe();
         tokio::select! {
             () = stop.requested() => {}
-            () = self.off.requested() => {}
+            () = self.server.left(&self.collector), if self.is_auto => {}
             // `self` keeps the sender, so that the wait ends by the number only.
             _ = room.wait_for(|room| *room < number) => {}
         }
     }
 
-    async fn watch_folder(&self, collector: &CollectorId, source: &dyn Source, folder: FolderName, number: usize, limits: &Limits, stop: &Stop) {
-        self.watch_on(collector, source, &folder, number, limits, stop).await;
-        if *self.room.borrow() < number && !stop.is_requested() && !self.off.is_requested() {
-            maillog::idle_given_up(collector, &folder);
-        }
+    /// Resolves when the server had its time to let go of it: nobody waits longer for one that does not answer DONE.
+    async fn long_over(&self, number: usize, stop: &Stop) {
+        self.over(number, stop).await;
+        sleep(LEAVE_PATIENCE).await;
     }
 
-    async fn watch_on(&self, collector: &CollectorId, source: &dyn Source, folder: &FolderName, number: usize, limits: &Limits, stop: &Stop) {
-        let mut losses = 0;
+    async fn watch_folder(&self, source: &dyn Source, folder: FolderName, number: usize, limits: &Limits, stop: &Stop) {
+        let (mut losses, mut was_sound) = (0, false);
         loop {
             let mut seen = self.seen.subscribe();
             let began = Instant::now();
-            let error = match self.connection(collector, source, folder, number, limits, stop).await {
+            let error = match self.connection(source, &folder, number, limits, stop).await {
                 Ended::Over => return,
                 Ended::Lost(error) => error,
             };
-            losses = if began.elapsed() > SOUND { 1 } else { losses + 1 };
+            let is_sound = began.elapsed() > SOUND;
+            losses = if is_sound { 1 } else { losses + 1 };
             let retry = error.retry();
             let wait = schedule::wait(AGAIN_FIRST, PassEnded::Failed { failures: losses, retry }, fastrand::f64());
-            maillog::idle_dropped(collector, folder, &error.to_string(), wait);
+            // A server that cuts each connection in its time is no news each time.
+            maillog::idle_dropped(&self.collector, &folder, &error.to_string(), wait, is_sound && was_sound);
+            was_sound = is_sound;
+            if error.is_about_connections() || (losses > 1 && error.is_closed_unheard()) {
+                self.let_go(PLACES_LEFT, 1);
+            }
             let again = async {
                 sleep(wait).await;
                 if retry == Retry::Credentials {
@@ -250,20 +269,12 @@ impl Idle {
         }
     }
 
-    async fn connection(
-        &self,
-        collector: &CollectorId,
-        source: &dyn Source,
-        folder: &FolderName,
-        number: usize,
-        limits: &Limits,
-        stop: &Stop,
-    ) -> Ended {
+    async fn connection(&self, source: &dyn Source, folder: &FolderName, number: usize, limits: &Limits, stop: &Stop) -> Ended {
         let permit = async {
             match limits.idle_permit_now() {
                 Some(permit) => Some(permit),
                 None => {
-                    maillog::idle_waits(collector, folder);
+                    maillog::idle_waits(&self.collector, folder);
                     limits.idle_permit().await
                 }
             }
@@ -274,51 +285,96 @@ impl Idle {
             permit = permit => permit,
         };
         let opening = async {
+            let turn = self.opening.lock().await;
             let mut session = source.open().await?;
             let selected = session.select(folder).await?;
-            Ok((session, selected))
+            let connected = session.can_idle().then(|| Connected::new(self, folder));
+            drop(turn);
+            Ok((session, selected, connected))
         };
         let opened = tokio::select! {
             biased;
             () = self.over(number, stop) => return Ended::Over,
             opened = opening => opened,
         };
-        let (mut session, selected) = match opened {
+        let (mut session, selected, connected) = match opened {
             Ok(opened) => opened,
             Err(error) => return Ended::Lost(error),
         };
-        if !session.can_idle() {
-            maillog::idle_not_offered(collector);
+        let Some(connected) = connected else {
+            maillog::idle_not_offered(&self.collector);
             let _ = session.close().await;
             return Ended::Over;
-        }
-        let _connected = Connected::new(self, folder);
+        };
         if self.is_news(folder, &selected) {
             self.tell();
         }
-        maillog::idle_started(collector, folder);
+        maillog::idle_started(&self.collector, folder);
         loop {
-            match session.idle(ONE_WAIT, self.over(number, stop).boxed()).await {
+            let is_over = AtomicBool::new(false);
+            let end = async {
+                tokio::select! {
+                    biased;
+                    () = self.over(number, stop) => is_over.store(true, Relaxed),
+                    () = connected.ask.notified() => {}
+                }
+            };
+            let woken = tokio::select! {
+                biased;
+                woken = session.idle(ONE_WAIT, end.boxed()) => woken,
+                () = self.long_over(number, stop) => {
+                    session.abandon().await;
+                    return Ended::Over;
+                }
+            };
+            let error = match woken {
                 Ok(Woken::Told) => {
                     self.missed.store(0, Relaxed);
+                    self.is_asked.store(false, Relaxed);
+                    self.server.has_told();
                     self.tell();
                     // What is there by now is no news any more.
-                    if let Err(error) = session.select(folder).await {
-                        session.abandon().await;
-                        return Ended::Lost(error);
-                    }
+                    session.select(folder).await.err()
                 }
-                Ok(Woken::Limit) => {}
-                Ok(Woken::Stopped) => {
+                Ok(Woken::Limit) => None,
+                Ok(Woken::Stopped) if is_over.load(Relaxed) => {
                     let _ = session.close().await;
                     return Ended::Over;
                 }
-                Err(error) => {
-                    session.abandon().await;
-                    return Ended::Lost(error);
-                }
+                // Asked whether it lives, it does: it could have told.
+                Ok(Woken::Stopped) => match session.select(folder).await {
+                    Ok(now) => {
+                        self.proved();
+                        if self.is_news(folder, &now) {
+                            self.wake.notify_one();
+                        }
+                        None
+                    }
+                    Err(error) => Some(error),
+                },
+                Err(error) => Some(error),
+            };
+            if let Some(error) = error {
+                session.abandon().await;
+                return Ended::Lost(error);
             }
         }
+    }
+
+    /// A connection on which something should have been told is sound: the server has missed mail.
+    fn proved(&self) {
+        if !self.is_asked.swap(false, Relaxed) {
+            return;
+        }
+        self.counters.idle_missed();
+        let missed = self.missed.fetch_add(1, Relaxed) + 1;
+        let sentence = (missed >= MISSED_MAX).then(|| self.server.accuse(&self.collector));
+        let left = match sentence.filter(|_| self.is_auto) {
+            None => IdleLeft::Nobody,
+            Some(Sentence::Collector) => IdleLeft::Collector,
+            Some(Sentence::Server) => IdleLeft::Server,
+        };
+        maillog::idle_missed(&self.collector, missed, left);
     }
 
     /// What came while nobody watched is told to nobody: the folder has to be as the last pass saw it.
@@ -333,8 +389,8 @@ impl Idle {
         self.wake.notify_one();
     }
 
-    fn watched(&self) -> MutexGuard<'_, Watched> {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    fn guard(&self) -> MutexGuard<'_, Guard> {
+        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -349,18 +405,22 @@ enum Ended {
 struct Connected<'a> {
     idle: &'a Idle,
     folder: &'a FolderName,
+    /// Notified when the connection is to show that it lives.
+    ask: Arc<Notify>,
 }
 
 impl<'a> Connected<'a> {
     fn new(idle: &'a Idle, folder: &'a FolderName) -> Self {
-        idle.watched().folders.insert(folder.clone(), Guard::New);
-        Connected { idle, folder }
+        idle.counters.idle_begins();
+        let ask = idle.guard().add(folder);
+        Connected { idle, folder, ask }
     }
 }
 
 impl Drop for Connected<'_> {
     fn drop(&mut self) {
-        self.idle.watched().folders.remove(self.folder);
+        self.idle.counters.idle_ended();
+        self.idle.guard().remove(self.folder);
     }
 }
 
@@ -374,109 +434,70 @@ mod tests {
         vec![Seen { name: FolderName::inbox(), selected: Selected { epoch: Epoch(1), exists: 0, uid_next: Some(7), can_delete: true }, found }]
     }
 
-    struct Story {
-        idle: Idle,
-        id: CollectorId,
+    fn pass(idle: &Idle, found: u64, by_interval: bool) {
+        idle.pass_begins();
+        idle.pass_ended(&Passed { folders: &seen(found), is_whole: true, by_interval, by_word: !by_interval });
     }
 
-    impl Story {
-        fn pass(&self, found: u64, is_whole: bool, by_interval: bool) {
-            self.idle.pass_begins(&self.id, config::Idle::Auto);
-            self.idle.pass_ended(&Passed { folders: &seen(found), is_whole, by_interval, by_word: !by_interval });
-        }
-
-        fn missed(&self) -> u64 {
-            self.idle.pass_begins(&self.id, config::Idle::Auto);
-            self.idle.missed.load(Relaxed)
-        }
-    }
-
-    fn story() -> Story {
-        Story { idle: Idle::default(), id: CollectorId::new("c").unwrap() }
-    }
-
-    #[test]
-    fn what_the_interval_finds_without_a_word_was_missed() {
-        let (story, inbox) = (story(), FolderName::inbox());
-        let connected = Connected::new(&story.idle, &inbox);
-        story.pass(0, true, true);
-        for n in 1..=MISSED_MAX {
-            assert!(!story.idle.off.is_requested());
-            story.pass(1, true, true);
-            assert_eq!(story.missed(), n);
-        }
-        assert!(story.idle.off.is_requested());
-        drop(connected);
-        story.pass(1, true, true);
-        assert_eq!(story.missed(), MISSED_MAX, "nobody was to tell of it");
-    }
-
-    #[test]
-    fn what_was_there_before_the_connection_was_not_missed() {
-        let (story, inbox) = (story(), FolderName::inbox());
-        story.pass(0, true, true);
-        let _connected = Connected::new(&story.idle, &inbox);
-        story.pass(5, true, true);
-        assert_eq!(story.missed(), 0);
-        // The same in a backlog of several passes.
-        let story = super::tests::story();
-        let _connected = Connected::new(&story.idle, &inbox);
-        for more in [true, true, true, true, false] {
-            story.pass(100, !more, true);
-        }
-        assert_eq!(story.missed(), 0);
-    }
-
-    #[test]
-    fn what_was_told_in_time_or_just_behind_the_pass_was_not_missed() {
-        let (story, inbox) = (story(), FolderName::inbox());
-        let _connected = Connected::new(&story.idle, &inbox);
-        story.pass(0, true, true);
-        story.idle.tell();
-        story.pass(1, true, true);
-        assert_eq!(story.missed(), 0);
-        story.pass(0, true, true);
-        story.pass(1, true, true);
-        story.idle.tell();
-        assert_eq!(story.missed(), 0);
-        // Asked for by an operator, or mail in another folder.
-        story.pass(0, true, true);
-        story.pass(1, true, false);
-        assert_eq!(story.missed(), 0);
-        let other = FolderName::new("Other");
-        let elsewhere = super::tests::story();
-        let _connected = Connected::new(&elsewhere.idle, &other);
-        elsewhere.pass(0, true, true);
-        elsewhere.pass(1, true, true);
-        assert_eq!(elsewhere.missed(), 0);
+    fn idle(word: config::Idle) -> Idle {
+        let server = IdleServers::default().enter("imap.example.org", 993);
+        Idle::new(&CollectorId::new("c").unwrap(), word, Arc::default(), server)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_cries_wolf_is_listened_to_less_and_less() {
-        let story = story();
+        let idle = idle(config::Idle::On);
         let mut waits = Vec::new();
         for _ in 0..12 {
-            story.idle.tell();
+            idle.tell();
             let start = Instant::now();
-            story.idle.told().await;
+            idle.told().await;
             waits.push(start.elapsed().as_millis());
-            story.pass(0, true, false);
+            pass(&idle, 0, false);
         }
         assert!(waits.is_sorted() && waits[0] < 250 && (50_000..52_000).contains(&waits[11]), "{waits:?}");
-        story.pass(1, true, false);
-        story.idle.tell();
+        pass(&idle, 1, false);
+        idle.tell();
         let start = Instant::now();
-        story.idle.told().await;
+        idle.told().await;
         assert!(start.elapsed() < Duration::from_secs(1));
     }
 
     #[test]
     fn a_folder_that_is_as_a_pass_saw_it_is_no_news() {
-        let (story, inbox) = (story(), FolderName::inbox());
+        let (idle, inbox) = (idle(config::Idle::On), FolderName::inbox());
         let now = |uid_next| Selected { uid_next, ..seen(0)[0].selected.clone() };
-        assert!(story.idle.is_news(&inbox, &now(Some(7))), "nobody has seen it");
-        story.pass(0, true, true);
-        assert!(!story.idle.is_news(&inbox, &now(Some(7))));
-        assert!(story.idle.is_news(&inbox, &now(Some(8))) && story.idle.is_news(&inbox, &now(None)));
+        assert!(idle.is_news(&inbox, &now(Some(7))), "nobody has seen it");
+        pass(&idle, 0, true);
+        assert!(!idle.is_news(&inbox, &now(Some(7))));
+        assert!(idle.is_news(&inbox, &now(Some(8))) && idle.is_news(&inbox, &now(None)));
+    }
+
+    #[test]
+    fn several_folders_of_one_pass_are_one_miss() {
+        let idle = idle(config::Idle::Auto);
+        for n in 1..=2 {
+            idle.is_asked.store(true, Relaxed);
+            (0..8).for_each(|_| idle.proved());
+            assert_eq!((idle.missed.load(Relaxed), idle.counters.idle().missed), (n, n));
+        }
+    }
+
+    /// The room that is left with so many folders, when the server has no place for one more that waits, or for a pass.
+    #[test]
+    fn places_are_left_for_passes_and_people() {
+        let names: Vec<FolderName> = (0..12).map(|n| FolderName::new(&n.to_string())).collect();
+        for (many, refused_idle, refused_pass) in [(12, 9, 11), (4, 1, 3), (2, 1, 1), (1, 1, 0)] {
+            let waiting = |idle: &Idle| names[..many].iter().for_each(|name| drop(idle.guard().add(name)));
+            let full = idle(config::Idle::On);
+            waiting(&full);
+            assert!(full.let_go(PLACES_LEFT, 1));
+            assert_eq!(*full.room.borrow(), refused_idle);
+            let crowded = idle(config::Idle::On);
+            waiting(&crowded);
+            assert!(crowded.make_room() && crowded.make_room(), "those that were given up are on their way out");
+            assert_eq!(*crowded.room.borrow(), refused_pass);
+        }
+        assert!(!idle(config::Idle::On).make_room(), "it is not our fault");
     }
 }

@@ -3,7 +3,7 @@
 use super::dedupe::Dedupe;
 use super::disk::DiskRoom;
 use super::hours;
-use super::idle::{Idle, Passed};
+use super::idle::{Idle, IdleServer, Passed};
 use super::limits::Limits;
 use super::mx;
 use super::pass::{Pass, PassError, PassReport};
@@ -20,7 +20,7 @@ use crate::ledger::Ledger;
 use crate::net::Dns;
 use crate::observe::Counters;
 use crate::observe::maillog::{self, Failure, SessionFigures};
-use crate::source::Source;
+use crate::source::{Source, SourceError};
 use crate::spool::Spool;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,6 +53,8 @@ pub struct Worker {
     pub dedupe: Arc<Dedupe>,
     /// Permits.
     pub limits: Arc<Limits>,
+    /// What is known of the server's IDLE; shared with the other collectors of the server.
+    pub idle_server: Arc<IdleServer>,
     /// Progress.
     pub counters: Arc<Counters>,
 }
@@ -93,6 +95,11 @@ struct Turn {
     suspects_first: bool,
 }
 
+/// True if a server has no place for one more connection, as it says, or as it seems after so many failures before: some close it without a word.
+fn is_crowded(error: &SourceError, failures: u32) -> bool {
+    error.is_about_connections() || (failures > 0 && error.is_closed_unheard())
+}
+
 /// Numbers sessions, so that one can be found in the log.
 static SESSIONS: AtomicU64 = AtomicU64::new(1);
 
@@ -123,7 +130,8 @@ struct Told {
 impl Worker {
     /// Runs passes until asked to stop. `first` is the wait before the first one; `poke` asks for one more pass now.
     pub async fn run(&self, stop: &Stop, poke: &Notify, first: Duration) {
-        let idle = Idle::default();
+        let collector = &self.collector;
+        let idle = Idle::new(&collector.id, collector.idle, Arc::clone(&self.counters), Arc::clone(&self.idle_server));
         futures_util::future::join(self.rounds(&idle, stop, poke, first), self.watch(&idle, stop)).await;
     }
 
@@ -148,7 +156,10 @@ impl Worker {
                 () = self.told(idle), if failures == 0 => Waking::Told,
             };
             let asked = waking == Waking::Asked;
-            idle.pass_begins(&self.collector.id, self.collector.idle);
+            if waking == Waking::Told {
+                self.counters.idle_woke();
+            }
+            idle.pass_begins();
             let secrets = self.secrets();
             let turn = Turn { forced: asked || (waking == Waking::Rest && suspects_first), suspects_first };
             let Some(session) = self.session(stop, turn, failures > 0).await else { return };
@@ -169,7 +180,7 @@ impl Worker {
                     (PassError::Target(_), Some(again)) => Ended::TargetDown(again),
                     (PassError::Disk(_), _) => Ended::TargetDown(DISK_ASKED_EVERY),
                     // Our own connections that wait for news take up what the server allows: one less does.
-                    (PassError::Source(error), _) if error.is_about_connections() && idle.make_room() => Ended::TargetDown(ROOM_MADE_IN),
+                    (PassError::Source(error), _) if is_crowded(error, failures) && idle.make_room() => Ended::TargetDown(ROOM_MADE_IN),
                     _ => {
                         // What an operator asks for is no further failure in a row.
                         failures = if asked { failures.max(1) } else { failures + 1 };
@@ -231,7 +242,7 @@ impl Worker {
     /// Watches the collector's folders for new mail, if it is to.
     async fn watch(&self, idle: &Idle, stop: &Stop) {
         if self.collector.idle != config::Idle::Off && !self.collector.manual {
-            idle.watch(&self.collector.id, &*self.source, &self.limits, stop).await;
+            idle.watch(&*self.source, &self.limits, stop).await;
         }
     }
 

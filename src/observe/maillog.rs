@@ -159,14 +159,36 @@ pub fn ids_changed(collector: &CollectorId, remembered: u64) {
     warn!(event = "ids_changed", collector = %collector, remembered, next);
 }
 
-/// A server that was to tell of new mail said nothing of some that a poll found.
-pub fn idle_missed(collector: &CollectorId, missed: u64, off: bool) {
-    let next = if off {
-        "this server is left to the interval until the next start or change of the collector"
-    } else {
-        "the interval's poll goes on as a guard"
+/// Who is left to the interval, because a server does not tell of mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdleLeft {
+    /// Nobody, yet or on purpose.
+    Nobody,
+    /// The collector whose mail was missed.
+    Collector,
+    /// All collectors of the server that say `idle: auto`.
+    Server,
+}
+
+/// A server that was to tell of new mail said nothing of some that a poll found, and its connection is sound.
+pub fn idle_missed(collector: &CollectorId, missed: u64, left: IdleLeft) {
+    let next = match left {
+        IdleLeft::Nobody => "the interval's poll goes on as a guard",
+        IdleLeft::Collector => {
+            "the server tells others of mail: this collector alone is left to the interval, until the next start or a reload that changes a collector of this server"
+        }
+        IdleLeft::Server => {
+            "this server is left to the interval, by all collectors with `idle: auto`, until the next start or a reload that changes one of them"
+        }
     };
     warn!(event = "idle_missed", collector = %collector, missed, next);
+}
+
+/// Others found out that the server does not tell of mail.
+pub fn idle_left(collector: &CollectorId) {
+    let reason = "other collectors have seen this server miss mail";
+    let next = "the interval decides alone, until the next start or a reload that changes a collector of this server";
+    info!(event = "idle_left", collector = %collector, reason, next);
 }
 
 /// A connection waits for news.
@@ -181,21 +203,29 @@ pub fn idle_waits(collector: &CollectorId, folder: &FolderName) {
 }
 
 /// A collector has more folders than are watched.
-pub fn idle_folders(collector: &CollectorId, watched: usize) {
-    info!(event = "idle_folders", collector = %collector, watched, next = "the interval decides alone about the others");
+pub fn idle_folders(collector: &CollectorId, watched: usize, others: &[FolderName]) {
+    let unwatched = others.len();
+    let folders: Vec<&str> = others.iter().take(SHOWN_MAX).map(FolderName::as_str).collect();
+    let folders = folders.join(", ");
+    info!(event = "idle_folders", collector = %collector, watched, unwatched, folders, next = "the interval decides alone about these folders");
 }
 
-/// A connection that waited for news is gone.
-pub fn idle_dropped(collector: &CollectorId, folder: &FolderName, reason: &str, again: Duration) {
+/// A connection that waited for news is gone; it `is_usual` if the one before it had come as far.
+pub fn idle_dropped(collector: &CollectorId, folder: &FolderName, reason: &str, again: Duration, is_usual: bool) {
     let next = format!("in {} s; the interval's poll goes on meanwhile", again.as_secs());
-    info!(event = "idle_dropped", collector = %collector, folder = folder.as_str(), reason, next);
+    if is_usual {
+        debug!(event = "idle_dropped", collector = %collector, folder = folder.as_str(), reason, next);
+    } else {
+        info!(event = "idle_dropped", collector = %collector, folder = folder.as_str(), reason, next);
+    }
 }
 
-/// A connection that waited is given up, for good, because passes need its place.
-pub fn idle_given_up(collector: &CollectorId, folder: &FolderName) {
-    let reason = "the server allows this mailbox fewer connections, and refuses those of the passes";
-    let next = "the interval decides alone about this folder, until the next start or change of the collector";
-    warn!(event = "idle_dropped", collector = %collector, folder = folder.as_str(), reason, next);
+/// Connections that waited are given up, for good, because passes and people need their places.
+pub fn idle_room(collector: &CollectorId, watched: usize) {
+    let reason = "the server allows this mailbox no more connections";
+    let next =
+        "only the first folders are watched, so many; the interval decides alone about the others, until the next start or change of the collector";
+    warn!(event = "idle_room", collector = %collector, watched, reason, next);
 }
 
 /// The server does not offer IDLE.

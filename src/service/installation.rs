@@ -3,6 +3,7 @@
 use crate::collect::Limits;
 use crate::collect::dedupe::Dedupe;
 use crate::collect::disk::DiskRoom;
+use crate::collect::idle::IdleServers;
 use crate::collect::route::Router;
 use crate::collect::task::Worker;
 use crate::config::secret::{self, SecretReader};
@@ -38,6 +39,7 @@ pub struct Installation {
     limits: Arc<Limits>,
     dedupe: Arc<Dedupe>,
     dns: Arc<Dns>,
+    idle_servers: IdleServers,
     /// Octets of the largest message that can be held.
     held_max: u64,
     room: DiskRoom,
@@ -102,6 +104,7 @@ impl Installation {
             limits: Arc::new(Limits::new(service.max_sessions, service.max_sessions_per_host, service.max_idle)),
             dedupe: Arc::default(),
             dns: Arc::new(Dns::new(&service.dns)),
+            idle_servers: IdleServers::default(),
             held_max: service.held.max_size,
             room: DiskRoom { dir: dir.clone(), min_free: service.min_free_space },
             destinations: Mutex::default(),
@@ -109,7 +112,7 @@ impl Installation {
         })
     }
 
-    /// Everything that one collector needs to run.
+    /// Everything that one collector needs to run. Made when the collector begins: IDLE at its server is tried again.
     pub fn worker(&self, collector: &Arc<Collector>) -> Worker {
         Worker {
             collector: Arc::clone(collector),
@@ -124,6 +127,7 @@ impl Installation {
             dns: Arc::clone(&self.dns),
             room: self.room.clone(),
             limits: Arc::clone(&self.limits),
+            idle_server: self.idle_servers.enter(&collector.server.host, collector.server.port),
             counters: Arc::new(Counters::default()),
         }
     }

@@ -141,6 +141,12 @@ impl SourceError {
         self.kind == SourceErrorKind::Throttled && matches!(self.stage, "greeting" | "login") && super::hints::is_about_connections(&says)
     }
 
+    /// True if the server closed the connection before it had said a word, as some do with those beyond what they allow (Courier).
+    pub fn is_closed_unheard(&self) -> bool {
+        let is_closed = self.kind == SourceErrorKind::Closed || (self.dialled && self.text.contains("closed the connection"));
+        is_closed && matches!(self.stage, "connect" | "greeting")
+    }
+
     /// Its number, for which there is a page in docs/errors.
     pub fn code(&self) -> u16 {
         match self.kind {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use support::process::Signal;
 
 /// A folder of a user.
-fn folder(server: &Dovecot, user: &str, name: &str) -> Maildir {
+pub fn folder(server: &Dovecot, user: &str, name: &str) -> Maildir {
     Maildir(server.maildir(user).0.join(format!(".{name}")))
 }
 
@@ -142,103 +142,6 @@ fn m13_m17_a_silent_idle_is_no_silent_server() {
     assert_arrived(&boxes, 0..6);
 }
 
-/// The provider allows two connections to a mailbox, and those that wait take both: one is let go, for the sake of the passes.
-#[test]
-fn m13_connections_that_wait_do_not_lock_the_passes_out() {
-    let (server, boxes) = (Dovecot::builder().max_connections(2).start(), Boxes::new());
-    for name in ["A", "B"] {
-        folder(&server, "u", name).make();
-        std::fs::write(folder(&server, "u", name).0.join("maildirfolder"), "").unwrap();
-    }
-    let collector = imap(&server, "u").set("folders", "[INBOX, A, B]").set("idle", "auto").set("interval", "5s");
-    let program = Mailgather::new(&often(&config(&boxes.delivery(), &[collector])));
-    let mut daemon = program.run();
-    // Dovecot may let a third one in that logs in at the same moment.
-    eventually("all that may wait do", SOON, || daemon.count_log("idle_started") >= 2);
-    put(&server, "u", 0);
-    ["A", "B"].into_iter().enumerate().for_each(|(n, name)| folder(&server, "u", name).put(&letter(n + 1, "anna@pop.example")));
-    eventually("all is collected", Duration::from_secs(45), || boxes.of(BOX).count() == 3);
-    let failed = daemon.wait_for("session_failed");
-    assert!(failed.contains("MG-204") && failed.contains("IDLE"), "{failed}");
-    let log = daemon.log();
-    let given = log.iter().filter(|line| line.contains("idle_dropped") && line.contains("refuses those of the passes"));
-    assert!((1..=2).contains(&given.count()), "{log:?}");
-    // The one that stays goes on to tell, and passes are refused no more.
-    let before = daemon.count_log("session_failed");
-    assert!(before <= 3, "{before} passes failed");
-    put(&server, "u", 3);
-    eventually("it is collected as well", Duration::from_secs(30), || boxes.of(BOX).count() == 4);
-    std::thread::sleep(Duration::from_secs(12));
-    assert_eq!(daemon.count_log("session_failed"), before);
-    daemon.stop().expect_success();
-    assert_arrived(&boxes, 0..4);
-}
-
-/// A server that accepts IDLE and never tells: the interval finds the mail, says so each time, and with `auto` the server is asked no more.
-#[test]
-fn m13_a_server_that_misses_messages_is_left_to_the_interval() {
-    for (idle, stays) in [("auto", false), ("'on'", true)] {
-        let (peer, boxes) = (Peer::start(Manner::Silent), Boxes::new());
-        let collector = CollectorYaml::at("imap", "u", peer.port()).forward_to(BOX).set("idle", idle).set("interval", "300ms");
-        let program = Mailgather::new(&often(&config(&boxes.delivery(), &[collector])));
-        let mut daemon = program.run();
-        eventually("it waits", SOON, || peer.idling() == 1);
-        for n in 0..4 {
-            let before = sessions(&daemon, "u");
-            eventually("a pass that finds nothing", SOON, || lines(&daemon, "session_finished", "u") >= before + 2);
-            peer.put(&letter(n, "anna@pop.example"));
-            eventually("the interval finds it", SOON, || boxes.of(BOX).count() == n + 1);
-            if n < 3 {
-                let line = daemon.wait_for("idle_missed");
-                assert!(line.contains(&format!("missed={} ", n + 1)), "{line}");
-                assert_eq!(line.contains("this server is left to the interval"), n == 2 && !stays, "{line}");
-            }
-        }
-        if stays {
-            daemon.wait_for("missed=4 ");
-            assert_eq!((peer.idling(), peer.idles()), (1, 1));
-        } else {
-            eventually("it is let go", SOON, || peer.idling() == 0);
-            assert_eq!((peer.idles(), daemon.count_log("idle_missed")), (1, 3));
-        }
-        daemon.stop().expect_success();
-        assert_arrived(&boxes, 0..4);
-        assert!(peer.logouts() + 1 >= peer.logins(), "every session ended in order, but for a pass that the stop found at its begin");
-    }
-}
-
-/// A backlog that many passes work off is no mail that was missed.
-#[test]
-fn m13_a_backlog_is_not_missed() {
-    let (peer, boxes) = (Peer::start(Manner::Silent), Boxes::new());
-    (0..40).for_each(|n| peer.put(&letter(n, "anna@pop.example")));
-    let collector = CollectorYaml::at("imap", "u", peer.port()).forward_to(BOX).set("idle", "auto").set("interval", "300ms");
-    let program = Mailgather::new(&often(&config(&boxes.delivery(), &[collector.set("max_messages_per_session", "4")])));
-    let mut daemon = program.run();
-    eventually("all is here", SOON, || boxes.of(BOX).count() == 40);
-    daemon.wait_for("idle_started");
-    let before = sessions(&daemon, "u");
-    eventually("and some passes more", SOON, || sessions(&daemon, "u") >= before + 4);
-    assert_eq!((peer.idling(), daemon.count_log("idle_missed")), (1, 0));
-    daemon.stop().expect_success();
-    assert_arrived(&boxes, 0..40);
-}
-
-/// A server that always tells of mail that there is not is listened to less and less.
-#[test]
-fn m13_a_server_that_cries_wolf_keeps_nobody_busy() {
-    let (peer, boxes) = (Peer::start(Manner::CriesWolf), Boxes::new());
-    peer.put(&letter(0, "anna@pop.example"));
-    let collector = CollectorYaml::at("imap", "u", peer.port()).forward_to(BOX).set("idle", "on");
-    let program = Mailgather::new(&config(&boxes.delivery(), &[collector]));
-    let daemon = program.run();
-    eventually("it tells", SOON, || peer.idles() >= 3);
-    std::thread::sleep(Duration::from_secs(5));
-    assert!(sessions(&daemon, "u") < 12, "{} passes for nothing", sessions(&daemon, "u"));
-    daemon.stop().expect_success();
-    assert_arrived(&boxes, [0]);
-}
-
 /// The connection that waits does not try a password that a pass was refused.
 #[test]
 fn m13_a_refused_login_is_tried_once() {
@@ -250,55 +153,4 @@ fn m13_a_refused_login_is_tried_once() {
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(peer.logins(), 1);
     daemon.stop().expect_success();
-}
-
-/// Two hundred that wait in one process: all are woken, and descriptors and threads are as many as connections, before and after.
-#[test]
-fn m13_two_hundred_wait_in_one_process() {
-    const MANY: usize = 200;
-    // The system may have fewer inotify instances than that; without one Dovecot looks by itself now and then.
-    let server = Dovecot::builder().extra("mailbox_idle_check_interval = 3s").start();
-    let boxes = Boxes::new();
-    let collectors: Vec<CollectorYaml> = (0..MANY).map(|n| imap(&server, &format!("u{n}")).set("idle", "on")).collect();
-    let program = Mailgather::new(&service(&config(&boxes.delivery(), &collectors), "max_sessions_per_host: 16"));
-    let mut daemon = program.run();
-    let long = Duration::from_secs(120);
-    eventually("all wait", long, || {
-        assert!(!server.log().contains("Error: "), "{}", server.log());
-        daemon.count_log("idle_started") == MANY
-    });
-    let descriptors = |daemon: &Daemon| std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count();
-    let threads = |daemon: &Daemon| std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap().count();
-    let (first, first_threads) = (descriptors(&daemon), threads(&daemon));
-    assert!((MANY..MANY + 100).contains(&first), "{first} descriptors");
-    assert!(first_threads < 100, "{first_threads} threads");
-    for round in 0..2 {
-        (0..MANY).for_each(|n| put(&server, &format!("u{n}"), round * MANY + n));
-        eventually("all are woken", long, || boxes.of(BOX).count() == (round + 1) * MANY);
-        // No more than a pass or two may be on their way out.
-        eventually("as many descriptors as before", long, || descriptors(&daemon) <= first + 8);
-    }
-    assert_eq!((daemon.count_log("idle_dropped"), daemon.count_log("session_failed"), daemon.count_log("idle_missed")), (0, 0, 0));
-    assert_eq!(daemon.count_log("idle_started"), MANY, "no connection was made anew");
-    assert!(daemon.is_alive());
-    daemon.stop().expect_success();
-    assert_arrived(&boxes, 0..2 * MANY);
-}
-
-/// Not more wait than may; the interval collects from the others.
-#[test]
-fn m13_not_more_wait_than_max_idle() {
-    for (most, waiting) in [("2", 2), ("0", 0)] {
-        let (server, boxes) = (Dovecot::start(), Boxes::new());
-        let collectors: Vec<_> = (0..4).map(|n| imap(&server, &format!("u{n}")).set("idle", "on").set("interval", "500ms")).collect();
-        let yaml = often(&service(&config(&boxes.delivery(), &collectors), &format!("max_idle: {most}")));
-        let program = Mailgather::new(&yaml);
-        let daemon = program.run();
-        eventually("so many wait", SOON, || daemon.count_log("idle_started") == waiting && daemon.count_log("idle_waits") == 4 - waiting);
-        (0..4).for_each(|n| put(&server, &format!("u{n}"), n));
-        eventually("all is collected", SOON, || boxes.of(BOX).count() == 4);
-        assert_eq!(daemon.count_log("idle_started"), waiting);
-        daemon.stop().expect_success();
-        assert_arrived(&boxes, 0..4);
-    }
 }

@@ -6,7 +6,9 @@ mod support;
 
 mod fetching;
 mod idle;
+mod missing;
 mod peer;
+mod places;
 mod requirements;
 mod schedule;
 mod starting;

@@ -15,6 +15,12 @@ pub enum Manner {
     CriesWolf,
     /// It refuses logins.
     Refuses,
+    /// Nothing, and it does not answer DONE either.
+    Deaf,
+    /// Nothing, nor does it read what it is told: the connection has died.
+    Dead,
+    /// Of ever more mail, without an end.
+    Storm,
 }
 
 /// A running server; its threads end with the test process.
@@ -127,8 +133,20 @@ fn talk(mut stream: TcpStream, shared: &Shared) -> Option<()> {
                     std::thread::sleep(Duration::from_millis(5));
                     stream.write_all(format!("* {} EXISTS\r\n", last + 1).as_bytes()).ok()?;
                 }
+                if shared.manner == Manner::Storm {
+                    // Until the client has had enough.
+                    for exists in last + 1.. {
+                        stream.write_all(format!("* {exists} EXISTS{}\r\n", " ".repeat(60_000)).as_bytes()).ok()?;
+                    }
+                }
                 shared.idling.fetch_add(1, SeqCst);
-                let done = reader.read_line(&mut String::new());
+                let mut done = reader.read_line(&mut String::new());
+                while shared.manner == Manner::Deaf && done.as_ref().is_ok_and(|octets| *octets > 0) {
+                    done = reader.read_line(&mut String::new());
+                }
+                if shared.manner == Manner::Dead {
+                    std::thread::sleep(Duration::from_secs(600));
+                }
                 shared.idling.fetch_sub(1, SeqCst);
                 if done.ok()? == 0 {
                     return None;
