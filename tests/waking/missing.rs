@@ -2,7 +2,18 @@
 
 use super::peer::{Manner, Peer};
 use super::*;
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use mailgather::collect::idle::{Idle, IdleServers, Passed, Seen};
+use mailgather::collect::{Limits, Stop};
+use mailgather::config::Idle as Word;
+use mailgather::mail::{CollectorId, Epoch, FolderName, RemoteUid};
+use mailgather::observe::Counters;
+use mailgather::source::{Disposal, Disposed, Fetched, Listing, Selected, Session, Source, SourceError, SourceErrorKind, Want, Wanted, Woken};
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// A server that accepts IDLE and never tells: the interval finds the mail, says so each time, and with `auto` the server is asked no more.
 #[test]
@@ -191,4 +202,115 @@ fn m13_a_server_that_cries_wolf_keeps_nobody_busy() {
     assert!(sessions(&daemon, "u") < 12, "{} passes for nothing", sessions(&daemon, "u"));
     daemon.stop().expect_success();
     assert_arrived(&boxes, [0]);
+}
+
+/// A mailbox of one folder on a server that ends each connection after five minutes of IDLE.
+struct Cutting {
+    uid_next: Arc<AtomicU32>,
+    opened: Arc<AtomicU32>,
+}
+
+#[async_trait]
+impl Source for Cutting {
+    async fn open(&self) -> Result<Box<dyn Session>, SourceError> {
+        self.opened.fetch_add(1, SeqCst);
+        Ok(Box::new(Cut(Arc::clone(&self.uid_next))))
+    }
+}
+
+struct Cut(Arc<AtomicU32>);
+
+#[async_trait]
+impl Session for Cut {
+    async fn select(&mut self, _: &FolderName) -> Result<Selected, SourceError> {
+        Ok(Selected { epoch: Epoch(1), exists: 0, uid_next: Some(self.0.load(SeqCst)), can_delete: true })
+    }
+
+    fn can_idle(&self) -> bool {
+        true
+    }
+
+    async fn idle(&mut self, _: Duration, stop: BoxFuture<'_, ()>) -> Result<Woken, SourceError> {
+        tokio::select! {
+            () = stop => Ok(Woken::Stopped),
+            () = tokio::time::sleep(Duration::from_secs(300)) => Err(SourceError::new(SourceErrorKind::Closed, "idle", "h", "closed")),
+        }
+    }
+
+    async fn list(&mut self, _: Want) -> Result<Listing, SourceError> {
+        unreachable!("it only waits")
+    }
+
+    async fn fetch(&mut self, _: Vec<Wanted>) -> Result<(), SourceError> {
+        unreachable!("it only waits")
+    }
+
+    async fn next_message(&mut self) -> Result<Option<Fetched>, SourceError> {
+        unreachable!("it only waits")
+    }
+
+    async fn dispose(&mut self, _: &[RemoteUid], _: Disposal) -> Result<Disposed, SourceError> {
+        unreachable!("it only waits")
+    }
+
+    async fn close(self: Box<Self>) -> Result<Vec<RemoteUid>, SourceError> {
+        Ok(Vec::new())
+    }
+
+    async fn abandon(self: Box<Self>) {}
+}
+
+/// What came in the gap between two connections is told of when the next one stands; and the operator hears of the cutting once.
+#[tokio::test(start_paused = true)]
+async fn p24_a_server_that_cuts_each_five_minutes_loses_nothing_and_alarms_nobody() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_max_level(tracing::Level::INFO).with_writer(move || writer.clone()).finish();
+    let _logged = tracing::subscriber::set_default(subscriber);
+    let (uid_next, opened, stop) = (Arc::new(AtomicU32::new(7)), Arc::new(AtomicU32::new(0)), Stop::new());
+    let source = Cutting { uid_next: Arc::clone(&uid_next), opened: Arc::clone(&opened) };
+    let (limits, counters) = (Limits::new(8, 8, 8), Arc::new(Counters::default()));
+    let idle = Idle::new(&CollectorId::new("c").unwrap(), Word::Auto, counters.clone(), IdleServers::default().enter("h", 143));
+    let pass = || {
+        let selected = Selected { epoch: Epoch(1), exists: 0, uid_next: Some(uid_next.load(SeqCst)), can_delete: true };
+        idle.pass_begins();
+        let folders = [Seen { name: FolderName::inbox(), selected, found: 0 }];
+        idle.pass_ended(&Passed { folders: &folders, is_whole: true, by_interval: true, by_word: false });
+    };
+    let story = async {
+        let start = Instant::now();
+        pass();
+        tokio::time::sleep(Duration::from_secs(302)).await;
+        assert_eq!((counters.idle().connected, opened.load(SeqCst)), (0, 1), "it is cut");
+        uid_next.store(8, SeqCst);
+        idle.told().await;
+        assert!(start.elapsed() < Duration::from_secs(320), "{:?}", start.elapsed());
+        pass();
+        assert!(tokio::time::timeout(Duration::from_secs(3600), idle.told()).await.is_err(), "nothing came");
+        assert!((11..=13).contains(&opened.load(SeqCst)), "{opened:?}");
+        stop.request();
+    };
+    tokio::join!(idle.watch(&source, &limits, &stop), story);
+    assert_eq!((log.text().matches("idle_dropped").count(), counters.idle().connected), (1, 0), "{}", log.text());
+}
+
+/// A log in memory.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
