@@ -163,6 +163,7 @@ async fn f25_floods_and_depths() {
         ("UID FETCH", format!("* 1 FETCH ({}\r\n", "(".repeat(60_000)) + "@ BAD deep\r\n"),
         ("SELECT", format!("* ID ({id})\r\n")),
         ("UID FETCH", format!("* 1 FETCH (UID 5 BODY[] {{65536}}\r\n{})\r\n", "y".repeat(65_536)).repeat(1100)),
+        ("UID SEARCH", format!("* ESEARCH (\"{}\")\r\n", "x".repeat(60_000)).repeat(1200)),
         ("UID SEARCH", format!("* 1 FETCH (FLAGS ({}))\r\n", "\\Seen ".repeat(10_000)).repeat(1200)),
     ] {
         let start = at;

@@ -15,6 +15,7 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout};
 
 /// What is read at once.
@@ -26,7 +27,7 @@ const IDLE_MAX: Duration = Duration::from_secs(3600);
 /// A server that keeps us waiting longer than this in all for one answer has to send at least [`PACE_OCTETS`] for each further second.
 const PACE_GRACE: Duration = Duration::from_secs(600);
 const PACE_OCTETS: u64 = 256;
-/// Most octets between two tagged answers that are neither bodies nor search results: a flood ends here.
+/// Most octets between two tagged answers that are no bodies: a flood ends here. The result of a search is far shorter, as it comes in windows.
 const CHATTER_OCTETS_MAX: u64 = 64 * 1024 * 1024;
 /// Alerts of one connection that are logged: the server's operator means them for people (RFC 9051 §7.1), and a hostile one means them for the disk.
 const ALERTS_MAX: u32 = 5;
@@ -237,12 +238,15 @@ impl Connection {
     /// The next input. Whatever ends the connection is an error.
     pub(super) async fn next(&mut self) -> Result<Input, SourceError> {
         loop {
+            // One read may hold thousands of lines, and a flood always has another read ready: the others get their turn. Nothing is lost if who
+            // called does not come back, because nothing is taken from the buffer yet.
+            consume_budget().await;
             let before = self.buffer.len();
             let event = self.framer.next(&mut self.buffer);
             let used = (before - self.buffer.len()) as u64;
             let event = event.map_err(|error| self.error(SourceErrorKind::Protocol, format!("the server sent {error}")))?;
             // Bodies belong to FETCH, which counts those that nobody asked for.
-            if !matches!((&event, self.stage), (Some(Event::Body(_)), "fetch") | (Some(Event::Search(_)), _)) {
+            if !matches!((&event, self.stage), (Some(Event::Body(_)), "fetch")) {
                 self.tolerate(used)?;
             }
             let input = match event {

@@ -123,7 +123,7 @@ impl ImapSession {
         }
         tracing::warn!(
             event = "expunge_failed",
-            server = self.connection.peer(),
+            collector = %self.shared.collector, server = self.connection.peer(),
             next = "the server says OK and keeps flagged messages, or does not say"
         );
         Ok(false)
@@ -135,7 +135,7 @@ impl ImapSession {
         if !flagged.as_ref().is_some_and(|flagged| is_within(flagged, uids)) {
             let others = flagged.map(|flagged| flagged.len().saturating_sub(uids.len())).unwrap_or_default();
             let next = "another mail program expunges them, or a server with UIDPLUS";
-            tracing::warn!(event = "expunge_left", server = self.connection.peer(), flagged = uids.len(), others, next);
+            tracing::warn!(event = "expunge_left", collector = %self.shared.collector, server = self.connection.peer(), flagged = uids.len(), others, next);
             return Ok(Disposed::FlaggedOnly);
         }
         let tag = self.connection.send(&Command::ExpungeAll).await?;
@@ -143,7 +143,7 @@ impl ImapSession {
         self.finish(tag, "EXPUNGE", |input| gone += u64::from(matches!(input, Input::Expunge))).await?;
         if gone > uids.len() {
             let next = "another client flagged mail in the same moment; see `allow_plain_expunge` in docs/imap.md";
-            tracing::error!(event = "expunged_more", server = self.connection.peer(), ours = uids.len(), gone, next);
+            tracing::error!(event = "expunged_more", collector = %self.shared.collector, server = self.connection.peer(), ours = uids.len(), gone, next);
         }
         Ok(Disposed::Confirmed)
     }
@@ -184,7 +184,7 @@ impl ImapSession {
             (_, Some(refused)) => Err(refused),
             // The copy is where it should be. Deleting is tried again, as for all that is flagged, and the operator is told then.
             (Err(error), None) => {
-                tracing::warn!(event = "move_half_done", server = self.connection.peer(), reason = %error, next = "copied, and not copied again");
+                tracing::warn!(event = "move_half_done", collector = %self.shared.collector, server = self.connection.peer(), reason = %error, next = "copied, and not copied again");
                 Ok(Disposed::FlaggedOnly)
             }
             (deleted, None) => deleted,
@@ -243,7 +243,7 @@ impl ImapSession {
         let created = self.answer(tag, |_| ()).await?;
         tracing::info!(
             event = "folder_created",
-            server = self.connection.peer(),
+            collector = %self.shared.collector, server = self.connection.peer(),
             folder = harmless(folder.as_str(), LOGGED_OCTETS_MAX),
             ok = (created.state == State::Ok)
         );
@@ -271,7 +271,7 @@ impl ImapSession {
         let text = |set: &UidSet| harmless(&set.to_string(), LOGGED_OCTETS_MAX);
         let (from, to, epoch) = copied.map(|copied| (text(&copied.from), text(&copied.to), copied.epoch)).unwrap_or_default();
         let folder = harmless(folder.as_str(), LOGGED_OCTETS_MAX);
-        tracing::info!(event, server = self.connection.peer(), folder, uids = from, uids_there = to, uidvalidity_there = epoch);
+        tracing::info!(event, collector = %self.shared.collector, server = self.connection.peer(), folder, uids = from, uids_there = to, uidvalidity_there = epoch);
     }
 }
 

@@ -65,7 +65,7 @@ impl ImapSession {
         }
         let LeftOut { unreadable, too_many, example } = gathered.left_out;
         if unreadable + too_many > 0 {
-            tracing::warn!(event = "folders_left_out", server = self.connection.peer(), unreadable, too_many, example, limit = FOLDERS_MAX);
+            tracing::warn!(event = "folders_left_out", collector = %self.shared.collector, server = self.connection.peer(), unreadable, too_many, example, limit = FOLDERS_MAX);
         }
         Ok(gathered.folders.into_iter().map(|found| found.folder).collect())
     }

@@ -6,6 +6,7 @@ use crate::proto::pop3::{Command, Piece, Reply, Status, Unstuff};
 use memchr::memchr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout};
 
 /// The read buffer.
@@ -146,6 +147,8 @@ impl Wire {
 
     /// Reads a line of a listing, or `None` at the dot that ends it. Here a bare LF ends a line too: nothing in a listing comes from mail.
     pub(super) async fn listed_line(&mut self) -> Result<Option<Line<'_>>, SourceError> {
+        // One read may hold thousands of lines, and a flood always has another read ready: the others get their turn.
+        consume_budget().await;
         let line = self.line().await?;
         Ok(if line.octets == b"." && !line.cut { None } else { Some(line) })
     }
