@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::time::Duration;
 use support::corpus::{canonical, hostile, huge};
 use support::maildir::{difference, field, name_of, split, with_crlf};
+use support::process::peak_memory;
 use support::*;
 
 const BOX: &str = "anna@example.org";
@@ -235,13 +236,10 @@ fn collect_huge(protocol: fn(&Dovecot, &str) -> CollectorYaml, from: &Dovecot, d
     from.put("source", &raw);
     let program = Mailgather::new(&config(delivery, &[protocol(from, "source").after("delete").forward_to(BOX)]));
     let mut child = program.command("once", &[]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let status = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     let end = loop {
         // A high-water mark: the last look before the end tells all but the last milliseconds.
-        let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let kib = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().split(' ').next()?.parse::<u64>().ok());
-        peak = peak.max(kib.unwrap_or(0) * 1024);
+        peak = peak.max(peak_memory(child.id()));
         if let Some(end) = child.try_wait().unwrap() {
             break end;
         }

@@ -14,6 +14,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use support::corpus::letter;
 use support::maildir::field;
+use support::process::peak_memory;
 use support::*;
 
 /// 2026-11-21 10:02:00 UTC.
@@ -455,11 +456,7 @@ fn a_large_message_is_never_in_memory() {
     const MIB: u64 = 1 << 20;
     let boxes = Boxes::new();
     let program = Mailgather::new(&config(&boxes.delivery(), &[CollectorYaml::at("imap", "source", 9).forward_to("a@example.org")]));
-    let peak = |pid: &str| -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().split(' ').next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
-    };
-    let before = peak("self");
+    let before = peak_memory(std::process::id());
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mail = runtime.block_on(async {
         let ledger = Arc::new(SqliteLedger::open(&program.state_dir().join("ledger.db")).unwrap());
@@ -489,11 +486,11 @@ fn a_large_message_is_never_in_memory() {
         mail
     });
     assert!(mail.octets > 99 * MIB);
-    assert!(peak("self") < before + 48 * MIB, "holding took {} MiB", (peak("self") - before) / MIB);
+    assert!(peak_memory(std::process::id()) < before + 48 * MIB, "holding took {} MiB", (peak_memory(std::process::id()) - before) / MIB);
     let mut child = program.command("held", &["release", "1"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let (pid, mut most) = (child.id().to_string(), 0);
+    let mut most = 0;
     let status = loop {
-        most = most.max(peak(&pid));
+        most = most.max(peak_memory(child.id()));
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }

@@ -22,6 +22,7 @@ pub mod process;
 pub mod public_corpus;
 pub mod raw_imap;
 pub mod raw_pop3;
+pub mod script;
 pub mod server;
 pub mod sink;
 pub mod strace;
@@ -38,6 +39,7 @@ pub use postfix::Postfix;
 pub use process::{CollectorYaml, Mailgather, config};
 pub use raw_imap::{RawImap, Trouble};
 pub use raw_pop3::{RawPop3, Ways};
+pub use script::{Say, Script};
 pub use server::{MailServer, families};
 pub use sink::Sink;
 

@@ -276,6 +276,11 @@ impl Daemon {
         self.child.id()
     }
 
+    /// The most memory that it has taken so far, in octets.
+    pub fn peak_memory(&self) -> u64 {
+        peak_memory(self.pid())
+    }
+
     /// All lines so far.
     pub fn log(&self) -> Vec<String> {
         self.log.lock().expect("no thread panics with the lock").clone()
@@ -345,6 +350,13 @@ impl Drop for Daemon {
             let _ = writeln!(std::io::stderr(), "--- log of the daemon\n{}", self.log().join("\n"));
         }
     }
+}
+
+/// The high-water mark of a process's memory, in octets; 0 if it has ended.
+pub fn peak_memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().split(' ').next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
 }
 
 /// Sends a signal to a process that the test started.
@@ -421,6 +433,12 @@ impl CollectorYaml {
     /// The server behind another port, e.g. that of a proxy, whatever the channel.
     pub fn by_port(mut self, port: u16) -> CollectorYaml {
         self.ports = [port; 2];
+        self
+    }
+
+    /// The authority of this server is trusted.
+    pub fn trusting<S: MailServer + ?Sized>(mut self, server: &S) -> CollectorYaml {
+        self.ca = server.ca();
         self
     }
 

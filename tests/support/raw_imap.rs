@@ -1,6 +1,7 @@
 //! An IMAP server that serves a message's octets exactly as they are, as hostile and careless servers do: bare LF, bare CR, NUL. (Dovecot makes
 //! every LF a CRLF.) It knows the few commands that collecting takes.
 
+use super::script::{Script, Spoken};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -56,15 +57,20 @@ impl RawImap {
 
     /// The same, with trouble at the message of this UID; it deletes what it is told to.
     pub fn with_trouble(messages: Vec<Vec<u8>>, uid: usize, trouble: Trouble) -> RawImap {
-        RawImap::of(messages, Manners { trouble: (uid, trouble), ..Manners::default() })
+        RawImap::of(messages, Manners { trouble: (uid, trouble), ..Manners::default() }, Arc::default())
     }
 
     /// The same without trouble; it does not say UIDNEXT, and all of it is old for a search by date.
     pub fn without_uid_next(messages: Vec<Vec<u8>>) -> RawImap {
-        RawImap::of(messages, Manners { is_old_and_silent: true, ..Manners::default() })
+        RawImap::of(messages, Manners { is_old_and_silent: true, ..Manners::default() }, Arc::default())
     }
 
-    fn of(messages: Vec<Vec<u8>>, manners: Manners) -> RawImap {
+    /// The same, but for the answers that the script has.
+    pub fn scripted(messages: Vec<Vec<u8>>, script: Arc<Script>) -> RawImap {
+        RawImap::of(messages, Manners::default(), script)
+    }
+
+    fn of(messages: Vec<Vec<u8>>, manners: Manners, script: Arc<Script>) -> RawImap {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port");
         let port = listener.local_addr().expect("it is bound").port();
         let messages = Arc::new(messages);
@@ -72,8 +78,8 @@ impl RawImap {
         let of_server = gone.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (messages, gone) = (messages.clone(), of_server.clone());
-                std::thread::spawn(move || talk(stream, &messages, &gone, manners));
+                let (messages, gone, script) = (messages.clone(), of_server.clone(), script.clone());
+                std::thread::spawn(move || talk(stream, &messages, &gone, manners, &script));
             }
         });
         RawImap { port, gone }
@@ -91,15 +97,29 @@ impl RawImap {
 }
 
 /// One connection, to its end; an error is the client's leaving.
-fn talk(mut stream: TcpStream, messages: &[Vec<u8>], gone: &Mutex<BTreeSet<usize>>, manners: Manners) -> Option<()> {
+fn talk(mut stream: TcpStream, messages: &[Vec<u8>], gone: &Mutex<BTreeSet<usize>>, manners: Manners, script: &Script) -> Option<()> {
     let Manners { trouble: (troubled, trouble), is_old_and_silent } = manners;
     const CAPABILITY: &str = "CAPABILITY IMAP4rev1 SASL-IR LITERAL+ UIDPLUS";
     let mut reader = BufReader::new(stream.try_clone().ok()?);
-    stream.write_all(format!("* OK [{CAPABILITY}] ready\r\n").as_bytes()).ok()?;
+    if script.answer("", "", &mut stream, &mut reader)? == Spoken::AsUsual {
+        stream.write_all(format!("* OK [{CAPABILITY}] ready\r\n").as_bytes()).ok()?;
+    }
+    let mut last_tag = String::new();
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line).ok()? == 0 {
             return None;
+        }
+        // DONE, and what answers a challenge, has no tag.
+        let command = match line.trim_end().split_once(' ') {
+            Some((tag, command)) => {
+                last_tag = tag.to_owned();
+                command
+            }
+            None => line.trim_end(),
+        };
+        if script.answer(&last_tag, command, &mut stream, &mut reader)? == Spoken::Answered {
+            continue;
         }
         let words: Vec<&str> = line.split_whitespace().collect();
         let [tag, command @ ..] = words.as_slice() else { return None };
@@ -111,6 +131,7 @@ fn talk(mut stream: TcpStream, messages: &[Vec<u8>], gone: &Mutex<BTreeSet<usize
         let there = |set: &str| numbers(set, messages.len()).into_iter().filter(here).collect::<Vec<usize>>();
         match command.as_slice() {
             ["CAPABILITY"] => answer.extend(format!("* {CAPABILITY}\r\n").into_bytes()),
+            ["LIST", ..] => answer.extend(b"* LIST () \"/\" INBOX\r\n"),
             ["SELECT", _] => {
                 let next = messages.len() + 1;
                 let exists = there("1:*").len();

@@ -1,6 +1,7 @@
 //! A POP3 server that comes to trouble at one of its messages.
 
 use super::raw_imap::Trouble;
+use super::script::{Script, Spoken};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -18,6 +19,7 @@ struct Shared {
     gone: Mutex<BTreeSet<usize>>,
     trouble: Mutex<Option<(usize, Trouble)>>,
     ways: Mutex<Ways>,
+    script: Arc<Script>,
 }
 
 /// Ways of a server that are not those of others.
@@ -41,9 +43,18 @@ impl RawPop3 {
 
     /// Serves these messages.
     pub fn serve(messages: Vec<Vec<u8>>, ways: Ways) -> RawPop3 {
+        RawPop3::of(messages, ways, Arc::default())
+    }
+
+    /// Serves these messages, but for the answers that the script has.
+    pub fn scripted(messages: Vec<Vec<u8>>, script: Arc<Script>) -> RawPop3 {
+        RawPop3::of(messages, Ways::default(), script)
+    }
+
+    fn of(messages: Vec<Vec<u8>>, ways: Ways, script: Arc<Script>) -> RawPop3 {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port");
         let port = listener.local_addr().expect("it is bound").port();
-        let shared = Arc::new(Shared { messages: Mutex::new(messages), ways: Mutex::new(ways), ..Shared::default() });
+        let shared = Arc::new(Shared { messages: Mutex::new(messages), ways: Mutex::new(ways), script, ..Shared::default() });
         let of_server = Arc::clone(&shared);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -91,11 +102,16 @@ fn talk(mut stream: TcpStream, shared: &Shared) -> Option<()> {
     // What is there keeps its place in the list for the session.
     let there: Vec<usize> = (1..=messages.len()).filter(|n| !lock(&shared.gone).contains(n)).collect();
     let mut deleted = BTreeSet::new();
-    stream.write_all(b"+OK ready\r\n").ok()?;
+    if shared.script.answer("", "", &mut stream, &mut reader)? == Spoken::AsUsual {
+        stream.write_all(b"+OK ready\r\n").ok()?;
+    }
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line).ok()? == 0 {
             return None;
+        }
+        if shared.script.answer("", line.trim_end(), &mut stream, &mut reader)? == Spoken::Answered {
+            continue;
         }
         let words: Vec<String> = line.split_whitespace().map(str::to_ascii_uppercase).collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
