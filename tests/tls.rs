@@ -67,6 +67,9 @@ fn acceptor(identity: &Identity, versions: &[&'static rustls::SupportedProtocolV
 /// Plain octets that a server says before TLS, or instead of it.
 #[derive(Clone, Copy, Default)]
 struct Tricks {
+    /// Behind the greeting, and once more in front of the answer to STARTTLS.
+    greeted: &'static str,
+    before: &'static str,
     /// Behind the answer to STARTTLS: at once, and in a later segment.
     behind: &'static str,
     later: &'static str,
@@ -92,13 +95,13 @@ async fn converse(mut stream: TcpStream, acceptor: &TlsAcceptor, protocol: Proto
     let imap = protocol == Protocol::Imap;
     if mode == TlsMode::StartTls {
         let greeting = if imap { "* OK [CAPABILITY IMAP4rev1 STARTTLS AUTH=PLAIN] hi\r\n" } else { "+OK hi\r\n" };
-        stream.write_all(greeting.as_bytes()).await.ok()?;
+        stream.write_all(format!("{greeting}{}", tricks.greeted).as_bytes()).await.ok()?;
         let mut line = String::new();
         BufReader::new(&mut stream).read_line(&mut line).await.ok()?;
         heard.note(line.trim_end());
         let tag = line.split(' ').next()?.to_owned();
         let go = if imap { format!("{tag} OK go\r\n") } else { "+OK go\r\n".into() };
-        stream.write_all(format!("{go}{}", tricks.behind).as_bytes()).await.ok()?;
+        stream.write_all(format!("{}{go}{}", tricks.before, tricks.behind).as_bytes()).await.ok()?;
         if !tricks.later.is_empty() {
             tokio::time::sleep(Duration::from_millis(200)).await;
             stream.write_all(tricks.later.as_bytes()).await.ok()?;
@@ -378,6 +381,71 @@ async fn f15_octets_behind_starttls_end_the_session() {
     }
 }
 
+/// What somebody says before TLS, without a question: state, capabilities that would lead to another login, a login that nobody made.
+const STATE: [&str; 9] = [
+    "* CAPABILITY IMAP4rev1 STARTTLS LOGINDISABLED AUTH=CRAM-MD5\r\n",
+    "* 99 EXISTS\r\n* 9 RECENT\r\n* 1 EXPUNGE\r\n",
+    "* OK [UIDVALIDITY 666] x\r\n* OK [UIDNEXT 667] x\r\n",
+    "* PREAUTH [CAPABILITY IMAP4rev1 STARTTLS] you are in\r\n",
+    "* LIST () \"/\" \"injected\"\r\n* FLAGS (\\Seen)\r\n",
+    "* SEARCH 1 2 3\r\n* ESEARCH UID ALL 1:9\r\n",
+    "* 1 FETCH (UID 1 FLAGS (\\Deleted) BODY[] {8}\r\ninjected)\r\n",
+    "* OK [ALERT] log in at evil.example\r\n* NO x\r\n* BAD x\r\n",
+    "* ID (\"name\" \"x\")\r\n* NAMESPACE NIL NIL NIL\r\n* XYZZY\r\n",
+];
+
+/// The session that follows is the same as if it had not been said: capabilities are asked for under TLS, the login is the one that the server offers
+/// there, and the mailbox is what it says there.
+#[tokio::test]
+async fn f10_nothing_that_was_said_before_tls_is_believed() {
+    let authority = Authority::new();
+    let identity = authority.sign(for_names(&["localhost"]));
+    let tls = Tls { ca_file: Some(authority.file()), ..Tls::mode(TlsMode::StartTls) };
+    for said in STATE {
+        for tricks in [Tricks { greeted: said, ..Tricks::default() }, Tricks { before: said, ..Tricks::default() }] {
+            let (port, heard) = serve(acceptor(&identity, rustls::ALL_VERSIONS), Protocol::Imap, TlsMode::StartTls, tricks).await;
+            let attempt = attempt(&client(port, Protocol::Imap, tls.clone()), "hunter2").await;
+            attempt.result.unwrap_or_else(|error| panic!("{said}: {error}"));
+            let selected = attempt.selected.unwrap();
+            assert_eq!((selected.epoch.0, selected.exists, selected.uid_next), (77, 0, Some(10)), "{said}");
+            let lines = heard.lines();
+            let commands: Vec<&str> = lines.iter().map(|line| line.split(' ').find(|word| !word.starts_with('a')).unwrap_or_default()).collect();
+            assert_eq!(commands, ["STARTTLS", "TLS", "CAPABILITY", "AUTHENTICATE", "SELECT", "CAPABILITY", "LOGOUT"], "{said}: {lines:?}");
+            assert!(lines[3].starts_with("AUTHENTICATE PLAIN "), "{said}: {lines:?}");
+        }
+    }
+}
+
+/// By POP3 each answer belongs to a command, so what nobody asked for is taken for the answer to STLS, and then there is no TLS: an end, and no login.
+#[tokio::test]
+async fn f12_lines_that_nobody_asked_for_end_the_session_before_the_login() {
+    let authority = Authority::new();
+    let identity = authority.sign(for_names(&["localhost"]));
+    let tls = Tls { ca_file: Some(authority.file()), ..Tls::mode(TlsMode::StartTls) };
+    for said in [
+        "+OK\r\n",
+        "+OK\r\nUSER\r\nSTLS\r\n.\r\n",
+        "+OK 2 messages\r\n1 a\r\n2 b\r\n.\r\n",
+        "-ERR [AUTH] no\r\n",
+        "+ \r\n",
+        ".\r\n",
+        "* OK x\r\n",
+        "\r\n",
+    ] {
+        for tricks in [Tricks { greeted: said, ..Tricks::default() }, Tricks { before: said, ..Tricks::default() }] {
+            let (port, heard) = serve(acceptor(&identity, rustls::ALL_VERSIONS), Protocol::Pop3, TlsMode::StartTls, tricks).await;
+            let mut server = client(port, Protocol::Pop3, tls.clone());
+            (server.connect_timeout, server.idle_timeout) = (Some(Duration::from_secs(5)), Some(Duration::from_secs(5)));
+            let begun = Instant::now();
+            let error = attempt(&server, "hunter2").await.error();
+            assert!(matches!(error.kind, Kind::Tls | Kind::Protocol) && error.stage == "starttls", "{said}: {error}");
+            assert!(begun.elapsed() < Duration::from_secs(12), "{said}: {error}");
+            // It may be over before the server has looked.
+            assert!(heard.lines().iter().all(|line| line == "STLS"), "{said}: {:?}", heard.lines());
+        }
+    }
+}
+
 /// A peer in the clear that says these lines, one for each that it hears.
 async fn open_peer(lines: &'static [&'static str]) -> (u16, Heard) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -416,10 +484,24 @@ async fn f10_f12_stripped_starttls_gets_no_login() {
         (Imap, StartTls, &["* OK [CAPABILITY IMAP4rev1 STARTTLS] hi\r\n", "+ go on\r\n"]),
         (Imap, StartTls, &["* PREAUTH [CAPABILITY IMAP4rev1 STARTTLS] hi\r\n"]),
         (Imap, StartTls, &["* OK [CAPABILITY IMAP4rev1 STARTTLS] hi\r\n", "@ NO [REFERRAL imap://evil.example/] no\r\n"]),
+        (Imap, StartTls, &["* OK [CAPABILITY IMAP4rev1 STARTTLS] hi\r\n* PREAUTH [CAPABILITY IMAP4rev1] in\r\n", "@ NO no\r\n"]),
+        (Imap, StartTls, &["* OK [CAPABILITY IMAP4rev1 STARTTLS] hi\r\n* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\n", "@ NO no\r\n"]),
         (Imap, Opportunistic, &["* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi\r\n"]),
+        (Imap, Opportunistic, &["* OK [CAPABILITY IMAP4rev1 STARTTLS] hi\r\n", "@ NO no\r\n"]),
+        (Imap, Opportunistic, &["* OK [CAPABILITY IMAP4rev1 STARTTLS] hi\r\n* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\n", "@ NO no\r\n"]),
         (Imap, Open, &["* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi\r\n"]),
         (Pop3, StartTls, &["+OK hi\r\n", "-ERR no\r\n"]),
+        (Pop3, StartTls, &["+OK hi\r\n", "-ERR [SYS/PERM] no\r\n"]),
+        (Pop3, StartTls, &["+OK hi\r\n", "-ERR [AUTH] log in first\r\n"]),
+        (Pop3, StartTls, &["+OK hi\r\n", "+ go on\r\n"]),
+        (Pop3, StartTls, &["+OK <1896.1@h.example> hi\r\n", "-ERR no\r\n"]),
+        (Pop3, StartTls, &["+OK hi\r\n", "+OK\r\nUSER\r\nSTLS\r\n.\r\n"]),
         (Pop3, Opportunistic, &["+OK hi\r\n", "+OK\r\nUSER\r\n.\r\n"]),
+        (Pop3, Opportunistic, &["+OK hi\r\n", "+OK\r\nSTLS\r\nUSER\r\n.\r\n", "-ERR no\r\n"]),
+        (Pop3, Opportunistic, &["+OK hi\r\n", "+OK\r\nSTLS\r\n.\r\n", "+OK begin\r\n+OK\r\n"]),
+        (Pop3, Opportunistic, &["+OK <1896.1@h.example> hi\r\n", "+OK\r\nSASL PLAIN LOGIN CRAM-MD5 SCRAM-SHA-256\r\nUSER\r\n.\r\n"]),
+        (Pop3, Opportunistic, &["+OK hi\r\n", "+OK\r\nUSER\r\n.\r\n+OK\r\nSTLS\r\n.\r\n"]),
+        (Pop3, Open, &["+OK hi\r\n", "+OK\r\nSASL PLAIN LOGIN CRAM-MD5 SCRAM-SHA-256\r\nUSER\r\n.\r\n"]),
         (Pop3, Opportunistic, &["+OK hi\r\n", "-ERR what\r\n"]),
         (Pop3, Open, &["+OK <1.2@h> hi\r\n", "-ERR what\r\n"]),
     ] {
@@ -427,7 +509,7 @@ async fn f10_f12_stripped_starttls_gets_no_login() {
         let attempt = attempt(&client(port, protocol, Tls::mode(mode)), "hunter2").await;
         let error = attempt.error();
         assert_eq!((error.kind, error.code()), (Kind::Tls, code::OPEN_CHANNEL), "{lines:?}: {error}");
-        assert!(error.hint.is_some() || error.text.contains("PREAUTH") || error.text.contains("question"), "{lines:?}: {error:?}");
+        assert!(error.hint.is_some() || ["PREAUTH", "question", "behind"].iter().any(|word| error.text.contains(word)), "{lines:?}: {error:?}");
         says_nothing_of_login(&heard);
     }
     // A PREAUTH that strips TLS where it is only hoped for: a login is configured, so it is refused.

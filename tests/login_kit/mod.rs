@@ -9,7 +9,7 @@ use mailgather::mail::{CollectorId, FolderName, Secret};
 use mailgather::net::Channel;
 use mailgather::source::imap::ImapSource;
 use mailgather::source::pop3::Pop3Source;
-use mailgather::source::{Session, Source, SourceError};
+use mailgather::source::{Selected, Session, Source, SourceError};
 use mailgather::spool::Spool;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -37,6 +37,8 @@ pub fn server(protocol: Protocol, port: u16, mode: TlsMode, method: AuthMethod) 
 /// What came of an attempt.
 pub struct Attempt {
     pub result: Result<(), SourceError>,
+    /// What INBOX was said to be.
+    pub selected: Option<Selected>,
     /// How often the secret was read.
     pub secret_read: usize,
 }
@@ -83,9 +85,10 @@ async fn run(server: &Server, secret: &'static str, channel: Option<Channel>) ->
         (Kind::Imap(source), Some(channel)) => source.open_over(channel).await,
         (Kind::Pop3(source), Some(channel)) => source.open_over(channel).await,
     };
+    let mut selected = None;
     let result = async {
         let mut session = opened?;
-        session.select(&FolderName::inbox()).await?;
+        selected = Some(session.select(&FolderName::inbox()).await?);
         session.close().await.map(|_| ())
     };
     let result = result.await;
@@ -93,7 +96,7 @@ async fn run(server: &Server, secret: &'static str, channel: Option<Channel>) ->
         let shown = format!("{error} {error:?}");
         assert!(secret.is_empty() || !shown.contains(secret), "the secret shows: {shown}");
     }
-    Attempt { result, secret_read: reads.load(Ordering::Relaxed) }
+    Attempt { result, selected, secret_read: reads.load(Ordering::Relaxed) }
 }
 
 /// The lines that a peer heard.
