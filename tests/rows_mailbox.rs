@@ -83,6 +83,72 @@ fn i5_tls_implicit_by_command_and_none() {
     }
 }
 
+/// The id is what the log, the summary, the commands and the delivered mail call a collector. Two that differ in one letter's case are two.
+#[test]
+fn c2_the_id_names_the_collector_everywhere() {
+    let server = Dovecot::start();
+    let ids = ["a", "A", "Sales_2", "a-b", "0", "_", &"x".repeat(64)];
+    for protocol in PROTOCOLS {
+        let boxes = Boxes::new();
+        let user = |n: usize| format!("u{n}{}", protocol(&server, "x").to_string().contains("pop3"));
+        let collectors: Vec<CollectorYaml> =
+            ids.iter().enumerate().map(|(n, id)| forwarding(protocol, &server, &user(n)).id(&format!("'{id}'"))).collect();
+        (0..ids.len()).for_each(|n| fill(&server, &user(n), n..n + 1));
+        let program = Mailgather::new(&config(&boxes.delivery(), &collectors));
+        // One by its name, and nobody else.
+        let done = program.once(&["Sales_2"]).expect_success();
+        assert!(done.stdout.contains("Sales_2: 1 delivered"), "{}", done.stdout);
+        assert_eq!(boxes.subjects(BOX), letters([2]));
+        let done = program.once(&[]).expect_success();
+        for id in ids.iter().filter(|id| **id != "Sales_2") {
+            assert!(done.stdout.lines().any(|line| line.starts_with(&format!("{id}: 1 delivered"))), "{id}: {}", done.stdout);
+        }
+        assert_eq!(boxes.subjects(BOX), letters(0..ids.len()));
+        for message in boxes.of(BOX).messages() {
+            let n: usize = field(&message, "Subject").unwrap().strip_prefix("letter ").unwrap().parse().unwrap();
+            assert_eq!(field(&message, "X-Mailgather-Collector").as_deref(), Some(ids[n]));
+        }
+        assert!(done.stderr.contains("collector=a-b "), "{}", done.stderr);
+    }
+    // Nobody by that name; and a name that cannot be is refused before anything is collected.
+    let boxes = Boxes::new();
+    fill(&server, "other", 0..1);
+    let logins = server.log().matches("Login: user=").count();
+    let collector = |id: &str| forwarding(CollectorYaml::imap, &server, "other").id(id);
+    let unknown = Mailgather::new(&config(&boxes.delivery(), &[collector("other")])).once(&["Other"]);
+    assert!(!unknown.status.success() && unknown.stderr.contains("Other"), "{}", unknown.stderr);
+    for id in ["продажи", "'a b'", "a.b", "'../a'", "a@b"] {
+        let done = Mailgather::new(&config(&boxes.delivery(), &[collector(id)])).once(&[]).expect_code(78);
+        assert!(done.stderr.contains("letters, digits, `_` and `-`"), "{id}: {}", done.stderr);
+    }
+    assert_eq!((boxes.of(BOX).count(), server.count("other"), server.log().matches("Login: user=").count()), (0, 1, logins));
+}
+
+/// A server is written without a scheme. With one nothing is tried, and what the error says is right: written down, it collects.
+#[test]
+fn c6_a_server_with_a_scheme_is_not_tried_and_what_the_error_says_collects() {
+    let server = Dovecot::start();
+    for (protocol, (user, scheme)) in PROTOCOLS.into_iter().zip([("imap", "imap"), ("pop", "pop3")]) {
+        fill(&server, user, 0..2);
+        for (channel, secure) in [(Channel::Plain, ""), (Channel::StartTls, ""), (Channel::Tls, "s")] {
+            let boxes = Boxes::new();
+            let yaml = config(&boxes.delivery(), &[forwarding(protocol, &server, user).channel(channel)]);
+            let with = |host: &str| yaml.replace("server: 127.0.0.1", &format!("server: {host}"));
+            let before = server.log().matches("Login: user=").count();
+            let wrong = with(&format!("{scheme}{secure}://localhost/"));
+            for command in ["check", "once", "run"] {
+                let done = Mailgather::new(&wrong).run_to_end(command, &[]).expect_code(78);
+                assert!(done.stderr.contains("MG-118"), "{command}: {}", done.stderr);
+            }
+            let said = Mailgather::new(&wrong).check().stderr;
+            let right = said.split("did you mean `").nth(1).and_then(|rest| rest.split('`').next()).unwrap_or_else(|| panic!("{said}"));
+            assert_eq!((right, server.log().matches("Login: user=").count()), ("localhost", before));
+            Mailgather::new(&with(right)).once(&[]).expect_success();
+            assert_eq!(boxes.subjects(BOX), letters(0..2), "{user} {channel:?}");
+        }
+    }
+}
+
 /// One letter of a user of its own, collected with these keys; whether Dovecot says that the login went over TLS.
 fn login_over_tls(server: &Dovecot, user: &str, port: u16, keys: &str) -> Result<bool, support::process::Finished> {
     fill(server, user, 0..1);
