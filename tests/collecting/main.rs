@@ -15,4 +15,5 @@ mod limits;
 mod moving;
 mod pairs;
 mod poison;
+mod quirks;
 mod rows;

@@ -1,4 +1,4 @@
-//! docs/requirements.md is true, and the rows that are about switching on and off and about logging.
+//! docs/requirements.md and docs/quirks.md are true, and the rows that are about switching on and off and about logging.
 
 use super::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -133,6 +133,25 @@ fn every_row_of_the_requirements_has_its_keys_and_its_tests() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// docs/quirks.md: each tolerance has a name of its own, a word on what is done, and tests that exist.
+#[test]
+fn every_quirk_has_its_tests() {
+    let mut names = BTreeSet::new();
+    ["tests", "src"].iter().for_each(|folder| tests(&root().join(folder), &mut names));
+    let page = std::fs::read_to_string(root().join("docs/quirks.md")).unwrap();
+    let (mut quirks, mut wrong) = (BTreeSet::new(), Vec::new());
+    for line in page.lines().filter(|line| line.starts_with('|') && !line.starts_with("| Name ") && !line.starts_with("|--")) {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [name, who, what, shown] = cells[..] else { panic!("{line}") };
+        assert!(quirks.insert(name.to_owned()), "{name} stands there twice");
+        assert!(!who.is_empty() && !what.is_empty() && shown.contains('`'), "{line}");
+        wrong.extend(quoted(shown).filter(|test| !names.contains(*test)).map(|test| format!("{name}: there is no test `{test}`")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(quirks.len() > 40, "{quirks:?}");
+    assert!(page.contains("`every_quirk_has_its_tests`"));
 }
 
 /// The whole service, by its switch, while it runs.
