@@ -66,7 +66,10 @@ async fn i6_c8_k7_m15_each_method_logs_in_and_is_refused_once() {
         ] {
             let mut server = at(&dovecot, protocol, TlsMode::Implicit, method);
             server.auth.disable = disable.split_whitespace().map(str::to_owned).collect();
-            attempt(&server, PASSWORD).await.result.unwrap_or_else(|error| panic!("{protocol:?} {method:?} {disable}: {error}"));
+            let there = attempt(&server, PASSWORD).await;
+            there.result.unwrap_or_else(|error| panic!("{protocol:?} {method:?} {disable}: {error}"));
+            let masked = there.trace.iter().filter(|line| line.contains(" C: ") && line.ends_with("***")).count();
+            assert!(masked > 0 && there.trace.iter().any(|line| line.contains(" S: ")), "{method:?} {disable}: {:?}", there.trace);
             assert_eq!(last_method(&dovecot), logged, "{protocol:?} {method:?} {disable}");
             let failures = || dovecot.log().matches("auth failed, 1 attempts").count();
             let before = failures();

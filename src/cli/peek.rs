@@ -5,7 +5,7 @@ use super::runtime;
 use crate::collect::{PassError, mx};
 use crate::config::{Collector, Loaded, Protocol};
 use crate::mail::{FolderName, RemoteUid};
-use crate::net::{Dns, Nobody};
+use crate::net::{Dns, Nobody, Tracer};
 use crate::service::look;
 use crate::source::{Peeked, Source, SourceError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -73,7 +73,7 @@ pub(super) fn headers(collector: &Collector, look: Look<'_>) -> Result<Vec<Peeke
 
 /// A mailbox to look into; `by_content` as of [`look::source`].
 pub(super) fn source_of(collector: &Collector, by_content: bool) -> Result<Box<dyn Source>, Exit> {
-    look::source(collector, by_content, Arc::new(Nobody)).map_err(|error| {
+    look::source(collector, by_content, Arc::new(Nobody), Tracer::default()).map_err(|error| {
         eprintln!("error: {error}");
         Exit::Os
     })

@@ -8,10 +8,12 @@ use super::{Common, runtime};
 use crate::collect::PassError;
 use crate::config::{Collector, Loaded};
 use crate::mail::{Address, Blame, Stage};
+use crate::net::Tracer;
 use crate::service::probe::{self, Cause, Depth, Order, Report};
 use crate::source::SourceErrorKind;
 use clap::Args;
 use futures_util::StreamExt;
+use std::io::Write;
 use std::sync::Arc;
 
 /// Collectors that are tried at once, where there are several.
@@ -35,10 +37,17 @@ pub(super) struct Test {
     /// Really send one small test message to this address, at the collector's target.
     #[arg(long, value_name = "ADDR", value_parser = address)]
     deliver: Option<Address>,
+    /// Show each line that is said, on standard error: to the mailbox's server and to the target. Passwords and contents are left out.
+    #[arg(long)]
+    trace: bool,
     /// Print JSON: an object a line for each collector.
     #[arg(long)]
     json: bool,
 }
+
+const TRACE_WARNING: &str = "\
+warning: a trace has names, addresses, folders and what servers say in it; only passwords and the contents of messages are left out. Look through \
+it before you pass it on";
 
 const EXITS: &str = "\
 Exit codes:
@@ -68,18 +77,20 @@ fn try_test(arguments: &Test, common: &Common) -> Result<Exit, Exit> {
         (false, true) => Depth::Login,
         (false, false) => Depth::Whole,
     };
-    let order = Order { depth, deliver: arguments.deliver.clone() };
+    if arguments.trace {
+        eprintln!("{TRACE_WARNING}");
+    }
     let shows = !arguments.json && !common.quiet;
     // One is watched as it goes; several are printed one after the other, or their lines would run through each other.
     let live = shows && collectors.len() == 1;
     let exits = runtime()?.block_on(async {
         let tries = collectors.iter().map(|collector| {
-            let order = &order;
+            let order = Order { depth, deliver: arguments.deliver.clone(), tracer: tracer(arguments, collector) };
             async move {
                 if live {
                     print(&render::head(collector.id.as_str(), &probe::server(collector)));
                 }
-                probe::run(collector, order, move |step| {
+                probe::run(collector, &order, move |step| {
                     if live {
                         print(&render::step(step));
                     }
@@ -104,6 +115,17 @@ fn try_test(arguments: &Test, common: &Common) -> Result<Exit, Exit> {
         exits
     });
     Ok(super::once::overall(&exits))
+}
+
+/// The lines of several run through each other, so each has its collector's name.
+fn tracer(arguments: &Test, collector: &Collector) -> Tracer {
+    if !arguments.trace {
+        return Tracer::default();
+    }
+    Tracer::new(collector.id.as_str(), |line| {
+        // Nobody may read it any more (`2>&1 | head`): that ends no test.
+        let _ = writeln!(std::io::stderr(), "{line}");
+    })
 }
 
 fn show(report: &Report, depth: Depth, live: bool) {

@@ -5,6 +5,7 @@ mod dial;
 mod dns;
 mod http;
 mod tls;
+mod trace;
 mod witness;
 
 pub use channel::Channel;
@@ -12,6 +13,7 @@ pub use dial::{DialError, DialErrorKind, tcp, tcp_seen, unix};
 pub use dns::{Dns, DnsError, ServiceHost};
 pub use http::{HttpError, Https};
 pub use tls::{Certificate, Handshake, TlsClient, install_crypto_provider, random_octets};
+pub use trace::{Dialect, LINES_MAX as TRACE_LINES_MAX, Trace, Tracer};
 pub use witness::{Nobody, Seen, Witness};
 
 /// This host's name, for EHLO and trace fields.

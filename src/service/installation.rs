@@ -15,7 +15,7 @@ use crate::held::{self, HeldStore, HoldError};
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{Instance, Ledger, LedgerError};
 use crate::mail::Address;
-use crate::net::{self, Dns};
+use crate::net::{self, Dns, Tracer};
 use crate::observe::Counters;
 use crate::proto;
 use crate::source::{self, Source};
@@ -192,7 +192,7 @@ impl Installation {
         if let Some(destination) = same.and_then(|shared| shared.destination.upgrade()) {
             return destination;
         }
-        let destination = destination(delivery, &always_create);
+        let destination = destination(delivery, &always_create, &Tracer::default());
         destinations.push(Shared { delivery: Arc::clone(delivery), always_create, destination: Arc::downgrade(&destination) });
         destination
     }
@@ -214,8 +214,8 @@ pub(super) fn configured_recipients(collector: &Collector) -> Vec<Address> {
 }
 
 /// A destination of its own. The Maildirs of `always_create` may be made in any case.
-pub(super) fn destination(delivery: &Delivery, always_create: &[Address]) -> Arc<dyn Destination> {
-    let relay = |relay: &Relay, protocol| Arc::new(SmtpDestination::new(relay.clone(), protocol, delivery, relay_password(relay)));
+pub(super) fn destination(delivery: &Delivery, always_create: &[Address], tracer: &Tracer) -> Arc<dyn Destination> {
+    let relay = |relay: &Relay, protocol| Arc::new(SmtpDestination::new(relay.clone(), protocol, delivery, relay_password(relay)).traced_by(tracer));
     match &delivery.target {
         Target::Smtp(server) => relay(server, proto::smtp::Protocol::Smtp),
         Target::Lmtp(server) => relay(server, proto::smtp::Protocol::Lmtp),

@@ -3,10 +3,12 @@
 // Each test binary uses a part of it.
 #![allow(dead_code)]
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use mailgather::config::secret::SecretReader;
 use mailgather::config::{Auth, AuthMethod, PartialFetch, Protocol, SecretSource, Server, Tls, TlsMode};
 use mailgather::mail::{CollectorId, FolderName, Secret};
-use mailgather::net::Channel;
+use mailgather::net::{Channel, Tracer};
 use mailgather::source::imap::ImapSource;
 use mailgather::source::pop3::Pop3Source;
 use mailgather::source::{Selected, Session, Source, SourceError};
@@ -41,6 +43,8 @@ pub struct Attempt {
     pub selected: Option<Selected>,
     /// How often the secret was read.
     pub secret_read: usize,
+    /// What was said, as `test --trace` shows it.
+    pub trace: Vec<String>,
 }
 
 impl Attempt {
@@ -75,9 +79,12 @@ async fn run(server: &Server, secret: &'static str, channel: Option<Channel>) ->
     let folder = tempfile::tempdir().unwrap();
     let spool = Spool::new(folder.path(), 1 << 16, 1 << 20).unwrap();
     let id = CollectorId::new("c").unwrap();
+    let trace = Arc::new(Mutex::new(Vec::new()));
+    let shown = Arc::clone(&trace);
+    let tracer = Tracer::new("c", move |line| shown.lock().unwrap().push(line.to_owned()));
     let kind = match server.protocol {
-        Protocol::Imap => Kind::Imap(ImapSource::new(server.clone(), reader, spool, id, None)),
-        Protocol::Pop3 => Kind::Pop3(Pop3Source::new(server.clone(), reader, spool, id, None)),
+        Protocol::Imap => Kind::Imap(ImapSource::new(server.clone(), reader, spool, id, None).traced_by(tracer)),
+        Protocol::Pop3 => Kind::Pop3(Pop3Source::new(server.clone(), reader, spool, id, None).traced_by(tracer)),
     };
     let opened: Result<Box<dyn Session>, SourceError> = match (&kind, channel) {
         (Kind::Imap(source), None) => source.open().await,
@@ -96,7 +103,32 @@ async fn run(server: &Server, secret: &'static str, channel: Option<Channel>) ->
         let shown = format!("{error} {error:?}");
         assert!(secret.is_empty() || !shown.contains(secret), "the secret shows: {shown}");
     }
-    Attempt { result, selected, secret_read: reads.load(Ordering::Relaxed) }
+    // Whatever the mechanism, and however it ended.
+    let trace = trace.lock().unwrap().clone();
+    no_secret_in(&trace, secret);
+    Attempt { result, selected, secret_read: reads.load(Ordering::Relaxed), trace }
+}
+
+/// Neither the secret nor a part of it in base64, wherever in the encoded text it began, nor anything else that a login says or asks.
+fn no_secret_in(trace: &[String], secret: &str) {
+    let mut forms = vec![secret.to_owned()];
+    for shift in 0..3 {
+        let encoded = STANDARD.encode(format!("{}{secret}", &"\0\0\0"[..shift]));
+        // The first and the last group may have other octets in them.
+        forms.push(encoded.get(4..encoded.len().saturating_sub(4)).unwrap_or_default().to_owned());
+    }
+    for line in trace {
+        for form in forms.iter().filter(|form| form.len() > 3) {
+            assert!(!line.contains(form.as_str()), "{form} shows: {line}");
+        }
+        let said = line.split(" ms ").nth(1).unwrap().get(5..).unwrap_or_default();
+        for (command, words) in [("C: PASS", 2), ("C: APOP", 2), ("C: AUTH", 3)] {
+            assert!(!said.starts_with(command) || (said.ends_with(" ***") && said.split(' ').count() <= words + 1), "{line}");
+        }
+        assert!(!said.contains(" LOGIN ") || said.ends_with(" LOGIN ***") || said.starts_with("S:"), "{line}");
+        assert!(!said.contains(" AUTHENTICATE ") || said.ends_with(" ***") || said.starts_with("S:"), "{line}");
+        assert!(!said.starts_with("S: + ") || said == "S: + ***", "{line}");
+    }
 }
 
 /// The lines that a peer heard.

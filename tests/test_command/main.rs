@@ -9,3 +9,4 @@ mod failures;
 mod kit;
 mod page;
 mod success;
+mod trace;

@@ -3,7 +3,7 @@
 use super::limits::Limits;
 use crate::mail::outcome::harmless;
 use crate::mail::{Blame, Client, Diagnosis, Reply, Stage};
-use crate::net::Channel;
+use crate::net::{Channel, Trace};
 use crate::proto::smtp::{Extensions, FullReply, Protocol, ReplyReader, command};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -52,6 +52,8 @@ pub(super) enum Write {
 /// An open connection, ready for MAIL.
 pub(super) struct Connection {
     pub(super) channel: Channel,
+    /// What is said, for whoever wants to see it.
+    pub(super) trace: Trace,
     /// What came and was not taken yet.
     input: Vec<u8>,
     pub(super) reader: ReplyReader,
@@ -75,6 +77,7 @@ impl Connection {
     pub(super) fn new(channel: Channel, protocol: Protocol, limits: Limits) -> Self {
         Connection {
             channel,
+            trace: Trace::default(),
             input: Vec::new(),
             reader: ReplyReader::new(),
             limits,
@@ -99,6 +102,7 @@ impl Connection {
         if self.has_spoken().await {
             return Err(self.interruption());
         }
+        self.trace.sent(octets);
         let limit = self.limits.block;
         let written = timeout(limit, async {
             self.channel.write_all(octets).await?;
@@ -137,7 +141,10 @@ impl Connection {
             }
             match ready!(Pin::new(&mut self.channel).poll_write(cx, &block[*written..])) {
                 Ok(0) => return Poll::Ready(Err(Broken::Closed)),
-                Ok(octets) => *written += octets,
+                Ok(octets) => {
+                    self.trace.sent_content(octets);
+                    *written += octets;
+                }
                 Err(error) => return Poll::Ready(Err(lost(&error))),
             }
         }
@@ -167,6 +174,7 @@ impl Connection {
         let mut octets = [0; READ_OCTETS];
         let mut buf = ReadBuf::new(&mut octets);
         ready!(Pin::new(&mut self.channel).poll_read(cx, &mut buf))?;
+        self.trace.received(buf.filled());
         self.input.extend_from_slice(buf.filled());
         Poll::Ready(Ok(buf.filled().len()))
     }

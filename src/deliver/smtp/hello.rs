@@ -5,7 +5,7 @@ use super::limits::Limits;
 use crate::config::secret::SecretReader;
 use crate::config::{Endpoint, Relay, TlsMode};
 use crate::mail::{Blame, Client, Diagnosis, Reply, Stage};
-use crate::net::{self, Channel, Handshake, Seen, TlsClient, Witness};
+use crate::net::{self, Channel, Dialect, Handshake, Seen, TlsClient, Tracer, Witness};
 use crate::proto::smtp::{Extensions, Protocol, ReplyReader, Verdict, command, verdict};
 use tokio::time::timeout;
 
@@ -35,6 +35,7 @@ impl Connection {
         tls: Option<&TlsClient>,
         password: &SecretReader,
         witness: &dyn Witness,
+        tracer: &Tracer,
     ) -> Result<Self, Diagnosis> {
         let endpoint = relay.endpoints.first().ok_or_else(|| failed(Stage::Connect, "no target"))?;
         let host = match endpoint {
@@ -48,12 +49,18 @@ impl Connection {
                 Err(_) => return Err(failed(Stage::Connect, format!("no connection in {} s", limits.connect.as_secs_f32()))),
             },
         };
-        let secured = |channel: &Channel| Handshake::of(channel).into_iter().for_each(|it| witness.saw(Seen::Secured(Box::new(it))));
+        let secured = |channel: &Channel| {
+            if let Some(handshake) = Handshake::of(channel) {
+                tracer.note(|| format!("target: {}", handshake.version));
+                witness.saw(Seen::Secured(Box::new(handshake)));
+            }
+        };
         if relay.tls.mode == TlsMode::Implicit {
             channel = secure(tls, channel, host, limits).await?;
             secured(&channel);
         }
         let mut connection = Connection::new(channel, protocol, limits);
+        connection.trace = tracer.start(Dialect::Smtp);
         let greeting = connection.reply(limits.greeting).await.map_err(|e| failed(Stage::Greeting, e))?.reply;
         witness.saw(Seen::Greeted(greeting.to_string()));
         connection.expect(Stage::Greeting, greeting)?;
@@ -156,7 +163,9 @@ impl Connection {
         }
         let password = password().await.map_err(|text| failed(Stage::Auth, text))?;
         let line = command::auth_plain(username, &password).ok_or_else(|| failed(Stage::Auth, "user name or password holds a NUL"))?;
+        self.trace.login_begins(password.expose());
         let answer = self.ask(line.expose().as_bytes(), self.limits.command).await.map_err(|e| failed(Stage::Auth, e))?;
+        self.trace.login_ended();
         self.expect(Stage::Auth, answer.reply)
     }
 

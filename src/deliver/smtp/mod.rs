@@ -27,6 +27,7 @@ use super::{Destination, Inspection};
 use crate::config::secret::SecretReader;
 use crate::config::{Delivery, Endpoint, Relay};
 use crate::mail::{Address, Envelope, Message, Outcome};
+use crate::net::Tracer;
 use crate::proto::smtp::Protocol;
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -57,6 +58,13 @@ impl SmtpDestination {
             Arc::new(Pool::new(relay, protocol, delivery, password.clone(), limits))
         };
         SmtpDestination { pools: relay.endpoints.iter().map(pool).collect() }
+    }
+
+    /// The dialogues of a destination without any connection yet are shown.
+    pub fn traced_by(mut self, tracer: &Tracer) -> Self {
+        // Nobody else has them yet.
+        self.pools.iter_mut().filter_map(Arc::get_mut).for_each(|pool| pool.tracer = tracer.clone());
+        self
     }
 }
 

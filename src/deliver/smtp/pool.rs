@@ -9,7 +9,7 @@ use crate::config::secret::SecretReader;
 use crate::config::{Delivery, Endpoint, Otherwise, Relay, TlsMode};
 use crate::deliver::breaker::{Breaker, Change};
 use crate::mail::{Client, Diagnosis, Stage};
-use crate::net::{Nobody, TlsClient, Witness};
+use crate::net::{Nobody, TlsClient, Tracer, Witness};
 use crate::proto::smtp::Protocol;
 use futures_util::future::join_all;
 use std::net::IpAddr;
@@ -30,6 +30,8 @@ pub(super) struct Pool {
     pub(super) permits: Semaphore,
     /// Says that a delivery which tried out the server has ended.
     pub(super) tried: watch::Sender<()>,
+    /// Shows the dialogues, if somebody wants to see them.
+    pub(super) tracer: Tracer,
     limits: Limits,
     password: SecretReader,
     max_messages_per_connection: usize,
@@ -82,6 +84,7 @@ impl Pool {
             eight_bit_held: delivery.eight_bit == Otherwise::Hold,
             permits: Semaphore::new(max_connections),
             tried: watch::Sender::new(()),
+            tracer: Tracer::default(),
             limits,
             password,
             max_messages_per_connection: delivery.max_messages_per_connection,
@@ -237,7 +240,7 @@ impl Pool {
     /// A connection that has nothing to do with the others, while somebody watches.
     pub(super) async fn open_seen(&self, witness: &dyn Witness) -> Result<Connection, Diagnosis> {
         let tls = self.tls().await?;
-        Connection::open(&self.relay, self.protocol, self.limits, tls, &self.password, witness).await
+        Connection::open(&self.relay, self.protocol, self.limits, tls, &self.password, witness, &self.tracer).await
     }
 
     async fn tls(&self) -> Result<Option<&TlsClient>, Diagnosis> {

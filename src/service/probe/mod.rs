@@ -15,7 +15,7 @@ use crate::config::{After, Collector, FolderSelect, Protocol, TlsMode};
 use crate::deliver::{Destination, Inspection};
 use crate::mail::outcome::harmless;
 use crate::mail::{Address, Blame, Diagnosis, Envelope, FolderName, Outcome, Recipient, ReversePath, Stage};
-use crate::net::{self, DialErrorKind, TlsClient};
+use crate::net::{self, DialErrorKind, TlsClient, Tracer};
 use crate::source::{Session, SourceError, SourceErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,11 +38,13 @@ pub struct Order {
     pub depth: Depth,
     /// Whom to send a test message, really.
     pub deliver: Option<Address>,
+    /// Shows what is said; off by default.
+    pub tracer: Tracer,
 }
 
 /// Tries a collector; tells each step as it ends.
 pub async fn run(collector: &Collector, order: &Order, tell: impl Fn(&Step) + Send + Sync + 'static) -> Report {
-    let watch = Arc::new(Watch::new(collector.server.clone(), Box::new(tell)));
+    let watch = Arc::new(Watch::new(collector.server.clone(), order.tracer.clone(), Box::new(tell)));
     let cause = tried(collector, order, &watch).await.err();
     let steps = watch.steps();
     let plan = plan(collector, order.depth, order.deliver.is_some());
@@ -51,7 +53,8 @@ pub async fn run(collector: &Collector, order: &Order, tell: impl Fn(&Step) + Se
 }
 
 async fn tried(collector: &Collector, order: &Order, watch: &Arc<Watch>) -> Result<(), Cause> {
-    let source = look::source(collector, false, Arc::clone(watch) as Arc<dyn net::Witness>).map_err(|error| Cause::Ours(error.to_string()))?;
+    let source = look::source(collector, false, Arc::clone(watch) as Arc<dyn net::Witness>, order.tracer.clone());
+    let source = source.map_err(|error| Cause::Ours(error.to_string()))?;
     if order.depth == Depth::Tls {
         return match source.reach().await {
             Ok(()) => {
@@ -81,7 +84,7 @@ async fn tried(collector: &Collector, order: &Order, watch: &Arc<Watch>) -> Resu
     let _ = session.close().await;
     if order.depth == Depth::Whole {
         let mut recipients = configured_recipients(collector);
-        let destination = destination(&collector.delivery, &recipients);
+        let destination = destination(&collector.delivery, &recipients, &order.tracer);
         recipients.extend(collector.folders.iter().filter_map(|folder| folder.forward_to.clone()).flatten());
         recipients.sort_unstable();
         recipients.dedup();

@@ -3,7 +3,7 @@
 use super::step::{Ended, Step, StepName, TEXT_OCTETS_MAX};
 use crate::config::{Server, TlsMode, TlsVerify};
 use crate::mail::outcome::harmless;
-use crate::net::{Handshake, Seen, Witness};
+use crate::net::{Handshake, Seen, Tracer, Witness};
 use crate::source::{SourceError, SourceErrorKind};
 use jiff::Timestamp;
 use std::net::IpAddr;
@@ -17,6 +17,7 @@ const OPEN: &str = "the channel is open: whoever sits on the line can read the m
 /// Writes down what happens to a connection, and tells each step at once.
 pub(super) struct Watch {
     server: Server,
+    tracer: Tracer,
     tell: Box<dyn Fn(&Step) + Send + Sync>,
     state: Mutex<State>,
 }
@@ -30,8 +31,8 @@ struct State {
 }
 
 impl Watch {
-    pub(super) fn new(server: Server, tell: Box<dyn Fn(&Step) + Send + Sync>) -> Self {
-        Watch { server, tell, state: Mutex::new(State { steps: Vec::new(), since: Instant::now(), way: None }) }
+    pub(super) fn new(server: Server, tracer: Tracer, tell: Box<dyn Fn(&Step) + Send + Sync>) -> Self {
+        Watch { server, tracer, tell, state: Mutex::new(State { steps: Vec::new(), since: Instant::now(), way: None }) }
     }
 
     /// A step that ended well.
@@ -115,6 +116,7 @@ impl Witness for Watch {
         match seen {
             Seen::Resolved(addresses) => self.well(StepName::Dns, resolved(&self.server.host, &addresses), Vec::new()),
             Seen::Connected(address) => {
+                self.tracer.note(|| format!("connected to {address}"));
                 self.well(StepName::Tcp, address, Vec::new());
                 if self.server.tls.mode == TlsMode::None {
                     self.open("none, as configured");
@@ -122,6 +124,7 @@ impl Witness for Watch {
             }
             Seen::Secured(handshake) => {
                 let (text, notes) = secured(&handshake, &self.server.tls.verify, Timestamp::now());
+                self.tracer.note(|| text.clone());
                 self.well(StepName::Tls, text, notes);
             }
             Seen::Greeted(text) => self.well(StepName::Greeting, said(&text), Vec::new()),
@@ -260,7 +263,7 @@ mod tests {
             &crate::config::Environment::default(),
         );
         let server = server.unwrap().config.collectors.values().next().unwrap().server.clone();
-        let watch = Watch::new(server, Box::new(move |step: &Step| tell.lock().unwrap().push((step.name, step.text.clone()))));
+        let watch = Watch::new(server, Tracer::default(), Box::new(move |step: &Step| tell.lock().unwrap().push((step.name, step.text.clone()))));
         let address: IpAddr = "192.0.2.7".parse().unwrap();
         for _ in 0..2 {
             watch.saw(Seen::Resolved(vec![address]));

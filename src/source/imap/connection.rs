@@ -4,7 +4,7 @@ use super::quirk;
 use super::refusal::{is_not_now, refusal, said, wait_as_told};
 use crate::mail::UidSet;
 use crate::mail::outcome::harmless;
-use crate::net::Channel;
+use crate::net::{Channel, Trace};
 use crate::proto::imap::{
     Capabilities, Code, Command, DONE, Event, Fetch, Framer, Inflater, Line, ListedFolder, Literals, Response, State, Status, stored,
 };
@@ -76,6 +76,8 @@ pub(super) enum Input {
 /// A connection with a server.
 pub(super) struct Connection {
     channel: Channel,
+    /// What is said, for whoever wants to see it.
+    pub(super) trace: Trace,
     buffer: BytesMut,
     framer: Framer,
     peer: String,
@@ -104,6 +106,7 @@ impl Connection {
     pub(super) fn new(channel: Channel, peer: &str, idle: Option<Duration>) -> Self {
         Connection {
             channel,
+            trace: Trace::default(),
             buffer: BytesMut::new(),
             framer: Framer::new(),
             peer: peer.to_owned(),
@@ -122,6 +125,12 @@ impl Connection {
             idling: false,
             wants_id: false,
         }
+    }
+
+    /// With the dialogue shown.
+    pub(super) fn traced(mut self, trace: Trace) -> Self {
+        self.trace = trace;
+        self
     }
 
     /// Names the step that errors are about, from here on.
@@ -184,6 +193,7 @@ impl Connection {
             let wire = wire.map_err(|error| SourceError::no_secret(self.peer(), format!("the user name or password cannot be sent: {error}")))?;
             self.outstanding.push_back(tag);
             tags.push(tag);
+            self.show(tag, command, wire.parts());
             for (n, part) in wire.parts().iter().enumerate() {
                 if n > 0 {
                     self.write(&std::mem::take(&mut out)).await?;
@@ -203,6 +213,7 @@ impl Connection {
 
     /// Sends the answer to a challenge (RFC 9051 §6.2.2).
     pub(super) async fn respond(&mut self, response: &str) -> Result<(), SourceError> {
+        self.trace.sent_secret("", response);
         self.write(format!("{response}\r\n").as_bytes()).await
     }
 
@@ -290,6 +301,7 @@ impl Connection {
 
     /// Ends an IDLE; its tagged answer follows.
     pub(super) async fn say_done(&mut self) -> Result<(), SourceError> {
+        self.trace.sent_command(DONE);
         self.write(DONE).await
     }
 
@@ -401,6 +413,17 @@ impl Connection {
         }
     }
 
+    fn show(&mut self, tag: Tag, command: &Command<'_>, parts: &[Vec<u8>]) {
+        match *command {
+            Command::Login(_, password) => self.trace.sent_secret(&format!("a{} LOGIN", tag.0), password.expose()),
+            Command::Authenticate(mechanism, initial) => {
+                self.trace.sent_secret(&format!("a{} AUTHENTICATE {mechanism}", tag.0), initial.map_or("", |initial| initial.expose()));
+            }
+            _ if self.trace.is_on() => self.trace.sent_command(&parts.concat()),
+            _ => {}
+        }
+    }
+
     async fn write(&mut self, octets: &[u8]) -> Result<(), SourceError> {
         let idle = self.idle;
         let packed = self.inflater.is_some().then(|| stored(octets));
@@ -420,7 +443,10 @@ impl Connection {
         if let Some(inflater) = &mut self.inflater {
             match inflater.step(&mut self.buffer) {
                 Ok(0) => {}
-                Ok(_) => return Ok(()),
+                Ok(octets) => {
+                    self.trace.received(&self.buffer[self.buffer.len() - octets..]);
+                    return Ok(());
+                }
                 Err(error) => {
                     let error = self.error(SourceErrorKind::Protocol, format!("the server sent {error}"));
                     return Err(error.hint("switch `compress` off for this server"));
@@ -434,7 +460,10 @@ impl Connection {
         if self.idling {
             return match limited(IDLING_MAX, self.channel.read_buf(buffer)).await {
                 Ok(0) => Err(self.error(SourceErrorKind::Closed, "the server closed the connection")),
-                Ok(_) => Ok(()),
+                Ok(octets) => {
+                    self.show_read(octets);
+                    Ok(())
+                }
                 Err(error) => Err(self.broken(error)),
             };
         }
@@ -447,6 +476,7 @@ impl Connection {
             Ok(0) => Err(self.error(SourceErrorKind::Closed, "the server closed the connection")),
             Ok(octets) => {
                 self.received += octets as u64;
+                self.show_read(octets);
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut && left < self.idle => {
@@ -454,6 +484,13 @@ impl Connection {
                 Err(self.error(SourceErrorKind::Timeout, text))
             }
             Err(error) => Err(self.broken(error)),
+        }
+    }
+
+    /// What was read, unless it is compressed and to be read later.
+    fn show_read(&mut self, octets: usize) {
+        if self.inflater.is_none() {
+            self.trace.received(&self.buffer[self.buffer.len() - octets..]);
         }
     }
 

@@ -100,6 +100,7 @@ pub(super) async fn log_in(
         Way::Command => {
             let secret = password().await.map_err(|why| SourceError::no_secret(connection.peer(), why))?;
             trying("LOGIN".to_owned());
+            connection.trace.login_begins(secret.expose());
             by_command(connection, &Command::Login(&server.username, &secret), select).await?
         }
         Way::Sasl(Mechanism::External) => {
@@ -108,12 +109,14 @@ pub(super) async fn log_in(
             }
             let exchange = auth::exchange(Mechanism::External, server, &Secret::new(String::new()), connection.peer())?;
             trying("AUTHENTICATE EXTERNAL".to_owned());
+            connection.trace.login_begins("");
             (by_mechanism(connection, exchange).await?, None)
         }
         Way::Sasl(mechanism) => {
             let secret = password().await.map_err(|why| SourceError::no_secret(connection.peer(), why))?;
             let exchange = auth::exchange(mechanism, server, &secret, connection.peer())?;
             trying(format!("AUTHENTICATE {}", mechanism.name()));
+            connection.trace.login_begins(secret.expose());
             (by_mechanism(connection, exchange).await?, None)
         }
         Way::None => {
@@ -122,6 +125,7 @@ pub(super) async fn log_in(
         }
         Way::Apop => return Err(connection.error(SourceErrorKind::Auth, "APOP is a login of POP3")),
     };
+    connection.trace.login_ended();
     witness.saw(Seen::LoggedIn(said));
     Ok(selecting)
 }

@@ -23,7 +23,7 @@ use super::{Session, Source, SourceError, SourceErrorKind};
 use crate::config::secret::SecretReader;
 use crate::config::{PartialFetch, Server, TlsMode};
 use crate::mail::{CollectorId, Epoch, FolderName, MailboxId, UidSet};
-use crate::net::{self, Channel, DialError, DialErrorKind, Handshake, Nobody, Seen, TlsClient, Witness};
+use crate::net::{self, Channel, DialError, DialErrorKind, Dialect, Handshake, Nobody, Seen, TlsClient, Tracer, Witness};
 use crate::spool::Spool;
 use async_trait::async_trait;
 use connection::Connection;
@@ -46,6 +46,7 @@ pub struct ImapSource {
     password: SecretReader,
     read_only: bool,
     witness: Arc<dyn Witness>,
+    tracer: Tracer,
     pub(self) shared: Arc<Shared>,
 }
 
@@ -103,12 +104,18 @@ impl ImapSource {
             reissue: Mutex::default(),
             esearch_failed: AtomicBool::new(false),
         };
-        ImapSource { server, password, read_only: false, witness: Arc::new(Nobody), shared: Arc::new(shared) }
+        ImapSource { server, password, read_only: false, witness: Arc::new(Nobody), tracer: Tracer::default(), shared: Arc::new(shared) }
     }
 
     /// Somebody watches how sessions come about.
     pub fn seen_by(mut self, witness: Arc<dyn Witness>) -> Self {
         self.witness = witness;
+        self
+    }
+
+    /// The dialogue is shown.
+    pub fn traced_by(mut self, tracer: Tracer) -> Self {
+        self.tracer = tracer;
         self
     }
 
@@ -133,7 +140,7 @@ impl ImapSource {
 
     async fn reach_over(&self, channel: Channel) -> Result<Reached, SourceError> {
         let peer = self.peer();
-        let mut connection = Connection::new(channel, &peer, self.server.idle_timeout);
+        let mut connection = self.connection(channel, &peer);
         let limit = self.server.connect_timeout.unwrap_or(CONNECT_MAX);
         let greeted = timeout(limit, greeting(&mut connection)).await;
         let greeting =
@@ -152,10 +159,14 @@ impl ImapSource {
             let plain = timeout(limit, start_tls(connection, preauth)).await.unwrap_or_else(|_| Err(timed_out("starttls", &peer, limit)))?;
             let channel = self.secure("starttls", plain).await?;
             // Nothing that was said before TLS is remembered (RFC 9051 §6.2.1).
-            connection = Connection::new(channel, &peer, self.server.idle_timeout);
+            connection = self.connection(channel, &peer);
             preauth = false;
         }
         Ok(Reached { connection, preauth, wants_id })
+    }
+
+    fn connection(&self, channel: Channel, peer: &str) -> Connection {
+        Connection::new(channel, peer, self.server.idle_timeout).traced(self.tracer.start(Dialect::Imap))
     }
 
     fn peer(&self) -> String {

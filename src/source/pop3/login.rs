@@ -95,6 +95,7 @@ pub(super) async fn login(
         Way::Sasl(mechanism) => format!("AUTH {}", mechanism.name()),
         Way::None => "no login".to_owned(),
     }));
+    wire.trace.login_begins(password.expose());
     let ahead = ahead && way == Way::Command && capabilities.pipelining && !capabilities.login_ends_pipeline;
     let said = match way {
         Way::Command => by_command(wire, user, password, ahead).await?,
@@ -106,6 +107,7 @@ pub(super) async fn login(
         Way::Sasl(mechanism) => by_mechanism(wire, server, mechanism, password, capabilities).await?,
         Way::None => String::new(),
     };
+    wire.trace.login_ended();
     witness.saw(Seen::LoggedIn(said));
     Ok(Login { capabilities, asked_ahead: ahead })
 }

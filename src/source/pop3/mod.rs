@@ -40,7 +40,7 @@ use super::{Session, Source, SourceError, SourceErrorKind};
 use crate::config::secret::SecretReader;
 use crate::config::{Server, Tls, TlsMode};
 use crate::mail::{CollectorId, Epoch, FolderName, MailboxId, Secret};
-use crate::net::{self, Channel, DialError, DialErrorKind, Handshake, Nobody, Seen, TlsClient, Witness};
+use crate::net::{self, Channel, DialError, DialErrorKind, Dialect, Handshake, Nobody, Seen, TlsClient, Tracer, Witness};
 use crate::proto::pop3::{Capabilities, Command};
 use crate::spool::Spool;
 use async_trait::async_trait;
@@ -71,6 +71,7 @@ pub struct Pop3Source {
     quirks: Arc<Quirks>,
     by_content: bool,
     witness: Arc<dyn Witness>,
+    tracer: Tracer,
 }
 
 /// A connection as it is before the login: greeted, secured as configured, and asked for what it can do.
@@ -99,12 +100,19 @@ impl Pop3Source {
         let peer = format!("{}:{}", server.host, server.port);
         let mailbox = Arc::new(server.mailbox());
         let (tls, quirks) = (OnceCell::new(), Arc::default());
-        Pop3Source { server, mailbox, spool, collector, max_message_size, password, peer, tls, quirks, by_content: false, witness: Arc::new(Nobody) }
+        let (witness, tracer) = (Arc::new(Nobody), Tracer::default());
+        Pop3Source { server, mailbox, spool, collector, max_message_size, password, peer, tls, quirks, by_content: false, witness, tracer }
     }
 
     /// Somebody watches how sessions come about.
     pub fn seen_by(mut self, witness: Arc<dyn Witness>) -> Self {
         self.witness = witness;
+        self
+    }
+
+    /// The dialogue is shown.
+    pub fn traced_by(mut self, tracer: Tracer) -> Self {
+        self.tracer = tracer;
         self
     }
 
@@ -148,7 +156,7 @@ impl Pop3Source {
 
     /// Everything before the login.
     async fn meet(&self, channel: Channel, deadline: Instant, ask_capa: bool) -> Result<Reached, Failed> {
-        let mut wire = Wire::new(channel, self.peer.clone(), self.server.idle_timeout);
+        let mut wire = self.wire(channel);
         let greeted = timeout(deadline.saturating_duration_since(Instant::now()), login::greeting(&mut wire)).await;
         let greeting = greeted
             .unwrap_or_else(|_| Err(self.error(SourceErrorKind::Timeout, "greeting", "no greeting within `connect_timeout`")))
@@ -169,7 +177,7 @@ impl Pop3Source {
             asked.unwrap_or_else(|_| Err(self.error(SourceErrorKind::Timeout, "starttls", "no answer within `connect_timeout`")))?;
             let bare = wire.into_bare_channel()?;
             let secured = self.secure(bare, "starttls", limit).await?;
-            wire = Wire::new(secured, self.peer.clone(), self.server.idle_timeout);
+            wire = self.wire(secured);
             // Nothing that was said before TLS is remembered (RFC 2595 §4).
             known = None;
         }
@@ -177,6 +185,10 @@ impl Pop3Source {
             known = self.capabilities(&mut wire).await?;
         }
         Ok(Reached { wire, greeting, known })
+    }
+
+    fn wire(&self, channel: Channel) -> Wire {
+        Wire::new(channel, self.peer.clone(), self.server.idle_timeout).traced(self.tracer.start(Dialect::Pop3))
     }
 
     /// What the server can do, if it says so.

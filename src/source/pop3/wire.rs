@@ -1,7 +1,7 @@
 //! The connection: lines and octets in, commands out, each wait with its limit.
 
 use super::super::{SourceError, SourceErrorKind};
-use crate::net::Channel;
+use crate::net::{Channel, Trace};
 use crate::proto::pop3::{Command, Piece, Reply, Status, Unstuff};
 use memchr::memchr;
 use std::time::Duration;
@@ -27,6 +27,8 @@ const SLOW_OCTETS_MIN: usize = 1024;
 /// A connection to a POP3 server.
 pub(super) struct Wire {
     channel: Channel,
+    /// What is said, for whoever wants to see it.
+    pub(super) trace: Trace,
     pub(super) peer: String,
     pub(super) stage: &'static str,
     idle: Duration,
@@ -54,6 +56,7 @@ impl Wire {
     pub(super) fn new(channel: Channel, peer: String, idle: Option<Duration>) -> Self {
         Wire {
             channel,
+            trace: Trace::default(),
             peer,
             stage: "greeting",
             idle: idle.unwrap_or(IDLE_MAX),
@@ -66,6 +69,12 @@ impl Wire {
             waited: Duration::ZERO,
             came: 0,
         }
+    }
+
+    /// With the dialogue shown.
+    pub(super) fn traced(mut self, trace: Trace) -> Self {
+        self.trace = trace;
+        self
     }
 
     /// An error at the present stage.
@@ -88,7 +97,16 @@ impl Wire {
     /// Queues a command for the next [`Wire::flush`].
     pub(super) fn push(&mut self, command: Command) -> Result<(), SourceError> {
         self.spoke_secret |= !matches!(command, Command::Capa | Command::Stls | Command::User(_) | Command::Quit);
-        command.write(&mut self.out).map_err(|error| self.error(SourceErrorKind::Auth, error.to_string()))
+        let start = self.out.len();
+        command.write(&mut self.out).map_err(|error| self.error(SourceErrorKind::Auth, error.to_string()))?;
+        match command {
+            Command::Pass(password) => self.trace.sent_secret("PASS", password),
+            Command::Apop(_, digest) => self.trace.sent_secret("APOP", digest),
+            Command::Auth(mechanism, initial) => self.trace.sent_secret(&format!("AUTH {mechanism}"), initial.unwrap_or_default()),
+            Command::Response(response) => self.trace.sent_secret("", response),
+            _ => self.trace.sent_command(&self.out[start..]),
+        }
+        Ok(())
     }
 
     /// Sends all queued commands in one write.
@@ -254,6 +272,7 @@ impl Wire {
             Err(_) => Err(self.timed_out()),
             Ok(Ok(0)) => Err(self.error(SourceErrorKind::Closed, "the server closed the connection")),
             Ok(Ok(octets)) => {
+                self.trace.received(&self.buffer[self.end..self.end + octets]);
                 self.end += octets;
                 self.came += octets;
                 self.waited += begun.elapsed();
