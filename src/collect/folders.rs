@@ -33,6 +33,11 @@ pub fn needs_list(collector: &Collector) -> bool {
             || collector.folders.iter().map(|folder| &folder.select).chain(moves).any(|select| !matches!(select, FolderSelect::Name(_))))
 }
 
+/// True if a letter may come from more than one folder.
+pub fn may_be_several(collector: &Collector) -> bool {
+    collector.folders.len() > 1 || collector.folders.iter().any(|folder| matches!(folder.select, FolderSelect::Glob(_)))
+}
+
 /// The folders that the configuration names, without the server's list.
 pub fn as_named(collector: &Collector) -> Chosen {
     let names = collector.folders.iter().enumerate().filter_map(|(n, folder)| match &folder.select {

@@ -40,9 +40,10 @@ pub async fn open(collector: &Collector, message: Message, spool: &Spool) -> Ope
         }
     };
     // The report itself, should its original not be readable, or its recipients be nobody here.
-    let Message { key, header, content, fingerprint, eight_bit, repairs, budget: _ } = &message;
+    let Message { key, header, content, fingerprint, letter_id, eight_bit, repairs, budget: _ } = &message;
     let (key, header, content) = (key.clone(), header.clone(), content.clone());
-    let whole = Message { key, header, content, fingerprint: *fingerprint, eight_bit: *eight_bit, repairs: *repairs, budget: None };
+    let (fingerprint, letter_id, eight_bit, repairs) = (*fingerprint, *letter_id, *eight_bit, *repairs);
+    let whole = Message { key, header, content, fingerprint, letter_id, eight_bit, repairs, budget: None };
     match spool.original(message, report.original.clone()).await {
         Ok(original) => Opened { message: original, report: Some(Ok(report)), whole: Some(whole) },
         Err(error) => {

@@ -115,5 +115,5 @@ pub(super) fn message(file: File, len: u64, key: MessageKey) -> io::Result<Messa
     }
     let fingerprint = Fingerprint::new(&header, body.finalize().into());
     let content = Content::Spooled { file: Arc::new(file), start: 0, len };
-    Ok(Message { key, header, content, fingerprint, eight_bit, repairs: Repairs::default(), budget: None })
+    Ok(Message { key, header, content, fingerprint, letter_id: None, eight_bit, repairs: Repairs::default(), budget: None })
 }

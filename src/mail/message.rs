@@ -14,6 +14,8 @@ pub struct Message {
     pub content: Content,
     /// Identity beyond UIDs.
     pub fingerprint: Fingerprint,
+    /// The provider's own name for the letter, the same in each folder of the mailbox that shows it (X-GM-MSGID).
+    pub letter_id: Option<u64>,
     /// True if any octet is above 127, so that it needs 8BITMIME (RFC 6152).
     pub eight_bit: bool,
     /// What was put right as it came in.

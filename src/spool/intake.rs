@@ -144,6 +144,7 @@ impl Intake {
             header,
             content,
             fingerprint,
+            letter_id: None,
             eight_bit: self.eight_bit,
             repairs: self.canonical.repairs(),
             budget: budget.map(|permit| Box::new(permit) as _),

@@ -8,6 +8,7 @@ mod delete_after;
 mod expunge;
 mod first_run;
 mod folders;
+mod gmail;
 mod holding;
 mod kills;
 mod kit;

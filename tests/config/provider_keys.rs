@@ -44,14 +44,10 @@ fn what_a_provider_does_not_do_is_warned_of() {
     assert_eq!(warned("email: x@outlook.com\nauth: {method: oauth2}"), "");
     assert_eq!(warned("email: x@mail.ru"), "");
     assert!(warned("email: x@gmail.com\nprotocol: pop3").contains("hides from later sessions"));
-    for (folders, wanted) in [("['*']", true), ("[INBOX, '\\All']", true), ("['\\All']", false), ("[INBOX, '\\Junk']", false), ("['Lists/*']", false)]
-    {
+    // A letter stands in the folder of each of its labels, and is known by Gmail's name for it.
+    for folders in ["['*']", "[INBOX, '\\All']", "['\\All']"] {
         let lines = format!("email: x@gmail.com\nfolders: {folders}");
-        assert_eq!(to_one(&lines).contains("each of its labels"), wanted, "{folders}");
-        assert_eq!(to_one(&format!("{lines}\ndedupe_window: 7d")), "", "{folders}");
-        assert_eq!(warned(&lines), "", "{folders}");
-        // At another provider they are folders like any other.
-        assert_eq!(to_one(&lines.replace("gmail.com", "mail.ru")), "", "{folders}");
+        assert_eq!((to_one(&lines), warned(&lines)), (String::new(), String::new()), "{folders}");
     }
 }
 

@@ -22,6 +22,7 @@ pub fn message(uid: u32, octets: impl Into<Bytes>) -> Message {
         },
         header: HeaderBlock::parse(octets.clone()),
         fingerprint: Fingerprint([0; 32]),
+        letter_id: None,
         eight_bit: !octets.is_ascii(),
         content: Content::Memory(octets),
         repairs: Repairs::default(),

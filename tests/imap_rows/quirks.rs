@@ -196,10 +196,19 @@ async fn quirk_alerts_do_not_disturb() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn quirk_gmail_and_domino_need_nothing() {
+async fn quirk_gmail_names_letters() {
+    let client = client(server(), None);
+    let (mut session, said) = client.inbox("UIDPLUS X-GM-EXT-1", usual).await.unwrap();
+    session.list(want()).await.unwrap();
+    fetch(&mut session, &[4, 6, 9]).await.unwrap();
+    assert_eq!(heard(&said), ["UID SEARCH UID 1:*", "UID FETCH 4,6,9 (UID RFC822.SIZE X-GM-MSGID BODY.PEEK[])"]);
+}
+
+#[tokio::test]
+async fn quirk_domino_needs_nothing() {
     // Extensions that nobody uses are offered and not touched; bodies are asked for whole.
     let client = client(server(), None);
-    let (mut session, said) = client.inbox("UIDPLUS X-GM-EXT-1 QRESYNC CONDSTORE UTF8=ACCEPT ENABLE", usual).await.unwrap();
+    let (mut session, said) = client.inbox("UIDPLUS QRESYNC CONDSTORE UTF8=ACCEPT ENABLE", usual).await.unwrap();
     session.list(want()).await.unwrap();
     fetch(&mut session, &[4, 6, 9]).await.unwrap();
     assert_eq!(heard(&said), ["UID SEARCH UID 1:*", "UID FETCH 4,6,9 (UID RFC822.SIZE BODY.PEEK[])"]);

@@ -149,7 +149,7 @@ fn collector<'n>(ctx: &mut Ctx<'_>, entry: &'n Entry, around: &Around<'_, 'n>, p
         RecipientMode::ForwardTo(..) => Duration::ZERO,
         RecipientMode::Auto(..) => DEDUPE_WINDOW,
     });
-    warn_of_provider(ctx, &block, filled.provider.as_deref(), &server, &common.folders, &recipient, dedupe_window);
+    warn_of_provider(ctx, &block, filled.provider.as_deref(), &server);
     let Common { disposal, folders, .. } = common;
     Some(Collector {
         title: title.unwrap_or_else(|| id.to_string()),

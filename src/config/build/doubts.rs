@@ -2,12 +2,11 @@
 
 use super::Ctx;
 use super::block::Block;
-use super::folders::Placed;
 use super::values::show_duration;
 use crate::config::error::Code;
 use crate::config::words::distance;
 use crate::config::yaml::Value;
-use crate::config::{AuthMethod, Delivery, Endpoint, FolderSelect, OnHold, Protocol, Provider, RecipientMode, Relay, Server, Target};
+use crate::config::{AuthMethod, Delivery, Endpoint, OnHold, Protocol, Provider, RecipientMode, Relay, Server, Target};
 use crate::mail::Address;
 use crate::mail::Domain;
 use crate::resolve::{Alias, Guess, MapTo};
@@ -44,19 +43,9 @@ pub(super) fn warn_of_lost_mail(
 
 /// Built-in providers that take no password any more.
 const OAUTH_ONLY: [&str; 1] = ["outlook"];
-/// Folders of Gmail that show what stands in others.
-const OVERLAPPING_USES: [&str; 3] = ["\\All", "\\Flagged", "\\Important"];
 
 /// What a provider is known for, and goes against what is configured.
-pub(super) fn warn_of_provider(
-    ctx: &mut Ctx<'_>,
-    block: &Block<'_>,
-    provider: Option<&Provider>,
-    server: &Server,
-    folders: &[Placed],
-    recipient: &RecipientMode,
-    dedupe_window: Duration,
-) {
+pub(super) fn warn_of_provider(ctx: &mut Ctx<'_>, block: &Block<'_>, provider: Option<&Provider>, server: &Server) {
     let Some(provider) = provider.filter(|provider| provider.built_in) else { return };
     let at = |key: &str| block.get(key).map_or(block.span, |entry| entry.value.span);
     let title = &provider.title;
@@ -64,23 +53,9 @@ pub(super) fn warn_of_provider(
         let problem = ctx.warning(Code::Doubtful, at("password"), format!("{title} takes no passwords any more, nor app passwords"));
         ctx.add(problem.hint("`auth: {method: oauth2, token: {command: […]}}`; docs/providers.md"));
     }
-    if provider.id != "gmail" {
-        return;
-    }
-    if server.protocol == Protocol::Pop3 {
+    if provider.id == "gmail" && server.protocol == Protocol::Pop3 {
         let message = format!("by POP3 {title} hides from later sessions what it has handed out once, to whomever");
         ctx.add(ctx.warning(Code::Doubtful, at("protocol"), message).hint("`protocol: imap` sees everything that is there"));
-        return;
-    }
-    let overlaps = folders.iter().find(|placed| match &placed.folder.select {
-        FolderSelect::Glob(glob) => glob.bytes().all(|octet| b"*%".contains(&octet)),
-        FolderSelect::SpecialUse(special) => folders.len() > 1 && OVERLAPPING_USES.contains(&special.as_str()),
-        FolderSelect::Name(_) => false,
-    });
-    if let (Some(placed), RecipientMode::ForwardTo(..), true) = (overlaps, recipient, dedupe_window.is_zero()) {
-        let message = format!("at {title} each letter stands in the folder of each of its labels, and in `\\All`: it is delivered once for each");
-        let problem = ctx.warning(Code::Doubtful, placed.span, message);
-        ctx.add(problem.hint("collect `'\\All'` alone, or folders that have nothing in common; or `dedupe_window: 7d`, and each is delivered once"));
     }
 }
 

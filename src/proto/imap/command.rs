@@ -39,6 +39,8 @@ pub enum Command<'a> {
     FetchSizes(&'a str),
     /// Send these, and do not mark them \Seen.
     FetchBodies(&'a str),
+    /// The same, with Gmail's names for the letters (X-GM-EXT-1).
+    FetchLetters(&'a str),
     /// Send a piece of one, and do not mark it \Seen (RFC 9051 §6.4.5, "partial").
     FetchPiece {
         /// Which message.
@@ -237,6 +239,7 @@ impl Command<'_> {
             }
             Command::FetchSizes(set) => writer.text(&format!("UID FETCH {set} (RFC822.SIZE)")),
             Command::FetchBodies(set) => writer.text(&format!("UID FETCH {set} (UID RFC822.SIZE BODY.PEEK[])")),
+            Command::FetchLetters(set) => writer.text(&format!("UID FETCH {set} (UID RFC822.SIZE X-GM-MSGID BODY.PEEK[])")),
             Command::FetchHeaders(set) => writer.text(&format!("UID FETCH {set} (UID BODY.PEEK[HEADER])")),
             Command::FetchHeadersBetween(first, last) => writer.text(&format!("FETCH {first}:{last} (UID BODY.PEEK[HEADER])")),
             Command::StoreSeen(set) => writer.text(&format!("UID STORE {set} +FLAGS.SILENT (\\Seen)")),

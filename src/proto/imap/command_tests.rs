@@ -55,6 +55,8 @@ fn commands() {
         let (rest, _) = CommandCodec::default().decode(wanted.as_bytes()).unwrap_or_else(|error| panic!("{wanted}: {error:?}"));
         assert!(rest.is_empty());
     }
+    // No RFC has it, and the other codec does not know it.
+    assert_eq!(text(Command::FetchLetters("1:3")), "a1 UID FETCH 1:3 (UID RFC822.SIZE X-GM-MSGID BODY.PEEK[])\r\n");
 }
 
 /// What `imap-codec` does not know.

@@ -123,6 +123,8 @@ pub struct Fetch {
     pub uid: Option<u32>,
     /// RFC822.SIZE.
     pub size: Option<u64>,
+    /// X-GM-MSGID: Gmail's name for the letter, the same under each of its labels.
+    pub letter_id: Option<u64>,
     /// The whole message, or a piece of it.
     pub body: Option<Body>,
     /// Where the piece starts: `BODY[]<4096>`.
@@ -335,6 +337,7 @@ fn items(tokens: &mut Tokens<'_>, fetch: &mut Fetch) -> Option<()> {
             }
             (b"UID", _) => return None,
             (b"RFC822.SIZE", Value::Atom(digits)) => fetch.size = decimal(digits),
+            (b"X-GM-MSGID", Value::Atom(digits)) => fetch.letter_id = decimal(digits),
             (b"BODY[]" | b"RFC822" | b"BINARY[]", value) => {
                 fetch.body.replace(body(value)?).is_none().then_some(())?;
             }

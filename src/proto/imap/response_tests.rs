@@ -91,7 +91,7 @@ fn odd_lines_of_the_field() {
         ("* 5 FETCH ( UID 7 )", fetched(Some(7), None)),
         (
             "* 5 FETCH (UID 7 INTERNALDATE \"1-Jan-2026 00:00:00 +0000\" EMAILID (M1) X-GM-LABELS (\"\\\\Inbox\" a) X-GM-MSGID 9)",
-            fetched(Some(7), None),
+            Response::Fetch(Fetch { uid: Some(7), letter_id: Some(9), ..Fetch::default() }),
         ),
         ("* 5 FETCH (ENVELOPE (\"d\" \"\u{fc}\" ((NIL NIL \"a\" \"b\")) NIL) UID 7)", fetched(Some(7), None)),
         ("* 5 FETCH (BODY[HEADER.FIELDS (TO \"]\")] {3}\r\na)( UID 7)", fetched(Some(7), None)),

@@ -119,7 +119,10 @@ impl ImapSession {
         }
         // A chunk is far shorter than the longest line.
         let sets: Vec<String> = chunks.iter().map(|chunk| Command::sets(&chunk.uids.iter().copied().collect()).join(",")).collect();
-        let commands: Vec<Command<'_>> = sets.iter().map(|set| Command::FetchBodies(set)).collect();
+        // Gmail has a letter once for each of its labels, under one name.
+        let has_names = self.connection.has("X-GM-EXT-1");
+        let command = |set| if has_names { Command::FetchLetters(set) } else { Command::FetchBodies(set) };
+        let commands: Vec<Command<'_>> = sets.iter().map(|set| command(set.as_str())).collect();
         let tags = self.connection.send_all(&commands).await?;
         self.fetching.sent.extend(tags.into_iter().zip(chunks));
         Ok(())
@@ -169,7 +172,7 @@ impl ImapSession {
             return Ok(None);
         };
         match intake {
-            Some(intake) => self.message(wanted, *intake).await.map(Some),
+            Some(intake) => self.message(wanted, fetch.letter_id, *intake).await.map(Some),
             None if size == 0 => self.empty(wanted, fetch.size).await.map(Some),
             None => Ok(Some(Fetched::TooLarge { uid: wanted.uid, octets: size })),
         }
@@ -214,7 +217,7 @@ impl ImapSession {
         }
         let mut intake = self.intake(uid, size).await;
         intake.write(&octets).await.map_err(|error| self.disk(error))?;
-        self.message(wanted, intake).await.map(Some)
+        self.message(wanted, fetch.letter_id, intake).await.map(Some)
     }
 
     /// A message of no octets. Exchange announces messages whose body is not there yet, and whoever took that for the message would
@@ -224,13 +227,13 @@ impl ImapSession {
         match size.or(wanted.size) {
             Some(0) => {
                 let intake = self.intake(wanted.uid.number().unwrap_or(0), 0).await;
-                self.message(wanted, intake).await
+                self.message(wanted, None, intake).await
             }
             _ => Ok(Fetched::Missing { uid: wanted.uid, reason: "the server sent an empty body".into() }),
         }
     }
 
-    pub(super) async fn message(&self, wanted: Wanted, intake: Intake) -> Result<Fetched, SourceError> {
+    pub(super) async fn message(&self, wanted: Wanted, letter_id: Option<u64>, intake: Intake) -> Result<Fetched, SourceError> {
         let mut message = intake.finish().await.map_err(|error| self.disk(error))?;
         if matches!(&message.content, Content::Memory(octets) if octets[..] == *COURIER_NOTICE) {
             return Ok(Fetched::Missing { uid: wanted.uid, reason: GONE.into() });
@@ -238,6 +241,7 @@ impl ImapSession {
         // The UID may have come behind the body.
         message.key.uid = wanted.uid;
         message.key.generation = wanted.generation;
+        message.letter_id = letter_id;
         Ok(Fetched::Message(Box::new(message)))
     }
 

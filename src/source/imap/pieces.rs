@@ -179,7 +179,8 @@ impl ImapSession {
             (Some(reason), _) => Ok(Fetched::Missing { uid: wanted.uid, reason }),
             (None, _) if making.is_nil => Ok(no_body(wanted)),
             (None, _) if making.total == 0 => self.empty(wanted, making.stated).await,
-            (None, Some(intake)) => self.message(wanted, *intake).await,
+            // Their FETCH does not ask for the letter's name: the few messages that come so are known by their content alone.
+            (None, Some(intake)) => self.message(wanted, None, *intake).await,
             (None, None) => Ok(Fetched::Missing { uid: wanted.uid, reason: "its pieces were lost".into() }),
         }
     }
