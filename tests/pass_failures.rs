@@ -404,6 +404,7 @@ impl Run {
             counters: &Counters::default(),
             forced: true,
             suspects_first: false,
+            before: None,
         };
         pass.run().await.1.is_ok()
     }

@@ -18,15 +18,15 @@ use super::route::Router;
 use super::stop::Stop;
 use super::walk::Walk;
 use super::{disposal, folders, plan, renumbered};
-use crate::config::{After, Collector, FolderSelect};
+use crate::config::{After, Collector, FolderSelect, Protocol};
 use crate::deliver::Destination;
 use crate::deliver::local_check::LocalCheck;
 use crate::held::HeldStore;
 use crate::ledger::{Claim, Entry, History, Ledger, LedgerError, Progress, State};
-use crate::mail::{Epoch, FolderName, TargetDown, code};
+use crate::mail::{Epoch, FolderName, RemoteUid, TargetDown, code};
 use crate::net::DnsError;
 use crate::observe::{Counters, maillog};
-use crate::source::{Retry, Session, Source, SourceError, SourceErrorKind};
+use crate::source::{Listing, Retry, Session, Source, SourceError, SourceErrorKind};
 use crate::spool::Spool;
 use std::sync::{Arc, PoisonError};
 
@@ -59,6 +59,25 @@ pub struct Pass<'a> {
     pub forced: bool,
     /// What never came whole comes before all others, for once: behind them there was always something that it could have spoilt.
     pub suspects_first: bool,
+    /// What the pass before this one left on the server for want of room.
+    pub before: Option<&'a Before>,
+}
+
+/// What a pass left for want of room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// The first message that it left.
+    pub left_over: RemoteUid,
+    /// How many messages there were.
+    pub exists: u64,
+}
+
+impl Before {
+    /// True if nothing shows that there will be an end to it: the mailbox has become no smaller, and what was left is called otherwise, so that what
+    /// was taken may be what is there. Messages that can be told are told by their content; those without Message-ID and Date cannot.
+    pub(super) fn is_in_vain(&self, exists: u64, listing: &Listing) -> bool {
+        exists >= self.exists && !listing.messages.iter().any(|message| message.uid == self.left_over)
+    }
 }
 
 /// What a pass did.
@@ -98,6 +117,10 @@ pub struct PassReport {
     pub missing: Vec<String>,
     /// The session's limit left new mail on the server.
     pub more: bool,
+    /// The first message that it left.
+    pub left_over: Option<RemoteUid>,
+    /// What the pass before did may have come to nothing: nothing is to begin at once.
+    pub in_vain: bool,
     /// The pass began with what others had put off.
     pub suspects_first: bool,
     /// Some of what earlier sessions left waits for a session that has less to lose.
@@ -110,7 +133,15 @@ impl PassReport {
     /// True if the next pass is to begin at once: this one left some, and got somewhere, so that there will be an end to it. Only what was `put_off`
     /// gets one pass anyway.
     pub fn goes_on(&self) -> bool {
-        ((self.more || self.unfinished) && self.progress > 0) || self.suspects_are_next()
+        ((self.more || self.unfinished) && self.progress > 0 && !self.in_vain) || self.suspects_are_next()
+    }
+
+    /// What the next pass is to know, in a mailbox whose ids may last for one session only.
+    pub fn before_next(&self, collector: &Collector) -> Option<Before> {
+        // Only deletions can come to nothing.
+        let may_be = collector.server.protocol == Protocol::Pop3 && disposal::deletes(collector.after);
+        let left_over = self.left_over.clone().filter(|_| may_be)?;
+        self.folders.first().map(|seen| Before { left_over, exists: seen.selected.exists })
     }
 
     /// True if all that could come before them is done, and this pass gave them no turn, or not to all of them.

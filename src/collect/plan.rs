@@ -135,6 +135,8 @@ pub struct Taken {
     pub new: usize,
     /// Some were left for want of room.
     pub more: bool,
+    /// How many of the listing were looked at; behind them is what was left.
+    pub looked_at: usize,
 }
 
 impl Taken {
@@ -186,9 +188,9 @@ fn is_forgotten(state: &State) -> bool {
 /// must not starve the box, nor the box them.
 pub fn steps(collector: &Collector, listed: &[Listed], tried: impl Fn(&RemoteUid) -> Tried, generation: u32, room: &mut Room) -> Taken {
     let retried = |uid: &RemoteUid| tried(uid) != Tried::Never;
-    let mut taken = Taken::default();
+    let mut taken = Taken { looked_at: listed.len(), ..Taken::default() };
     let mut suspects = Vec::new();
-    for Listed { uid, size } in listed {
+    for (at, Listed { uid, size }) in listed.iter().enumerate() {
         let too_large = size.filter(|octets| collector.max_message_size.is_some_and(|limit| *octets > limit));
         let wanted = || Step::Collect(Wanted { uid: uid.clone(), generation, size: *size });
         let header_only = collector.too_large == TooLarge::HeadersOnly;
@@ -209,7 +211,7 @@ pub fn steps(collector: &Collector, listed: &[Listed], tried: impl Fn(&RemoteUid
                 continue;
             }
             _ if room.is_used_up() => {
-                taken.more = true;
+                (taken.more, taken.looked_at) = (true, at);
                 break;
             }
             _ => {}

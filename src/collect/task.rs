@@ -6,7 +6,7 @@ use super::hours;
 use super::idle::{Idle, IdleServer, Passed};
 use super::limits::Limits;
 use super::mx;
-use super::pass::{Pass, PassError, PassReport};
+use super::pass::{Before, Pass, PassError, PassReport};
 use super::repeats::Repeats;
 use super::route::Router;
 use super::schedule::{self, Ended};
@@ -87,12 +87,14 @@ enum Waking {
 }
 
 /// What kind of pass it is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Turn {
     /// Somebody asked for it: back-off of single messages does not count.
     forced: bool,
     /// The last one put off what never came whole.
     suspects_first: bool,
+    /// What the last one left.
+    before: Option<Before>,
 }
 
 /// True if a server has no place for one more connection, as it says, or as it seems after so many failures before: some close it without a word.
@@ -144,6 +146,7 @@ impl Worker {
         let mut refused = None;
         let mut told = Told::default();
         let mut suspects_first = false;
+        let mut before = None;
         loop {
             let waking = tokio::select! {
                 biased;
@@ -161,9 +164,10 @@ impl Worker {
             }
             idle.pass_begins();
             let secrets = self.secrets();
-            let turn = Turn { forced: asked || (waking == Waking::Rest && suspects_first), suspects_first };
+            let turn = Turn { forced: asked || (waking == Waking::Rest && suspects_first), suspects_first, before };
             let Some(session) = self.session(stop, turn, failures > 0).await else { return };
             suspects_first = session.suspects_are_next();
+            before = session.report.before_next(&self.collector);
             idle.pass_ended(&Passed {
                 folders: &session.report.folders,
                 is_whole: session.error.is_none() && !session.report.goes_on() && !session.report.stopped,
@@ -249,7 +253,7 @@ impl Worker {
     /// Runs passes until the mailbox has no new mail or one fails.
     pub async fn drain(&self, stop: &Stop) -> Session {
         let mut total = PassReport::default();
-        let mut turn = Turn { forced: true, suspects_first: false };
+        let mut turn = Turn { forced: true, ..Turn::default() };
         let mut told = Told::default();
         let mut broken = None;
         loop {
@@ -260,7 +264,7 @@ impl Worker {
             let report = &session.report;
             // What failed a moment ago is not tried again for the sake of the backlog; what waited for its end is.
             let suspects_first = session.suspects_are_next();
-            turn = Turn { forced: suspects_first, suspects_first };
+            turn = Turn { forced: suspects_first, suspects_first, before: report.before_next(&self.collector) };
             total.delivered += report.delivered;
             total.unresolved += report.unresolved;
             total.refused += report.refused;
@@ -327,7 +331,7 @@ impl Worker {
         Some(Session { report, error, number })
     }
 
-    async fn pass(&self, stop: &Stop, Turn { forced, suspects_first }: Turn) -> (PassReport, Result<(), PassError>) {
+    async fn pass(&self, stop: &Stop, Turn { forced, suspects_first, before }: Turn) -> (PassReport, Result<(), PassError>) {
         if let Err(short) = self.room.check() {
             return (PassReport::default(), Err(short.into()));
         }
@@ -350,6 +354,7 @@ impl Worker {
             counters: &self.counters,
             forced,
             suspects_first,
+            before: before.as_ref(),
         };
         pass.run().await
     }

@@ -48,6 +48,8 @@ pub(super) struct Walk<'a> {
     ids_changed: bool,
     /// What came of messages that have other names than before.
     pub(super) renumbered: Renumbered,
+    /// Messages of what was held back, and their octets, that were found again under other names.
+    again: (usize, u64),
     source_ip: Option<IpAddr>,
 }
 
@@ -78,6 +80,7 @@ impl<'a> Walk<'a> {
             compared_first: Some(0),
             ids_changed: false,
             renumbered: Renumbered::default(),
+            again: (0, 0),
             source_ip,
         }
     }
@@ -120,6 +123,12 @@ impl<'a> Walk<'a> {
                 return Ok(());
             };
             let listing = listing?;
+            if is_first && let Some(before) = self.pass.before {
+                report.in_vain = before.is_in_vain(self.selected.exists, &listing);
+                if report.in_vain {
+                    disposal::came_to_nothing(self);
+                }
+            }
             if is_first && self.all_is_new(&want, &listing) {
                 if self.progress.kept_count > 0 {
                     self.ids_changed = true;
@@ -153,24 +162,36 @@ impl<'a> Walk<'a> {
                 Tried::Never if known.contains(uid) => Tried::Before,
                 tried => tried,
             };
-            let mut taken = plan::steps(collector, &fresh, tried, self.progress.generation, room);
-            taken.steps.iter_mut().chain(&mut taken.suspects).for_each(|step| self.rename(step));
-            report.folders.iter_mut().filter(|seen| seen.name == self.place.name).for_each(|seen| seen.found += taken.new as u64);
-            self.pass.counters.listed((taken.steps.len() + taken.suspects.len()) as u64);
-            rereads.extend(taken.without_owed(collector, &owed));
-            report.put_off += taken.suspects.len() as u64;
-            suspects.append(&mut taken.suspects);
-            if self.pass.suspects_first {
-                self.suspects(session, &mut suspects, report).await?;
-            }
-            for batch in taken.steps.chunks(BATCH_MESSAGES_MAX) {
-                if self.is_over() {
-                    break;
+            let mut rest = fresh.as_slice();
+            let taken = loop {
+                let mut taken = plan::steps(collector, rest, tried, self.progress.generation, room);
+                rest = &rest[taken.looked_at..];
+                taken.steps.iter_mut().chain(&mut taken.suspects).for_each(|step| self.rename(step));
+                report.folders.iter_mut().filter(|seen| seen.name == self.place.name).for_each(|seen| seen.found += taken.new as u64);
+                self.pass.counters.listed((taken.steps.len() + taken.suspects.len()) as u64);
+                rereads.extend(taken.without_owed(collector, &owed));
+                report.put_off += taken.suspects.len() as u64;
+                suspects.append(&mut taken.suspects);
+                if self.pass.suspects_first {
+                    self.suspects(session, &mut suspects, report).await?;
                 }
-                self.batch(session, batch, report).await?;
-            }
-            self.let_go().await?;
-            self.check_target()?;
+                for batch in taken.steps.chunks(BATCH_MESSAGES_MAX) {
+                    if self.is_over() {
+                        break;
+                    }
+                    self.batch(session, batch, report).await?;
+                }
+                self.let_go().await?;
+                self.check_target()?;
+                // What earlier sessions collected and could not delete, under other names, is no new mail that limits are for: else nothing behind it
+                // would ever come.
+                let (messages, octets) = std::mem::take(&mut self.again);
+                (room.messages, room.octets) = (room.messages.saturating_add(messages), room.octets.saturating_add(octets));
+                if !taken.more || messages == 0 || self.is_over() {
+                    break taken;
+                }
+            };
+            report.left_over = rest.first().filter(|_| taken.more).map(|first| first.uid.clone());
             let is_last = self.is_over() || !listing.more || taken.more || room.is_used_up();
             if is_last {
                 self.read_again(session, &mut rereads, report).await?;
@@ -412,6 +433,10 @@ impl<'a> Walk<'a> {
             let is_known = fetched.recorded.len() < wanted.len() || fetched.recorded.iter().any(|(entry, _)| is_one_of_them(entry));
             self.compared_first = self.compared_first.filter(|_| !is_known).map(|compared| compared + wanted.len());
             for (entry, by) in fetched.recorded {
+                if entry.former.is_some() && !self.held_back.is_empty() {
+                    let size = wanted.iter().find(|message| message.uid == entry.uid).and_then(|message| message.size);
+                    self.again = (self.again.0 + 1, self.again.1.saturating_add(size.unwrap_or(0).max(1)));
+                }
                 self.count(&entry, by, report);
                 self.renumbered.note(self.progress, &entry, by);
                 self.watermark.settled(&entry.uid);

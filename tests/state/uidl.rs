@@ -217,3 +217,54 @@ async fn keep_without_uidl_is_for_those_who_say_so() {
         assert_eq!(mailbox.lock().unwrap().len(), if after == "delete" { 0 } else { 4 });
     }
 }
+
+/// Ids that are good for one session, and a server that deletes nothing: what limits leave comes all the same, once, and no session follows another
+/// without a pause for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f32_ids_that_change_each_session_and_deletions_that_come_to_nothing() {
+    for (refused, first_limit) in [(true, "2"), (true, "0"), (false, "2"), (false, "0")] {
+        let one = |n| if refused { fake(n, 0..6).answering("DELE", "-ERR not now\r\n") } else { Fake { quit: Quit::Untrue, ..fake(n, 0..6) } };
+        let (port, heard) = Fake::listen((0..40).map(one).collect()).await;
+        let boxes = Boxes::new();
+        let collector = forwarding(CollectorYaml::at("pop3", "u", port)).after("delete");
+        let program = Mailgather::new(&config(&boxes.delivery(), &[collector.clone().set("max_messages_per_session", first_limit)]));
+        for round in 1..6 {
+            program.once(&[]);
+            program.configure(&config(&boxes.delivery(), &[collector.clone().set("max_messages_per_session", "2")]));
+            assert!(heard.lock().unwrap().len() <= 3 * round, "round {round}: {} sessions", heard.lock().unwrap().len());
+        }
+        assert_eq!(arrived(&boxes), letters(0..6), "{refused} {first_limit}");
+    }
+}
+
+/// The same with messages that cannot be told apart: they come again, as those may be others, but not one session after the other; and somebody is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f32_nameless_messages_of_a_server_that_deletes_nothing_are_no_flood() {
+    let messages =
+        |session: usize| (0..8).map(|n| (format!("s{session}-{n}").into_bytes(), format!("Subject: {n}\r\n\r\nx\r\n").into_bytes())).collect();
+    let one = |n| Fake { quit: Quit::Untrue, messages: Arc::new(Mutex::new(messages(n))), ..fake(n, 0..0) };
+    let (port, heard) = Fake::listen((0..40).map(one).collect()).await;
+    let boxes = Boxes::new();
+    let collector = forwarding(CollectorYaml::at("pop3", "u", port)).after("delete").set("max_messages_per_session", "2");
+    let program = Mailgather::new(&config(&boxes.delivery(), &[collector]));
+    for round in 1..4 {
+        let done = program.once(&[]).expect_code(75);
+        assert!(done.stderr.contains("as many messages are there as before"), "{}", done.stderr);
+        assert_eq!(heard.lock().unwrap().len(), 2 * round);
+    }
+    // The daemon keeps to its interval, too.
+    let mut daemon = program.run();
+    daemon.wait_for("disposal_refused");
+    daemon.stop();
+    assert!(heard.lock().unwrap().len() <= 8, "{}", heard.lock().unwrap().len());
+}
+
+/// Ids that are good for one session, of a server that does delete: the backlog goes on at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f32_ids_that_change_each_session_hold_up_no_backlog_that_gets_smaller() {
+    let (port, heard) = Fake::listen((0..5).map(|n| fake(n, (2 * n).min(8)..8)).collect()).await;
+    let boxes = Boxes::new();
+    let collector = forwarding(CollectorYaml::at("pop3", "u", port)).after("delete").set("max_messages_per_session", "2");
+    Mailgather::new(&config(&boxes.delivery(), &[collector])).once(&[]).expect_success();
+    assert_eq!((arrived(&boxes), heard.lock().unwrap().len()), (letters(0..8), 4));
+}
