@@ -168,7 +168,9 @@ impl fmt::Display for Place {
         write!(f, "\n{}", format!("{} | {}", self.line, window(&self.text)).trim_end())?;
         let indent = (self.caret - 1).saturating_sub(skip).min(LINE_CHARS_MAX);
         let carets = "^".repeat(self.width.clamp(1, LINE_CHARS_MAX - indent.min(LINE_CHARS_MAX - 1)));
-        write!(f, "\n{}", format!("{:gutter$} | {:indent$}{carets} {}", "", "", harmless(&self.label)).trim_end())
+        // The carets stand under a mask, and the mask stands for more than is meant.
+        let hidden = if self.caret < self.column { format!(" (hidden: column {} of the line)", self.column) } else { String::new() };
+        write!(f, "\n{}", format!("{:gutter$} | {:indent$}{carets} {}{hidden}", "", "", harmless(&self.label)).trim_end())
     }
 }
 
@@ -247,6 +249,14 @@ mod tests {
         let at = lines[2].chars().position(|c| c == 'я').unwrap();
         assert_eq!(lines[3].chars().position(|c| c == '^').unwrap(), at);
         assert!(lines.iter().all(|line| line.chars().count() < LINE_CHARS_MAX + 20), "{text}");
+    }
+
+    #[test]
+    fn what_a_mask_hides_is_named_by_its_column() {
+        let mut problem = Problem::error(Code::UnknownKey, "unknown key `prot`");
+        problem.place = Some(Box::new(Place { column: 31, ..place("a: {password: ***", 15, 3) }));
+        let text = problem.to_string();
+        assert!(text.ends_with("a: {password: ***\n   |               ^^^ here (hidden: column 31 of the line)"), "{text}");
     }
 
     #[test]
