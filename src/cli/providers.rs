@@ -95,8 +95,7 @@ const TEXT_OCTETS_MAX: usize = 500;
 
 fn list(known: &Known, as_json: bool) -> Exit {
     if as_json {
-        let all: Vec<Value> = known.providers.iter().map(|provider| to_json(provider, known)).collect();
-        print(&format!("{}\n", json!(all)));
+        print(&known.providers.iter().map(|provider| format!("{}\n", to_json(provider, known))).collect::<String>());
         return Exit::Ok;
     }
     let rows: Vec<[String; 5]> = known.providers.iter().map(|provider| row(provider, known)).collect();

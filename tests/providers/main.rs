@@ -31,8 +31,10 @@ fn k8_the_list_says_who_uses_a_provider() {
     assert!(list.lines().nth(1).unwrap().starts_with("corp "), "one's own first\n{list}");
     assert!(line("corp").contains(" 1 ") && line("corp").contains("Корпоративная почта (own): corp.example, *.corp.example"), "{list}");
     assert!(line("mailru").contains("imap.mail.ru") && line("mailru").contains("pop.mail.ru"), "{list}");
-    let json: Value = serde_json::from_str(&program.run_to_end("providers", &["list", "--json"]).expect_success().stdout).unwrap();
-    let of = |name: &str| json.as_array().unwrap().iter().find(|provider| provider["name"] == name).unwrap().clone();
+    // One object a line, as all lists.
+    let json = program.run_to_end("providers", &["list", "--json"]).expect_success().stdout;
+    let json: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |name: &str| json.iter().find(|provider| provider["name"] == name).unwrap().clone();
     assert_eq!((&of("mailru")["used_by"][0], &of("mailru")["imap"]["port"]), (&Value::from("boss"), &Value::from(993)));
     assert_eq!((&of("corp")["built_in"], &of("corp")["imap"]["tls"]), (&Value::from(false), &Value::from("starttls")));
     let shown = program.run_to_end("providers", &["show", "corp"]).expect_success().stdout;
