@@ -65,8 +65,9 @@ impl Exit {
                 SourceErrorKind::Dns | SourceErrorKind::Connect | SourceErrorKind::Tls => Exit::Unavailable,
                 SourceErrorKind::Protocol => Exit::Protocol,
                 SourceErrorKind::Disk => Exit::Io,
-                // The configuration names nothing that is there: the server itself refused nothing.
-                SourceErrorKind::Mailbox if error.stage == "folders" && error.server.is_none() => Exit::Config,
+                // The configuration names what is not there, or what the server does not open to this login: another try finds the same. What it
+                // refuses for now only is `Throttled`.
+                SourceErrorKind::Mailbox if matches!(error.stage, "select" | "folders") => Exit::Config,
                 SourceErrorKind::Throttled | SourceErrorKind::Timeout | SourceErrorKind::Closed | SourceErrorKind::Mailbox => Exit::TempFail,
             },
             PassError::Ledger(_) => Exit::Io,
@@ -111,6 +112,8 @@ mod tests {
     #[test]
     fn a_password_of_ours_is_the_configuration_and_a_refused_one_is_not() {
         assert_eq!(Exit::of(&PassError::Source(SourceError::no_secret("h:993", "x"))), Exit::Config);
+        let select = |kind| Exit::of(&PassError::Source(SourceError::new(kind, "select", "h:993", "x").said("NO")));
+        assert_eq!((select(SourceErrorKind::Mailbox), select(SourceErrorKind::Throttled)), (Exit::Config, Exit::TempFail));
         assert_eq!(Exit::of(&PassError::Source(SourceError::new(SourceErrorKind::Auth, "login", "h:993", "x"))), Exit::NoPermission);
     }
 }

@@ -165,11 +165,10 @@ fn address(text: &str) -> Result<Address, String> {
 
 /// The code of one failed collector. Whoever tries a connection wants to know which side to look at; `once` wants to know whether to come again.
 fn exit(cause: &Cause) -> Exit {
-    use SourceErrorKind::{Closed, Mailbox, Timeout};
+    use SourceErrorKind::{Closed, Timeout};
     match cause {
         Cause::Source(error) => match (error.kind, error.stage) {
             (Timeout | Closed, _) => Exit::Unavailable,
-            (Mailbox, "select" | "folders") => Exit::Config,
             _ => Exit::of(&PassError::Source(error.clone())),
         },
         Cause::Folder(_) => Exit::Config,

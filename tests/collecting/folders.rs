@@ -153,7 +153,7 @@ fn a_folder_that_cannot_be_opened() {
     let user = "box";
     fill(&server, user, 0..1);
     let scene = Scene::new(&collecting(&server, user, "[Never]"));
-    let (arrived, said) = scene.once_code(75);
+    let (arrived, said) = scene.once_code(78);
     assert_eq!(arrived, letters([]));
     assert!(said.stderr.contains("Never"), "{}", said.stderr);
     // Listed, and refused: its files are another user's.

@@ -264,3 +264,24 @@ fn pop3_without_top_or_uidl() {
     let deletes = CollectorYaml::at("pop3", "u", server(&["UIDL"])).after("delete");
     test(&program(&boxes, deletes), &["u"]).expect_success();
 }
+
+/// The one folder that is named is there, and the server does not open it: the configuration, for `test` and for `once`. Not if it says "later".
+#[test]
+fn a_folder_that_the_server_does_not_open_has_one_exit_code() {
+    for (refusal, code) in [("NO [NOPERM] not yours", 78), ("NO [UNAVAILABLE] later", 75)] {
+        let port = scripted("* OK hi\r\n", move |line| {
+            let (tag, command) = line.split_once(' ')?;
+            Some(match command.split(' ').next()? {
+                "CAPABILITY" => format!("* CAPABILITY IMAP4rev1\r\n{tag} OK\r\n"),
+                "LIST" => format!("* LIST () \"/\" Theirs\r\n{tag} OK\r\n"),
+                "SELECT" | "EXAMINE" => format!("{tag} {refusal}\r\n"),
+                _ => format!("{tag} OK\r\n"),
+            })
+        });
+        let boxes = Boxes::new();
+        let collector = CollectorYaml::at("imap", "u", port).forward_to(BOX).set("folders", "[Theirs]");
+        let program = Mailgather::new(&config(&boxes.delivery(), &[collector]));
+        test(&program, &["u"]).expect_code(code);
+        program.once(&[]).expect_code(code);
+    }
+}
