@@ -206,9 +206,15 @@ impl<'a> Walk<'a> {
                 let vanished = std::mem::take(&mut self.held_back);
                 self.pass.ledger.finish(&self.progress.place, Finished { vanished, ..Finished::default() }).await?;
             }
-            if is_whole && self.progress.has_earlier && collector.collect != Collect::Unseen {
-                // Every message of the new epoch has been compared with the former one.
-                self.pass.ledger.forget_former(&self.progress.place).await?;
+            if is_whole && self.progress.has_earlier {
+                // Every message of the new epoch has been compared with the former one. Where only unseen ones are looked at, a seen one may become unseen
+                // and is still to be known; but what comes from now on is no mail that a first run left alone.
+                let all_found = self.former.get_mut().unwrap_or_else(PoisonError::into_inner).is_empty();
+                if collector.collect != Collect::Unseen || all_found {
+                    self.pass.ledger.forget_former(&self.progress.place).await?;
+                } else if self.progress.begun > 0 {
+                    self.pass.ledger.finish(&self.progress.place, Finished { compared: true, ..Finished::default() }).await?;
+                }
             }
             if is_whole && self.progress.first_run {
                 first_run::over(self).await?;

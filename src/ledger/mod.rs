@@ -248,6 +248,8 @@ pub struct Finished {
     pub watermark: Option<u32>,
     /// A pass has gone through the whole folder.
     pub first_run_over: bool,
+    /// What is there was compared with what an earlier epoch's first run left alone: `begun` counts no more in this epoch.
+    pub compared: bool,
     /// Sessions since the last one that expunged, this one too.
     pub unexpunged: Option<u32>,
 }

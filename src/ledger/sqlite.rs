@@ -347,6 +347,10 @@ impl Ledger for SqliteLedger {
                     .prepare_cached("UPDATE folder SET watermark = max(watermark, ?2) WHERE id = ?1")?
                     .execute(params![place.folder, watermark])?;
             }
+            if finished.compared {
+                // It is still the time that later epochs begin with.
+                connection.execute("UPDATE folder SET begun = -abs(begun) WHERE id = ?1", [place.folder])?;
+            }
             if finished.first_run_over {
                 connection.execute("UPDATE folder SET first_run = 0 WHERE id = ?1", [place.folder])?;
             }
@@ -398,7 +402,7 @@ impl Ledger for SqliteLedger {
         self.write(move |connection| {
             claims.check(place.claim)?;
             let sql = "INSERT INTO folder (mailbox, name, epoch, first_run, unexpunged, begun)
-                       SELECT mailbox, name, epoch + 4294967296, first_run, unexpunged, begun FROM folder WHERE id = ?1 ON CONFLICT DO NOTHING";
+                       SELECT mailbox, name, epoch + 4294967296, first_run, unexpunged, abs(begun) FROM folder WHERE id = ?1 ON CONFLICT DO NOTHING";
             connection.execute(sql, [place.folder])?;
             Ok(())
         })

@@ -75,7 +75,7 @@ pub(super) fn folder_row(connection: &Connection, mailbox: i64, folder: &FolderN
     }
     let insert = "INSERT INTO folder (mailbox, name, epoch, first_run, begun)
                   VALUES (?1, ?2, ?3, NOT EXISTS (SELECT 1 FROM folder WHERE mailbox = ?1 AND name = ?2 AND first_run = 0),
-                          coalesce((SELECT min(begun) FROM folder WHERE mailbox = ?1 AND name = ?2), unixepoch()))";
+                          coalesce((SELECT min(abs(begun)) FROM folder WHERE mailbox = ?1 AND name = ?2), unixepoch()))";
     connection.execute(insert, of)?;
     Ok(connection.prepare_cached(select)?.query_row(of, read)?)
 }

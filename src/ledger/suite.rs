@@ -633,6 +633,11 @@ pub(crate) async fn first_runs_and_sessions_are_counted_by_folder(ledger: &dyn L
     let later = opened(ledger, 3, History::None).await;
     ledger.renumber(&later.place).await.unwrap();
     assert_eq!(opened(ledger, 3, History::None).await.begun, again.begun);
+    // Once everything was compared it counts no more, but for the epochs behind.
+    let compared = opened(ledger, 3, History::None).await;
+    ledger.finish(&compared.place, Finished { compared: true, ..Finished::default() }).await.unwrap();
+    assert_eq!(opened(ledger, 3, History::None).await.begun, -again.begun);
+    assert_eq!(opened(ledger, 4, History::None).await.begun, again.begun);
     let claim = ledger.claim(&mailbox("u")).await.unwrap();
     assert!(ledger.progress(&claim, &FolderName::new("Junk"), Epoch(1), History::None).await.unwrap().first_run, "another folder");
 }

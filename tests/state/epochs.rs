@@ -202,3 +202,38 @@ fn f17_what_a_first_run_left_alone_is_no_flood() {
         assert!(program.once(&[]).expect_success().stdout.contains("1 delivered"), "{case}");
     }
 }
+
+/// With `collect: unseen` nobody sees when all was compared that could be: what the first run left alone is left alone once more, and old mail that comes
+/// later comes. A seen letter that becomes unseen is still known.
+#[test]
+fn f17_unseen_mail_that_comes_behind_a_new_uidvalidity_is_no_leaving_of_the_first_run() {
+    let old = |n: usize| String::from_utf8(letter(n)).unwrap().replace("2026", "2016").into_bytes();
+    for is_seen in [true, false] {
+        let (server, boxes) = (Dovecot::start(), Boxes::new());
+        (0..3).for_each(|n| server.put("u", &old(n)));
+        let collector = forwarding(CollectorYaml::imap(&server, "u")).set("first_run", "none").set("collect", "unseen");
+        let program = Mailgather::new(&config(&boxes.delivery(), &[collector]));
+        assert!(program.once(&[]).expect_success().stdout.contains("0 delivered"));
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        server.put("u", &fresh(20));
+        assert!(program.once(&[]).expect_success().stdout.contains("1 delivered"));
+        let flag = |sign: char| {
+            let mut client = OtherClient::inbox(server.imap(), "u");
+            let uid = client.search("SUBJECT \"letter 20\"")[0];
+            client.command(&format!("UID STORE {uid} {sign}FLAGS.SILENT (\\Seen)"));
+        };
+        if is_seen {
+            flag('+');
+        }
+        server.new_uidvalidity("u");
+        let done = program.once(&[]).expect_success();
+        assert!(done.stdout.contains("0 delivered"), "{is_seen}: {}", done.stdout);
+        assert_eq!(done.stderr.matches("message_left_alone").count(), 3, "{is_seen}: {}", done.stderr);
+        server.put("u", &old(12));
+        let done = program.once(&[]).expect_success();
+        assert!(done.stdout.contains("1 delivered"), "{is_seen}: {}\n{}", done.stdout, done.stderr);
+        flag('-');
+        assert!(program.once(&[]).expect_success().stdout.contains("0 delivered"));
+        assert_eq!(arrived(&boxes), letters([12, 20]), "{is_seen}");
+    }
+}
