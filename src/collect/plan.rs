@@ -64,10 +64,9 @@ pub fn plan(collector: &Collector, selected: &Selected, progress: &Progress, wit
     let (owed, keep_after_all) = if collector.after == After::Keep { (BTreeSet::new(), owed.into_iter().collect()) } else { (owed, Vec::new()) };
     let held_away: BTreeSet<RemoteUid> =
         progress.exceptions.iter().filter(|(_, state)| **state == State::HeldAway).map(|(uid, _)| uid.clone()).collect();
-    let mut due_now: Vec<RemoteUid> =
-        progress.exceptions.iter().filter(|(_, state)| due(state, with)).map(|(uid, _)| uid.clone()).take(DUE_MAX + 1).collect();
+    let mut due_now: Vec<RemoteUid> = progress.exceptions.iter().filter(|(_, state)| due(state, with)).map(|(uid, _)| uid.clone()).collect();
     let more = due_now.len() > DUE_MAX;
-    due_now.truncate(DUE_MAX);
+    take_turns(&mut due_now, with.now);
     let also: Vec<RemoteUid> = owed.iter().chain(&held_away).cloned().chain(due_now).collect();
     let mut known = progress.kept.clone();
     let listed_anyway: HashSet<&RemoteUid> = also.iter().collect();
@@ -87,6 +86,18 @@ pub fn plan(collector: &Collector, selected: &Selected, progress: &Progress, wit
         limit: listing_max(selected.exists),
     };
     Plan { want, owed, held_away, keep_after_all, more }
+}
+
+/// Leaves as many as one pass takes up, others each time: rows that no listing finds, and none says are gone, stay due, and must not keep all others
+/// from their turn.
+fn take_turns(due_now: &mut Vec<RemoteUid>, now: i64) {
+    if due_now.len() > DUE_MAX {
+        // Passes come at even times, which would lead to the same rows again.
+        let mixed = now.cast_unsigned().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        let start = usize::try_from(mixed).unwrap_or_default() % due_now.len();
+        due_now.rotate_left(start);
+        due_now.truncate(DUE_MAX);
+    }
 }
 
 fn listing_max(exists: u64) -> usize {
@@ -285,6 +296,24 @@ mod tests {
         assert_eq!(watermark.rise(), None, "of 6 nothing is known");
         watermark.settled(&RemoteUid::Number(6));
         assert_eq!(watermark.rise(), Some(7));
+    }
+
+    #[test]
+    fn rows_that_no_listing_finds_starve_none_behind_them() {
+        for interval in [1, 60, 300, 5_000, 86_400] {
+            let all: Vec<RemoteUid> = (1..=5_000).map(RemoteUid::Number).collect();
+            let mut had_a_turn = HashSet::new();
+            for pass in 0..60 {
+                let mut due_now = all.clone();
+                take_turns(&mut due_now, 1_800_000_000 + pass * interval);
+                assert_eq!(due_now.len(), DUE_MAX);
+                had_a_turn.extend(due_now);
+            }
+            assert_eq!(had_a_turn.len(), all.len(), "{interval}");
+        }
+        let mut few = vec![RemoteUid::Number(1), RemoteUid::Number(2)];
+        take_turns(&mut few, 1_800_000_001);
+        assert_eq!(few, [1, 2].map(RemoteUid::Number));
     }
 
     #[test]

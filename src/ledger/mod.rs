@@ -174,7 +174,8 @@ pub struct Progress {
     pub first_run: bool,
     /// Sessions since the last one that expunged.
     pub unexpunged: u32,
-    /// When the folder was collected for the first time, in any epoch, in seconds since the epoch; 0 if nobody wrote that down.
+    /// When the folder was collected for the first time, in any epoch, in seconds since the epoch; 0 if nobody wrote that down, and
+    /// below 0 once it counts no more ([`Finished::compared`]).
     pub begun: i64,
     /// The ledger has earlier epochs of this folder, though maybe nothing that can be known again.
     pub has_earlier: bool,
