@@ -405,6 +405,7 @@ impl Run {
             forced: true,
             suspects_first: false,
             before: None,
+            set_aside: &Default::default(),
         };
         pass.run().await.1.is_ok()
     }

@@ -28,6 +28,7 @@ use crate::net::DnsError;
 use crate::observe::{Counters, maillog};
 use crate::source::{Listing, Retry, Session, Source, SourceError, SourceErrorKind};
 use crate::spool::Spool;
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
 /// Everything that one pass needs.
@@ -61,6 +62,8 @@ pub struct Pass<'a> {
     pub suspects_first: bool,
     /// What the pass before this one left on the server for want of room.
     pub before: Option<&'a Before>,
+    /// Copies that are owed a deletion, and broke the session that read them again: after all others.
+    pub set_aside: &'a BTreeSet<RemoteUid>,
 }
 
 /// What a pass left for want of room.
@@ -119,6 +122,8 @@ pub struct PassReport {
     pub more: bool,
     /// The first message that it left.
     pub left_over: Option<RemoteUid>,
+    /// The copy that is owed a deletion at which the session broke.
+    pub broke_at: Option<RemoteUid>,
     /// What the pass before did may have come to nothing: nothing is to begin at once.
     pub in_vain: bool,
     /// The pass began with what others had put off.

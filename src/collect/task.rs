@@ -17,11 +17,13 @@ use crate::deliver::Destination;
 use crate::deliver::local_check::LocalCheck;
 use crate::held::HeldStore;
 use crate::ledger::Ledger;
+use crate::mail::RemoteUid;
 use crate::net::Dns;
 use crate::observe::Counters;
 use crate::observe::maillog::{self, Failure, SessionFigures};
 use crate::source::{Source, SourceError};
 use crate::spool::Spool;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -65,6 +67,9 @@ const CLOCK_ASKED_EVERY: Duration = Duration::from_secs(600);
 /// A disk that is short of room is asked again after this time.
 const DISK_ASKED_EVERY: Duration = Duration::from_secs(60);
 
+/// Most copies that are remembered for having broken a session; in the memory of the process only.
+const SET_ASIDE_MAX: usize = 100;
+
 /// A connection that was given up for the sake of the passes has ended by then, and the server knows it.
 const ROOM_MADE_IN: Duration = Duration::from_secs(5);
 
@@ -95,6 +100,8 @@ struct Turn {
     suspects_first: bool,
     /// What the last one left.
     before: Option<Before>,
+    /// What broke sessions, and is owed a deletion.
+    set_aside: BTreeSet<RemoteUid>,
 }
 
 /// True if a server has no place for one more connection, as it says, or as it seems after so many failures before: some close it without a word.
@@ -119,6 +126,12 @@ impl Session {
     /// What was put off comes first in the next one. Never twice in a row once it broke one: then it is the others' turn.
     fn suspects_are_next(&self) -> bool {
         self.report.suspects_are_next() && !(self.error.is_some() && self.report.suspects_first)
+    }
+
+    /// Notes the copy at which it broke, if that is owed a deletion. True if it is news, so that the next session can do without it.
+    fn set_aside(&self, set_aside: &mut BTreeSet<RemoteUid>) -> bool {
+        let is_room = set_aside.len() < SET_ASIDE_MAX;
+        self.report.broke_at.clone().filter(|_| is_room).is_some_and(|uid| set_aside.insert(uid))
     }
 }
 
@@ -146,7 +159,7 @@ impl Worker {
         let mut refused = None;
         let mut told = Told::default();
         let mut suspects_first = false;
-        let mut before = None;
+        let (mut before, mut set_aside) = (None, BTreeSet::new());
         loop {
             let waking = tokio::select! {
                 biased;
@@ -164,10 +177,11 @@ impl Worker {
             }
             idle.pass_begins();
             let secrets = self.secrets();
-            let turn = Turn { forced: asked || (waking == Waking::Rest && suspects_first), suspects_first, before };
+            let turn = Turn { forced: asked || (waking == Waking::Rest && suspects_first), suspects_first, before, set_aside: set_aside.clone() };
             let Some(session) = self.session(stop, turn, failures > 0).await else { return };
             suspects_first = session.suspects_are_next();
             before = session.report.before_next(&self.collector);
+            session.set_aside(&mut set_aside);
             idle.pass_ended(&Passed {
                 folders: &session.report.folders,
                 is_whole: session.error.is_none() && !session.report.goes_on() && !session.report.stopped,
@@ -255,7 +269,7 @@ impl Worker {
         let mut total = PassReport::default();
         let mut turn = Turn { forced: true, ..Turn::default() };
         let mut told = Told::default();
-        let mut broken = None;
+        let (mut broken, mut set_aside) = (None, BTreeSet::new());
         loop {
             let session = self.session(stop, turn, false).await;
             let Some(session) = session else { return Session { report: total, error: None, number: 0 } };
@@ -264,7 +278,9 @@ impl Worker {
             let report = &session.report;
             // What failed a moment ago is not tried again for the sake of the backlog; what waited for its end is.
             let suspects_first = session.suspects_are_next();
-            turn = Turn { forced: suspects_first, suspects_first, before: report.before_next(&self.collector) };
+            let others_are_next = session.set_aside(&mut set_aside);
+            let before = report.before_next(&self.collector);
+            turn = Turn { forced: suspects_first, suspects_first, before, set_aside: set_aside.clone() };
             total.delivered += report.delivered;
             total.unresolved += report.unresolved;
             total.refused += report.refused;
@@ -280,10 +296,10 @@ impl Worker {
             let is_stopped = report.stopped;
             if let Some(PassError::Source(error)) = &session.error
                 && error.is_about_one_message()
-                && suspects_first
+                && (suspects_first || others_are_next)
                 && !is_stopped
             {
-                // One that is read again for its deletion breaks each session, and would so keep the others from their turn.
+                // One that is read again for its deletion breaks each session, and would so keep the others from their turn, or undo their deletions.
                 broken = session.error;
                 continue;
             }
@@ -331,7 +347,7 @@ impl Worker {
         Some(Session { report, error, number })
     }
 
-    async fn pass(&self, stop: &Stop, Turn { forced, suspects_first, before }: Turn) -> (PassReport, Result<(), PassError>) {
+    async fn pass(&self, stop: &Stop, Turn { forced, suspects_first, before, set_aside }: Turn) -> (PassReport, Result<(), PassError>) {
         if let Err(short) = self.room.check() {
             return (PassReport::default(), Err(short.into()));
         }
@@ -355,6 +371,7 @@ impl Worker {
             forced,
             suspects_first,
             before: before.as_ref(),
+            set_aside: &set_aside,
         };
         pass.run().await
     }

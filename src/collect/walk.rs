@@ -313,6 +313,16 @@ impl<'a> Walk<'a> {
             report.unfinished |= !steps.is_empty();
             return Ok(());
         }
+        // What broke a session undid the deletions of all others in it: it waits for a session of its own.
+        let is_set_aside = |step: &mut Step| {
+            let (Step::Collect(Wanted { uid, .. }) | Step::TooLarge { uid, .. }) = step;
+            self.pass.set_aside.contains(uid)
+        };
+        let aside: Vec<Step> = steps.extract_if(.., is_set_aside).collect();
+        match steps.is_empty() {
+            true => *steps = aside,
+            false => report.unfinished |= !aside.is_empty(),
+        }
         while !steps.is_empty() && !self.is_over() {
             let batch: Vec<Step> = steps.drain(..steps.len().min(BATCH_MESSAGES_MAX)).collect();
             self.batch(session, &batch, report).await?;
@@ -453,6 +463,10 @@ impl<'a> Walk<'a> {
                 }
             }
             let answered = fetched.answered;
+            if matches!(&failed, Some(PassError::Source(error)) if error.is_about_one_message()) {
+                let first = wanted.iter().find(|message| !answered.contains(&message.uid));
+                report.broke_at = first.map(|message| message.uid.clone()).filter(|uid| self.is_owed(uid));
+            }
             if let Some(PassError::Source(error)) = &failed
                 && error.is_about_one_message()
                 && let Some(message) = wanted.iter().find(|message| !answered.contains(&message.uid) && !self.is_owed(&message.uid))

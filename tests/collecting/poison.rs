@@ -154,3 +154,18 @@ fn what_is_owed_and_breaks_the_session_is_in_nobodys_way() {
         assert!(!said.stderr.contains("message_not_fetched"), "nobody else is to blame: {}", said.stderr);
     }
 }
+
+/// Nor is it in the way of the others that are owed theirs: it waits for a session of its own, and undoes none of their deletions.
+#[test]
+fn what_is_owed_and_breaks_the_session_undoes_no_other_deletion() {
+    let server = RawPop3::serve((0..4).map(|n| corpus::letter(n, BOX)).collect(), Ways { untrue_quit: true, ..Ways::default() });
+    let scene = Scene::new(&CollectorYaml::at("pop3", "box", server.port()).forward_to(BOX).after("delete"));
+    assert_eq!(scene.once(), letters(0..4));
+    server.is(Ways::default());
+    server.comes_to(2, Trouble::CloseInside);
+    let (arrived, said) = scene.once_code(75);
+    assert_eq!((arrived, server.deleted()), (letters([]), vec![1, 3, 4]), "{}", said.stderr);
+    server.put(corpus::letter(4, BOX));
+    let (arrived, said) = scene.once_code(75);
+    assert_eq!((arrived, server.deleted()), (letters([4]), vec![1, 3, 4, 5]), "{}", said.stderr);
+}
