@@ -18,7 +18,7 @@
 use super::certificates::Certificates;
 use super::dovecot::PASSWORD;
 use super::maildir::{MAIL_UID, Maildir};
-use super::ports::Port;
+use super::private::{self, MailPorts, PACKAGES, unpacked as program};
 use super::process::Guarded;
 use super::server::MailServer;
 use super::{SOON, eventually};
@@ -30,17 +30,11 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use tempfile::TempDir;
 
-/// Where `tests/run packages` unpacks the packages.
-const PACKAGES: &str = "/var/cache/mailgather-tests/debian";
-
 /// A running server; stopped on drop.
 pub struct Courier {
     _server: Guarded,
     certificates: Certificates,
-    imap: Port,
-    imaps: Port,
-    pop3: Port,
-    pop3s: Port,
+    ports: MailPorts,
     users: Mutex<Vec<String>>,
     hashes: String,
     // Last, so that the files go after the server.
@@ -69,11 +63,7 @@ impl Builder {
     /// Starts it.
     pub fn start(self) -> Courier {
         let tcpd = program("courier-base", "usr/sbin/couriertcpd");
-        let folder = tempfile::Builder::new().prefix("mailgather-courier-").tempdir().expect("a temporary folder");
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("our own folder");
-        for name in ["etc", "run/authdaemon", "mail"] {
-            std::fs::create_dir_all(folder.path().join(name)).expect("a folder in ours");
-        }
+        let folder = private::folder("courier", &["etc", "run/authdaemon", "mail"]);
         std::os::unix::fs::chown(folder.path().join("mail"), Some(MAIL_UID), Some(MAIL_UID)).expect("the tests run as root, as Courier needs it");
         let certificates = Certificates::make(folder.path());
         let both = [&certificates.certificate, &certificates.key].map(|file| std::fs::read(file).expect("our own file")).concat();
@@ -82,20 +72,18 @@ impl Builder {
         // STARTTLS runs as another user.
         std::fs::set_permissions(&chain, std::fs::Permissions::from_mode(0o644)).expect("our own file");
         std::fs::write(folder.path().join("etc/authdaemonrc"), AUTHDAEMONRC).expect("the configuration of logins");
-        let [imap, imaps, pop3, pop3s] = std::array::from_fn(|_| Port::reserve());
-        let script = script(folder.path(), &tcpd, [&imap, &imaps, &pop3, &pop3s].map(Port::number), self.max_per_ip, &self.environment);
+        let ports = MailPorts::reserve();
+        let script = script(folder.path(), &tcpd, ports.numbers(), self.max_per_ip, &self.environment);
         let (file, console) = (folder.path().join("start.sh"), folder.path().join("console"));
         std::fs::write(&file, script).expect("the script that starts it");
         // A PID namespace too: all its processes end with the first one, whatever groups they make.
         let arguments = ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "/bin/sh", &file.to_string_lossy()];
         let server = Guarded::start("unshare", &arguments, &console);
         let socket = folder.path().join("run/authdaemon/socket");
-        eventually("Courier answers", SOON, || {
-            assert!(server.is_alive(), "Courier ended: {}", std::fs::read_to_string(&console).unwrap_or_default());
-            socket.exists() && [&imap, &imaps, &pop3, &pop3s].iter().all(|port| port.answers())
-        });
+        private::until_it_answers("Courier", &server, &ports.all(), &[console]);
+        eventually("Courier takes logins", SOON, || socket.exists());
         let users = Mutex::new(Vec::new());
-        let courier = Courier { _server: server, certificates, imap, imaps, pop3, pop3s, users, hashes: hashes(), folder };
+        let courier = Courier { _server: server, certificates, ports, users, hashes: hashes(), folder };
         courier.write_users();
         courier
     }
@@ -150,24 +138,12 @@ impl MailServer for Courier {
         "Courier"
     }
 
-    fn imap(&self) -> u16 {
-        self.imap.number()
+    fn ports(&self) -> &MailPorts {
+        &self.ports
     }
 
-    fn imaps(&self) -> u16 {
-        self.imaps.number()
-    }
-
-    fn pop3(&self) -> u16 {
-        self.pop3.number()
-    }
-
-    fn pop3s(&self) -> u16 {
-        self.pop3s.number()
-    }
-
-    fn ca(&self) -> PathBuf {
-        self.certificates.ca.clone()
+    fn certificates(&self) -> &Certificates {
+        &self.certificates
     }
 
     fn add_user(&self, user: &str) {
@@ -199,13 +175,6 @@ impl MailServer for Courier {
         let validity: u32 = text.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("the list begins with `1 UIDVALIDITY UIDNEXT`");
         std::fs::write(&list, format!("1 {} 1\n", validity + 1)).expect("the list of UIDs");
     }
-}
-
-/// The path of a program in a package.
-fn program(package: &str, path: &str) -> String {
-    let path = Path::new(PACKAGES).join(package).join(path);
-    assert!(path.exists(), "Courier is not unpacked at {}: run `tests/run packages` as root", path.display());
-    path.to_string_lossy().into_owned()
 }
 
 /// The libraries that its programs share.

@@ -18,17 +18,14 @@ use super::certificates::Certificates;
 use super::dovecot::PASSWORD;
 use super::other_client::OtherClient;
 use super::ports::Port;
+use super::private::{self, MailPorts, PACKAGES, unpacked as program};
 use super::process::Guarded;
 use super::server::MailServer;
-use super::{SOON, eventually};
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
-/// Where `tests/run packages` unpacks the packages.
-const PACKAGES: &str = "/var/cache/mailgather-tests/debian";
 /// The user as which it runs; it must have an entry in /etc/passwd.
 const USER: &str = "cyrus";
 /// Who may remove and make mailboxes.
@@ -38,10 +35,7 @@ const ADMIN: &str = "admin";
 pub struct Cyrus {
     _server: Guarded,
     certificates: Certificates,
-    imap: Port,
-    imaps: Port,
-    pop3: Port,
-    pop3s: Port,
+    ports: MailPorts,
     lmtp: Port,
     // Last, so that the files go after the server.
     folder: TempDir,
@@ -69,29 +63,23 @@ impl Builder {
     /// Starts it.
     pub fn start(self) -> Cyrus {
         let master = program("cyrus-common", "usr/lib/cyrus/bin/master");
-        let folder = tempfile::Builder::new().prefix("mailgather-cyrus-").tempdir().expect("a temporary folder");
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("our own folder");
-        for name in ["conf/db", "conf/proc", "conf/socket", "conf/lock", "conf/msg", "spool", "sieve", "run/proc", "run/lock", "run/socket"] {
-            std::fs::create_dir_all(folder.path().join(name)).expect("a folder in ours");
-        }
+        let inside = ["conf/db", "conf/proc", "conf/socket", "conf/lock", "conf/msg", "spool", "sieve", "run/proc", "run/lock", "run/socket"];
+        let folder = private::folder("cyrus", &inside);
         let certificates = Certificates::make(folder.path());
-        let [imap, imaps, pop3, pop3s, lmtp] = std::array::from_fn(|_| Port::reserve());
+        let (ports, lmtp) = (MailPorts::reserve(), Port::reserve());
         std::fs::write(folder.path().join("imapd.conf"), configuration(folder.path(), &self.extra)).expect("the configuration");
-        let services = services(folder.path(), [&imap, &imaps, &pop3, &pop3s, &lmtp].map(Port::number));
+        let services = services(folder.path(), ports.numbers(), lmtp.number());
         std::fs::write(folder.path().join("cyrus.conf"), services).expect("the list of services");
-        let status = Command::new("chown").arg("-R").arg(USER).arg(folder.path()).status().expect("chown");
-        assert!(status.success(), "there is no user {USER}: run `tests/run packages` as root");
+        private::give(USER, &[folder.path()]);
 
         let file = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
         let (imapd_conf, cyrus_conf, pid, console) = (file("imapd.conf"), file("cyrus.conf"), file("pid"), folder.path().join("console"));
         // A PID namespace of its own, so that all its processes end with the first one, whatever groups they make.
         let arguments = ["--pid", "--fork", "--kill-child", "env", &libraries(), &master, "-D", "-C", &imapd_conf, "-M", &cyrus_conf, "-p", &pid];
         let server = Guarded::start("unshare", &arguments, &console);
-        eventually("Cyrus answers", SOON, || {
-            assert!(server.is_alive(), "Cyrus ended: {}", std::fs::read_to_string(&console).unwrap_or_default());
-            [&imap, &imaps, &pop3, &pop3s, &lmtp].iter().all(|port| port.answers())
-        });
-        let cyrus = Cyrus { _server: server, certificates, imap, imaps, pop3, pop3s, lmtp, folder };
+        let [imap, imaps, pop3, pop3s] = ports.all();
+        private::until_it_answers("Cyrus", &server, &[imap, imaps, pop3, pop3s, &lmtp], &[console]);
+        let cyrus = Cyrus { _server: server, certificates, ports, lmtp, folder };
         cyrus.add_user(ADMIN);
         cyrus
     }
@@ -121,8 +109,7 @@ impl Cyrus {
         for (uid, message) in (next..).zip(messages) {
             let path = folder.join(format!("{uid}."));
             std::fs::write(&path, message).expect("a file in the store");
-            let status = Command::new("chown").arg(USER).arg(&path).status().expect("chown");
-            assert!(status.success(), "root may");
+            private::give(USER, &[path]);
         }
         self.tool("reconstruct", &[&mailbox]);
         assert_eq!(self.uid_next(user), next + messages.len() as u32, "the store took not every message");
@@ -150,24 +137,12 @@ impl MailServer for Cyrus {
         "Cyrus"
     }
 
-    fn imap(&self) -> u16 {
-        self.imap.number()
+    fn ports(&self) -> &MailPorts {
+        &self.ports
     }
 
-    fn imaps(&self) -> u16 {
-        self.imaps.number()
-    }
-
-    fn pop3(&self) -> u16 {
-        self.pop3.number()
-    }
-
-    fn pop3s(&self) -> u16 {
-        self.pop3s.number()
-    }
-
-    fn ca(&self) -> PathBuf {
-        self.certificates.ca.clone()
+    fn certificates(&self) -> &Certificates {
+        &self.certificates
     }
 
     fn add_user(&self, user: &str) {
@@ -181,14 +156,13 @@ impl MailServer for Cyrus {
             .expect("it starts");
         child.stdin.take().expect("it is piped").write_all(PASSWORD.as_bytes()).expect("it reads");
         assert!(child.wait().expect("it ends").success(), "no user {user} could be made");
-        let status = Command::new("chown").arg(USER).arg(&file).status().expect("chown");
-        assert!(status.success(), "root may");
+        private::give(USER, &[file]);
     }
 
     /// Those that the server refuses come last.
     fn put_all(&self, user: &str, messages: &[Vec<u8>]) {
         self.add_user(user);
-        let mut client = OtherClient::login(self.imap.number(), user);
+        let mut client = OtherClient::login(self.imap(), user);
         let refused: Vec<&Vec<u8>> = messages.iter().filter(|message| client.append(message).is_err()).collect();
         drop(client);
         if !refused.is_empty() {
@@ -197,13 +171,13 @@ impl MailServer for Cyrus {
     }
 
     fn messages(&self, user: &str) -> Vec<Vec<u8>> {
-        let mut client = OtherClient::login(self.imap.number(), user);
+        let mut client = OtherClient::login(self.imap(), user);
         client.command("EXAMINE INBOX");
         client.command("UID FETCH 1:* (BODY.PEEK[])").literals
     }
 
     fn flags(&self, user: &str) -> Vec<String> {
-        let mut client = OtherClient::login(self.imap.number(), user);
+        let mut client = OtherClient::login(self.imap(), user);
         client.command("EXAMINE INBOX");
         let answer = client.command("UID FETCH 1:* (FLAGS)");
         let letters = |line: &String| [("\\Seen", "S"), ("\\Deleted", "T")].iter().filter(|(flag, _)| line.contains(flag)).map(|(_, l)| *l).collect();
@@ -213,19 +187,12 @@ impl MailServer for Cyrus {
     /// The mailbox is removed and made again, and its messages are put back without their flags.
     fn new_uidvalidity(&self, user: &str) {
         let messages = self.messages(user);
-        let mut admin = OtherClient::login(self.imap.number(), ADMIN);
+        let mut admin = OtherClient::login(self.imap(), ADMIN);
         admin.command(&format!("SETACL user/{user} {ADMIN} lrswipkxtecda"));
         admin.command(&format!("DELETE user/{user}"));
         admin.command(&format!("CREATE user/{user}"));
         self.put_all(user, &messages);
     }
-}
-
-/// The path of a program in a package.
-fn program(package: &str, path: &str) -> String {
-    let path = Path::new(PACKAGES).join(package).join(path);
-    assert!(path.exists(), "Cyrus is not unpacked at {}: run `tests/run packages` as root", path.display());
-    path.to_string_lossy().into_owned()
 }
 
 /// Its programs share libraries of their own.
@@ -276,8 +243,8 @@ delete_mode: immediate
     usual.lines().filter(|line| !replaced.contains(&name(line))).chain(extra.lines()).map(|line| format!("{line}\n")).collect()
 }
 
-fn services(folder: &Path, ports: [u16; 5]) -> String {
-    let [imap, imaps, pop3, pop3s, lmtp] = ports;
+fn services(folder: &Path, ports: [u16; 4], lmtp: u16) -> String {
+    let [imap, imaps, pop3, pop3s] = ports;
     let common = |name: &str| program("cyrus-common", &format!("usr/lib/cyrus/bin/{name}"));
     let (imapd, pop3d) = (program("cyrus-imapd", "usr/lib/cyrus/bin/imapd"), program("cyrus-pop3d", "usr/lib/cyrus/bin/pop3d"));
     let (idled, lmtpd, recover) = (program("cyrus-imapd", "usr/lib/cyrus/bin/idled"), common("lmtpd"), common("ctl_cyrusdb"));

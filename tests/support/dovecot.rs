@@ -14,9 +14,8 @@
 use super::certificates::Certificates;
 use super::maildir::{MAIL_UID, Maildir, Stored};
 use super::ports::Port;
+use super::private::{self, MailPorts};
 use super::process::{Guarded, is_installed};
-use super::{SOON, eventually};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -26,11 +25,8 @@ pub const PASSWORD: &str = "correct-horse";
 /// A running server; stopped on drop.
 pub struct Dovecot {
     _server: Guarded,
-    certificates: Certificates,
-    imap: Port,
-    imaps: Port,
-    pop3: Port,
-    pop3s: Port,
+    pub(super) certificates: Certificates,
+    pub(super) ports: MailPorts,
     lmtp: Port,
     // Last, so that the files go after the server.
     folder: TempDir,
@@ -72,29 +68,20 @@ impl Builder {
     /// Starts it.
     pub fn start(self) -> Dovecot {
         assert!(is_installed("dovecot"), "Dovecot is not installed: tests/run installs what the tests need");
-        let folder = tempfile::Builder::new().prefix("mailgather-dovecot-").tempdir().expect("a temporary folder");
-        // Login processes run as users of their own and must reach their sockets.
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("our own folder");
-        for name in ["run", "mail"] {
-            std::fs::create_dir(folder.path().join(name)).expect("a folder in ours");
-        }
+        let folder = private::folder("dovecot", &["run", "mail"]);
         std::os::unix::fs::chown(folder.path().join("mail"), Some(MAIL_UID), Some(MAIL_UID)).expect("the tests run as root, as Dovecot needs it");
         let certificates = Certificates::make(folder.path());
-        let [imap, imaps, pop3, pop3s, lmtp] = std::array::from_fn(|_| Port::reserve());
+        let (ports, lmtp) = (MailPorts::reserve(), Port::reserve());
         let users: String = self.users.iter().map(|user| format!("{user}:{{PLAIN}}{PASSWORD}::::::\n")).collect();
         std::fs::write(folder.path().join("users"), users).expect("the list of users");
-        let ports = [&imap, &imaps, &pop3, &pop3s, &lmtp].map(Port::number);
-        let text = configuration(folder.path(), ports, !self.users.is_empty(), &self.extra);
+        let text = configuration(folder.path(), ports.numbers(), lmtp.number(), !self.users.is_empty(), &self.extra);
         std::fs::write(folder.path().join("dovecot.conf"), text).expect("the configuration");
 
-        let file = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
-        let server = Guarded::start("/usr/sbin/dovecot", &["-F", "-c", &file("dovecot.conf")], &folder.path().join("console"));
-        let log = || [file("console"), file("log")].map(|f| std::fs::read_to_string(f).unwrap_or_default()).join("");
-        eventually("Dovecot answers", SOON, || {
-            assert!(server.is_alive(), "Dovecot ended: {}", log());
-            [&imap, &imaps, &pop3, &pop3s, &lmtp].iter().all(|port| port.answers())
-        });
-        Dovecot { _server: server, certificates, imap, imaps, pop3, pop3s, lmtp, folder }
+        let [file, console, log] = ["dovecot.conf", "console", "log"].map(|name| folder.path().join(name));
+        let server = Guarded::start("/usr/sbin/dovecot", &["-F", "-c", &file.to_string_lossy()], &console);
+        let [imap, imaps, pop3, pop3s] = ports.all();
+        private::until_it_answers("Dovecot", &server, &[imap, imaps, pop3, pop3s, &lmtp], &[console, log]);
+        Dovecot { _server: server, certificates, ports, lmtp, folder }
     }
 }
 
@@ -111,22 +98,22 @@ impl Dovecot {
 
     /// The port of IMAP, with STARTTLS.
     pub fn imap(&self) -> u16 {
-        self.imap.number()
+        self.ports.imap.number()
     }
 
     /// The port of IMAP over TLS.
     pub fn imaps(&self) -> u16 {
-        self.imaps.number()
+        self.ports.imaps.number()
     }
 
     /// The port of POP3, with STLS.
     pub fn pop3(&self) -> u16 {
-        self.pop3.number()
+        self.ports.pop3.number()
     }
 
     /// The port of POP3 over TLS.
     pub fn pop3s(&self) -> u16 {
-        self.pop3s.number()
+        self.ports.pop3s.number()
     }
 
     /// The port of LMTP.
@@ -202,9 +189,9 @@ impl Dovecot {
     }
 }
 
-fn configuration(folder: &Path, ports: [u16; 5], known_users_only: bool, extra: &str) -> String {
+fn configuration(folder: &Path, ports: [u16; 4], lmtp: u16, known_users_only: bool, extra: &str) -> String {
     let base = folder.display();
-    let [imap, imaps, pop3, pop3s, lmtp] = ports;
+    let [imap, imaps, pop3, pop3s] = ports;
     // Logins by IMAP and POP3 take any name; LMTP asks the list of users, if there is one.
     let anybody =
         format!("  userdb {{\n    driver = static\n    args = uid={MAIL_UID} gid={MAIL_UID} home={base}/mail/%u allow_all_users=yes\n  }}\n");

@@ -6,12 +6,10 @@
 //! - it stores line ends as bare LF, with its own Return-path and Received on top;
 //! - it takes an SMTPUTF8 local part, and domains as A-labels or in UTF-8.
 
-use super::SOON;
-use super::eventually;
 use super::maildir::{Maildir, with_crlf};
 use super::ports::Port;
+use super::private;
 use super::process::Guarded;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
@@ -56,25 +54,15 @@ impl Builder {
     /// Starts it.
     pub fn start(self) -> Exim {
         assert!(Path::new(PROGRAM).exists(), "Exim is not unpacked at {PROGRAM}: run `tests/run packages` as root");
-        let folder = tempfile::Builder::new().prefix("mailgather-exim-").tempdir().expect("a temporary folder");
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("our own folder");
-        let owned = ["spool", "mail", "log"].map(|name| folder.path().join(name));
-        owned.iter().for_each(|path| std::fs::create_dir(path).expect("a folder in ours"));
-        let status = Command::new("chown").arg(format!("{USER}:{USER}")).args(&owned).status().expect("chown");
-        assert!(status.success(), "there is no user {USER}: run `tests/run packages` as root");
+        let owned = ["spool", "mail", "log"];
+        let folder = private::folder("exim", &owned);
+        private::give(&format!("{USER}:{USER}"), &owned.map(|name| folder.path().join(name)));
         let port = Port::reserve();
         let file = folder.path().join("exim.conf");
         std::fs::write(&file, self.configuration(folder.path(), port.number())).expect("the configuration");
         let console = folder.path().join("console");
         let server = Guarded::start(PROGRAM, &["-C", &file.to_string_lossy(), "-bdf", "-q1m"], &console);
-        eventually("Exim answers", SOON, || {
-            assert!(
-                server.is_alive(),
-                "Exim ended: {}",
-                [console.clone(), folder.path().join("log/main")].map(|f| std::fs::read_to_string(f).unwrap_or_default()).join("")
-            );
-            port.answers()
-        });
+        private::until_it_answers("Exim", &server, &[&port], &[console, folder.path().join("log/main")]);
         Exim { _server: server, port, folder }
     }
 

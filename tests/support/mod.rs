@@ -18,6 +18,7 @@ pub mod maildir;
 pub mod other_client;
 pub mod ports;
 pub mod postfix;
+pub mod private;
 pub mod process;
 pub mod public_corpus;
 pub mod raw_imap;

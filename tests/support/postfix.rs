@@ -2,8 +2,8 @@
 
 use super::maildir::{MAIL_UID, Maildir};
 use super::ports::Port;
+use super::private;
 use super::process::{Guarded, is_installed};
-use super::{SOON, eventually};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -54,11 +54,7 @@ impl Builder {
     /// Starts it.
     pub fn start(self) -> Postfix {
         assert!(is_installed("postfix"), "Postfix is not installed: tests/run installs what the tests need");
-        let folder = tempfile::Builder::new().prefix("mailgather-postfix-").tempdir().expect("a temporary folder");
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("our own folder");
-        for name in ["etc", "queue", "data", "mail"] {
-            std::fs::create_dir(folder.path().join(name)).expect("a folder in ours");
-        }
+        let folder = private::folder("postfix", &["etc", "queue", "data", "mail"]);
         std::os::unix::fs::chown(folder.path().join("mail"), Some(MAIL_UID), Some(MAIL_UID)).expect("the tests run as root, as Postfix needs it");
         // What `postfix start` would make, but in milliseconds: its scripts take more than two seconds.
         let queues =
@@ -72,22 +68,14 @@ impl Builder {
             owned.push(path);
         }
         std::fs::create_dir(folder.path().join("queue/pid")).expect("a folder in ours");
-        let status = Command::new("chown").arg("postfix:postdrop").args(&owned).status().expect("chown");
-        assert!(status.success(), "the user postfix and the group postdrop come with the package");
+        private::give("postfix:postdrop", &owned);
         let port = Port::reserve();
         self.write(folder.path(), port.number());
 
         let etc = folder.path().join("etc").to_string_lossy().into_owned();
         let console = folder.path().join("console");
         let server = Guarded::start("/usr/lib/postfix/sbin/master", &["-c", &etc, "-s"], &console);
-        eventually("Postfix answers", SOON, || {
-            assert!(
-                server.is_alive(),
-                "Postfix ended: {}",
-                [console.clone(), folder.path().join("log")].map(|f| std::fs::read_to_string(f).unwrap_or_default()).join("")
-            );
-            port.answers()
-        });
+        private::until_it_answers("Postfix", &server, &[&port], &[console, folder.path().join("log")]);
         Postfix { _server: server, port, folder }
     }
 

@@ -1,8 +1,10 @@
 //! What all mail servers of the tests have in common, so that one test can be held against each family.
 
+use super::certificates::Certificates;
 use super::courier::Courier;
 use super::cyrus::Cyrus;
 use super::dovecot::Dovecot;
+use super::private::MailPorts;
 use std::path::PathBuf;
 
 /// A server with IMAP and POP3, each open (with STARTTLS and STLS) and over TLS, in which tests put and find mail.
@@ -12,20 +14,36 @@ pub trait MailServer {
     /// The name of the family, for messages.
     fn family(&self) -> &'static str;
 
+    /// Where it listens.
+    fn ports(&self) -> &MailPorts;
+
+    /// What it shows, and who signed it.
+    fn certificates(&self) -> &Certificates;
+
     /// The port of IMAP, with STARTTLS.
-    fn imap(&self) -> u16;
+    fn imap(&self) -> u16 {
+        self.ports().imap.number()
+    }
 
     /// The port of IMAP over TLS.
-    fn imaps(&self) -> u16;
+    fn imaps(&self) -> u16 {
+        self.ports().imaps.number()
+    }
 
     /// The port of POP3, with STLS.
-    fn pop3(&self) -> u16;
+    fn pop3(&self) -> u16 {
+        self.ports().pop3.number()
+    }
 
     /// The port of POP3 over TLS.
-    fn pop3s(&self) -> u16;
+    fn pop3s(&self) -> u16 {
+        self.ports().pop3s.number()
+    }
 
     /// The certificate authority that a client must trust.
-    fn ca(&self) -> PathBuf;
+    fn ca(&self) -> PathBuf {
+        self.certificates().ca.clone()
+    }
 
     /// Makes a user who can log in; nothing happens if there is one.
     fn add_user(&self, user: &str);
@@ -64,24 +82,12 @@ impl MailServer for Dovecot {
         "Dovecot"
     }
 
-    fn imap(&self) -> u16 {
-        self.imap()
+    fn ports(&self) -> &MailPorts {
+        &self.ports
     }
 
-    fn imaps(&self) -> u16 {
-        self.imaps()
-    }
-
-    fn pop3(&self) -> u16 {
-        self.pop3()
-    }
-
-    fn pop3s(&self) -> u16 {
-        self.pop3s()
-    }
-
-    fn ca(&self) -> PathBuf {
-        self.ca()
+    fn certificates(&self) -> &Certificates {
+        &self.certificates
     }
 
     // Any name logs in.
