@@ -1,5 +1,5 @@
 //! SIGKILL at the k-th system call, for every k, while mail is moved, marked, aged, collected from several folders: nothing is lost, and a letter comes
-//! twice only where its delivery was not recorded when the program died. `tests/killsweep.rs` does the same for `delete`, with faults of every kind.
+//! twice only where its delivery was not recorded when the program died. `tests/sweeps/killsweep.rs` does the same for `delete`, with faults of every kind.
 
 use super::kit::*;
 use crate::support::*;

@@ -1,5 +1,6 @@
 //! The keys that say what is collected, when, how much, and what becomes of the copy on the server.
 
+use super::canary::{Break, broken};
 use super::*;
 use mailgather::mail::FolderName;
 
