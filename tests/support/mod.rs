@@ -1,5 +1,5 @@
 //! What integration tests stand on: real servers that a test starts for itself (Dovecot, Cyrus, Courier, Postfix, Exim), a scripted SMTP/LMTP server, a corpus of
-//! hostile messages, and the program itself as a process. A test binary takes it in by `mod support;`.
+//! hostile messages, and the program itself as a process. The `main.rs` of a test crate takes it in by `#[path = "../support/mod.rs"] mod support;`.
 //!
 //! Every server listens on loopback ports of its own, keeps its files in a temporary directory and ends with the test, also when the test
 //! panics or the test process is killed. `docs/testing.md` has examples.
