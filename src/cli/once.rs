@@ -119,12 +119,12 @@ fn stop_on_signal(stop: Stop) -> std::io::Result<()> {
     tokio::spawn(async move {
         while let Some(command) = commands.recv().await {
             match command {
-                Command::Stop => {
+                Command::Stop(_) => {
                     eprintln!("stopping at the next message's border; once more to stop at once");
                     stop.request();
                 }
                 Command::StopNow => std::process::exit(i32::from(Exit::TempFail as u8)),
-                Command::CollectNow | Command::Reload | Command::FileChanged => {}
+                Command::Collect(_) | Command::Reload(_) | Command::FileChanged => {}
             }
         }
     });

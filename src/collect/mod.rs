@@ -1,6 +1,7 @@
 //! Layer 5: collecting. A [`task`] waits and runs passes; a [`pass`] walks one mailbox: list, plan, batches of fetch, resolve, deliver,
 //! record, dispose. [`plan`], [`schedule`] and [`settle`] decide and do no I/O.
 
+pub mod asks;
 mod batch;
 mod copies;
 pub mod dedupe;

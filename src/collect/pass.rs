@@ -154,6 +154,29 @@ impl PassReport {
         self.put_off > 0 && !self.more && (self.progress > 0 || !self.suspects_first)
     }
 
+    /// Adds what the next session of the same request did. Whether there is more, and what could not be disposed of, the last one knows.
+    pub(super) fn add(&mut self, next: &PassReport) {
+        self.delivered += next.delivered;
+        self.unresolved += next.unresolved;
+        self.refused += next.refused;
+        self.duplicates += next.duplicates;
+        self.discarded += next.discarded;
+        self.deferred += next.deferred;
+        self.left += next.left;
+        self.headers += next.headers;
+        self.held += next.held;
+        self.octets += next.octets;
+        self.disposed += next.disposed;
+        self.stopped |= next.stopped;
+    }
+
+    /// New messages that were seen and are still to be taken.
+    pub fn waiting(&self) -> u64 {
+        let found: u64 = self.folders.iter().map(|folder| folder.found).sum();
+        let settled = self.delivered + self.duplicates + self.discarded + self.left + self.held;
+        found.saturating_sub(settled)
+    }
+
     /// Counts what became of one message.
     pub(super) fn count(&mut self, entry: &Entry, by: By) {
         let report = self;

@@ -1,5 +1,6 @@
 //! One collector's life: wait, take a permit, run a pass, say how it went.
 
+use super::asks::{Answer, Asks};
 use super::dedupe::Dedupe;
 use super::disk::DiskRoom;
 use super::hours;
@@ -19,15 +20,14 @@ use crate::held::HeldStore;
 use crate::ledger::Ledger;
 use crate::mail::RemoteUid;
 use crate::net::Dns;
-use crate::observe::Counters;
 use crate::observe::maillog::{self, Failure, SessionFigures};
+use crate::observe::{Counters, Status};
 use crate::source::{Source, SourceError};
 use crate::spool::Spool;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
 
 /// One collector, complete: everything that its passes need.
 pub struct Worker {
@@ -59,6 +59,8 @@ pub struct Worker {
     pub idle_server: Arc<IdleServer>,
     /// Progress.
     pub counters: Arc<Counters>,
+    /// How it fares.
+    pub status: Arc<Status>,
 }
 
 /// A wait for the hours of a schedule asks the clock again after this time.
@@ -119,10 +121,16 @@ pub struct Session {
     pub report: PassReport,
     /// Why it ended early, if it did.
     pub error: Option<PassError>,
+    figures: SessionFigures,
     number: u64,
 }
 
 impl Session {
+    /// One that did not begin, because of a stop.
+    fn none() -> Self {
+        Session { report: PassReport::default(), error: None, figures: SessionFigures::default(), number: 0 }
+    }
+
     /// What was put off comes first in the next one. Never twice in a row once it broke one: then it is the others' turn.
     fn suspects_are_next(&self) -> bool {
         self.report.suspects_are_next() && !(self.error.is_some() && self.report.suspects_first)
@@ -135,6 +143,30 @@ impl Session {
     }
 }
 
+/// A pass that somebody asked for, in as many sessions as it takes.
+#[derive(Default)]
+struct Requested {
+    answers: Vec<Answer>,
+    report: PassReport,
+}
+
+impl Requested {
+    /// A session ended; `goes_on` if another one is to come for the same request.
+    fn took(&mut self, mut session: Session, goes_on: bool) {
+        self.report.add(&session.report);
+        if goes_on {
+            return;
+        }
+        let requested = std::mem::take(self);
+        let last = std::mem::replace(&mut session.report, requested.report);
+        session.report.more = last.more;
+        (session.report.undisposed, session.report.folders) = (last.undisposed, last.folders);
+        let session = Arc::new(session);
+        // Who asked may have gone away.
+        requested.answers.into_iter().for_each(|answer| drop(answer.send(Arc::clone(&session))));
+    }
+}
+
 /// What was told of a mailbox, so that it is not told in each pass.
 #[derive(Default)]
 struct Told {
@@ -143,14 +175,14 @@ struct Told {
 }
 
 impl Worker {
-    /// Runs passes until asked to stop. `first` is the wait before the first one; `poke` asks for one more pass now.
-    pub async fn run(&self, stop: &Stop, poke: &Notify, first: Duration) {
+    /// Runs passes until asked to stop. `first` is the wait before the first one; `asks` are for one more pass now.
+    pub async fn run(&self, stop: &Stop, asks: &Asks, first: Duration) {
         let collector = &self.collector;
         let idle = Idle::new(&collector.id, collector.idle, Arc::clone(&self.counters), Arc::clone(&self.idle_server));
-        futures_util::future::join(self.rounds(&idle, stop, poke, first), self.watch(&idle, stop)).await;
+        futures_util::future::join(self.rounds(&idle, stop, asks, first), self.watch(&idle, stop)).await;
     }
 
-    async fn rounds(&self, idle: &Idle, stop: &Stop, poke: &Notify, first: Duration) {
+    async fn rounds(&self, idle: &Idle, stop: &Stop, asks: &Asks, first: Duration) {
         let mut wait = first;
         let mut failures = 0;
         // A requested pass left some for want of room: it goes on, whatever the schedule says.
@@ -160,11 +192,13 @@ impl Worker {
         let mut told = Told::default();
         let mut suspects_first = false;
         let (mut before, mut set_aside) = (None, BTreeSet::new());
+        let mut requested = Requested::default();
+        self.status.waits(self.next(wait));
         loop {
             let waking = tokio::select! {
                 biased;
                 () = stop.requested() => return,
-                () = poke.notified() => Waking::Asked,
+                () = asks.asked() => Waking::Asked,
                 () = std::future::ready(()), if rest => Waking::Rest,
                 () = self.new_secret(refused.unwrap_or_default()), if refused.is_some() => Waking::Secret,
                 () = self.scheduled(wait) => Waking::Interval,
@@ -172,6 +206,7 @@ impl Worker {
                 () = self.told(idle), if failures == 0 => Waking::Told,
             };
             let asked = waking == Waking::Asked;
+            requested.answers.extend(asks.take());
             if waking == Waking::Told {
                 self.counters.idle_woke();
             }
@@ -188,7 +223,8 @@ impl Worker {
                 by_interval: waking == Waking::Interval,
                 by_word: waking == Waking::Told,
             });
-            rest = session.error.is_none() && session.report.goes_on() && matches!(waking, Waking::Asked | Waking::Rest);
+            let is_requested = matches!(waking, Waking::Asked | Waking::Rest) || !requested.answers.is_empty();
+            rest = session.error.is_none() && session.report.goes_on() && !session.report.stopped && is_requested;
             let ended = match &session.error {
                 None => {
                     failures = 0;
@@ -211,9 +247,17 @@ impl Worker {
             // A server may say how often it wants to be asked at most (POP3's LOGIN-DELAY, RFC 2449 §6.5).
             let least = self.source.least_interval().unwrap_or_default();
             wait = schedule::wait(self.collector.interval, ended, fastrand::f64()).max(least);
-            self.log_failure(&session, failures.max(1), Some(wait));
+            self.ended(&session, failures.max(1), Some(wait));
+            self.status.waits(self.next(wait));
             self.tell(&session, &mut told);
+            requested.took(session, rest);
         }
+    }
+
+    /// When a pass begins by itself that is due in `wait`.
+    fn next(&self, wait: Duration) -> Option<jiff::Timestamp> {
+        let due = jiff::Timestamp::now().checked_add(wait).ok().filter(|_| !self.collector.manual)?;
+        due.checked_add(hours::wait(&self.collector.schedule, due)).ok()
     }
 
     /// Resolves when a pass may begin by itself: after `wait`, inside the schedule's hours; never, if passes run on request only.
@@ -272,8 +316,8 @@ impl Worker {
         let (mut broken, mut set_aside) = (None, BTreeSet::new());
         loop {
             let session = self.session(stop, turn, false).await;
-            let Some(session) = session else { return Session { report: total, error: None, number: 0 } };
-            self.log_failure(&session, 1, None);
+            let Some(session) = session else { return Session { report: total, ..Session::none() } };
+            self.ended(&session, 1, None);
             self.tell(&session, &mut told);
             let report = &session.report;
             // What failed a moment ago is not tried again for the sake of the backlog; what waited for its end is.
@@ -281,18 +325,7 @@ impl Worker {
             let others_are_next = session.set_aside(&mut set_aside);
             let before = report.before_next(&self.collector);
             turn = Turn { forced: suspects_first, suspects_first, before, set_aside: set_aside.clone() };
-            total.delivered += report.delivered;
-            total.unresolved += report.unresolved;
-            total.refused += report.refused;
-            total.duplicates += report.duplicates;
-            total.discarded += report.discarded;
-            total.deferred += report.deferred;
-            total.left += report.left;
-            total.headers += report.headers;
-            total.held += report.held;
-            total.octets += report.octets;
-            total.disposed += report.disposed;
-            total.stopped |= report.stopped;
+            total.add(report);
             let is_stopped = report.stopped;
             if let Some(PassError::Source(error)) = &session.error
                 && error.is_about_one_message()
@@ -316,6 +349,7 @@ impl Worker {
     /// One pass under a permit; `None` if the stop came before the permit.
     async fn session(&self, stop: &Stop, turn: Turn, failing: bool) -> Option<Session> {
         let server = &self.collector.server;
+        self.status.queued();
         let permit = tokio::select! {
             biased;
             () = stop.requested() => return None,
@@ -323,6 +357,7 @@ impl Worker {
         };
         let number = SESSIONS.fetch_add(1, Ordering::Relaxed);
         let started = Instant::now();
+        self.status.began(jiff::Timestamp::now());
         maillog::session_started(&self.collector.id, &format!("{}:{}", server.host, server.port), number);
         let (report, result) = permit.run(self.pass(stop, turn)).await;
         let error = result.err();
@@ -344,7 +379,7 @@ impl Worker {
             took: started.elapsed(),
         };
         maillog::session_finished(&self.collector.id, number, &figures, stop_reason);
-        Some(Session { report, error, number })
+        Some(Session { report, error, figures, number })
     }
 
     async fn pass(&self, stop: &Stop, Turn { forced, suspects_first, before, set_aside }: Turn) -> (PassReport, Result<(), PassError>) {
@@ -391,10 +426,14 @@ impl Worker {
         }
     }
 
-    fn log_failure(&self, session: &Session, failures: u32, next_try: Option<Duration>) {
-        if let Some(error) = &session.error {
-            let failure = Failure { code: error.code(), reason: &error.to_string(), hint: error.hint() };
-            maillog::session_failed(&self.collector.id, session.number, failures, &failure, next_try);
+    /// Says how a session ended, the `failures`th in a row if it failed.
+    fn ended(&self, session: &Session, failures: u32, next_try: Option<Duration>) {
+        let reason = session.error.as_ref().map(ToString::to_string).unwrap_or_default();
+        let failure = session.error.as_ref().map(|error| Failure { code: error.code(), reason: &reason, hint: error.hint() });
+        if let Some(failure) = &failure {
+            maillog::session_failed(&self.collector.id, session.number, failures, failure, next_try);
         }
+        let failure = failure.as_ref().map(|failure| (failure, failures));
+        self.status.ended(jiff::Timestamp::now(), &session.figures, session.report.waiting(), failure);
     }
 }

@@ -239,7 +239,7 @@ pub fn session_started(collector: &CollectorId, server: &str, session: u64) {
 }
 
 /// The figures of a finished session.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct SessionFigures {
     /// Messages handed over, all recipients final.
     pub delivered: u64,
@@ -261,11 +261,19 @@ pub struct SessionFigures {
     pub took: Duration,
 }
 
+impl SessionFigures {
+    /// Messages that something became of.
+    pub fn messages(&self) -> u64 {
+        let SessionFigures { delivered, duplicates, discarded, deferred, left, held, .. } = self;
+        delivered + duplicates + discarded + deferred + left + held
+    }
+}
+
 /// A session ended in order.
 pub fn session_finished(collector: &CollectorId, session: u64, figures: &SessionFigures, stop_reason: &str) {
     let SessionFigures { delivered, default_box, duplicates, discarded, deferred, left, held, octets, took } = figures;
     let ms = took.as_millis() as u64;
-    if *delivered + *duplicates + *discarded + *deferred + *left + *held > 0 {
+    if figures.messages() > 0 {
         info!(event = "session_finished", collector = %collector, session, delivered, default_box, duplicates, discarded, deferred, left, held, octets, ms, stop_reason);
     } else {
         // A poll that found nothing is no news.

@@ -3,5 +3,7 @@
 pub mod counters;
 pub mod logging;
 pub mod maillog;
+pub mod status;
 
 pub use counters::Counters;
+pub use status::Status;

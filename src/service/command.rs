@@ -1,16 +1,82 @@
-//! What the daemon can be asked to do, whoever asks.
+//! What the daemon can be asked to do, whoever asks: a signal, a change of the file, the command line, the API. The same request has the same
+//! effect and the same line in the log, wherever it comes from.
+
+use crate::collect::task::Session;
+use crate::config::Diff;
+use crate::mail::CollectorId;
+use crate::observe::Counters;
+use std::fmt;
+use std::sync::Arc;
+use tokio::sync::oneshot;
 
 /// A request to the supervisor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Command {
-    /// Collect now from every enabled collector; back-off does not count (SIGUSR1).
-    CollectNow,
+    /// Collect now; back-off does not count (SIGUSR1).
+    Collect(Collect),
     /// Read the configuration again (SIGHUP).
-    Reload,
+    Reload(Reload),
     /// The file changed on disk: read it again, if its content did change.
     FileChanged,
     /// End at message borders, within the grace time (SIGTERM, SIGINT).
-    Stop,
+    Stop(Requester),
     /// End at once (a second SIGINT or SIGTERM, or SIGQUIT): it counts as a crash, which loses nothing.
     StopNow,
 }
+
+/// Who asks: for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Requester {
+    /// A signal; nobody knows from whom.
+    Signal,
+    /// Over the control socket, by this user of the system.
+    Socket {
+        /// Its number.
+        uid: u32,
+        /// The program that speaks: `cli`, or what it calls itself.
+        agent: &'static str,
+    },
+}
+
+impl fmt::Display for Requester {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Requester::Signal => f.write_str("signal"),
+            Requester::Socket { uid, agent } => write!(f, "{agent} uid={uid}"),
+        }
+    }
+}
+
+/// Collect now.
+#[derive(Debug)]
+pub struct Collect {
+    /// Who wants it.
+    pub by: Requester,
+    /// Whose mail; `None`: of every enabled collector. One that is disabled is collected once.
+    pub which: Option<Vec<CollectorId>>,
+    /// Where to tell what began; nobody waits for a signal.
+    pub answer: Option<oneshot::Sender<Vec<Collecting>>>,
+}
+
+/// A pass that was asked for.
+#[derive(Debug)]
+pub struct Collecting {
+    /// Whose.
+    pub id: CollectorId,
+    /// How far it is.
+    pub counters: Arc<Counters>,
+    /// How it ended; it never comes if the collector was stopped before.
+    pub heard: oneshot::Receiver<Arc<Session>>,
+}
+
+/// Read the configuration again.
+#[derive(Debug)]
+pub struct Reload {
+    /// Who wants it.
+    pub by: Requester,
+    /// Where to tell what came of it.
+    pub answer: Option<oneshot::Sender<Reloaded>>,
+}
+
+/// What came of reading the configuration: what changed, or what is wrong with it, in which case nothing changed.
+pub type Reloaded = Result<Diff, crate::config::Report>;

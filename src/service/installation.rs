@@ -16,7 +16,6 @@ use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{Instance, Ledger, LedgerError};
 use crate::mail::Address;
 use crate::net::{self, Dns, Tracer};
-use crate::observe::Counters;
 use crate::proto;
 use crate::source::{self, Source};
 use crate::spool::{Spool, SpoolError};
@@ -128,7 +127,8 @@ impl Installation {
             room: self.room.clone(),
             limits: Arc::clone(&self.limits),
             idle_server: self.idle_servers.enter(&collector.server.host, collector.server.port),
-            counters: Arc::new(Counters::default()),
+            counters: Arc::default(),
+            status: Arc::default(),
         }
     }
 

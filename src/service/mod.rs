@@ -2,6 +2,7 @@
 //! applies each new configuration by its difference from the last; [`signals`] and [`watch`] turn the outside into [`Command`]s.
 //! Beside it, without the state directory: [`look`] opens a mailbox for looking only, [`probe`] tries a collector's connections step by step.
 
+pub mod board;
 pub mod command;
 pub mod installation;
 pub mod look;
@@ -10,6 +11,7 @@ pub mod signals;
 pub mod supervisor;
 pub mod watch;
 
+pub use board::Board;
 pub use command::Command;
 pub use installation::{Installation, OpenError};
 pub use supervisor::{Outcome, Supervisor};

@@ -1,6 +1,6 @@
 //! Signals become commands.
 
-use super::Command;
+use super::command::{Collect, Command, Reload, Requester};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::Sender;
 use tracing::info;
@@ -20,19 +20,20 @@ pub fn listen(commands: Sender<Command>) -> std::io::Result<()> {
         let mut stopping = false;
         loop {
             let command = tokio::select! {
-                _ = hangup.recv() => Command::Reload,
-                _ = user1.recv() => Command::CollectNow,
+                _ = hangup.recv() => Command::Reload(Reload { by: Requester::Signal, answer: None }),
+                _ = user1.recv() => Command::Collect(Collect { by: Requester::Signal, which: None, answer: None }),
                 _ = user2.recv() => {
                     // Unheard, it would end the process.
                     info!(event = "status_requested", by = "signal", next = "not available yet");
                     continue;
                 }
                 _ = quit.recv() => Command::StopNow,
-                _ = terminate.recv() => Command::Stop,
-                _ = interrupt.recv() => Command::Stop,
+                _ = terminate.recv() => Command::Stop(Requester::Signal),
+                _ = interrupt.recv() => Command::Stop(Requester::Signal),
             };
-            let command = if command == Command::Stop && stopping { Command::StopNow } else { command };
-            stopping |= command == Command::Stop;
+            let is_stop = matches!(command, Command::Stop(_));
+            let command = if is_stop && stopping { Command::StopNow } else { command };
+            stopping |= is_stop;
             if commands.send(command).await.is_err() {
                 return;
             }

@@ -4,9 +4,13 @@
 //! A collector that is removed or changed is asked to stop and ends at a message's border; whoever takes over its mailbox (its successor, or the
 //! same block under a new name) starts when it has ended. An unchanged collector is not touched.
 
-use super::{Command, Installation};
+use super::Installation;
+use super::board::{Board, Listed, Rejected};
+use super::command::{Collect, Collecting, Command, Reload, Reloaded, Requester};
+use crate::collect::asks::Asks;
+use crate::collect::task::Worker;
 use crate::collect::{Stop, hours};
-use crate::config::{self, Collector, Config, Environment, Loaded, Report};
+use crate::config::{self, Collector, Config, Diff, Environment, Loaded, Report};
 use crate::held::HeldStore;
 use crate::mail::{CollectorId, MailboxId};
 use futures_util::FutureExt;
@@ -16,7 +20,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 /// First passes are spread so that at most this many begin in a second, but over no more than `start_jitter`.
@@ -35,14 +39,21 @@ pub struct Supervisor {
     /// Of the file as it was last read, good or not.
     digest: [u8; 32],
     running: BTreeMap<CollectorId, Running>,
-    /// Collectors that were asked to stop and may still be in a pass.
-    ending: Vec<(MailboxId, Stop)>,
+    /// Collectors that were asked to stop and may still be in a pass, and passes of those that are disabled.
+    ending: Vec<Ending>,
+    board: Arc<Board>,
+}
+
+struct Ending {
+    mailbox: MailboxId,
+    stop: Stop,
+    ended: Stop,
 }
 
 struct Running {
     mailbox: MailboxId,
     stop: Stop,
-    poke: Arc<Notify>,
+    asks: Arc<Asks>,
     ended: Stop,
 }
 
@@ -59,7 +70,13 @@ impl Supervisor {
     /// Takes over a configuration that was read from `path`.
     pub fn new(installation: Installation, path: PathBuf, environment: Environment, loaded: Loaded) -> Self {
         let Loaded { config, digest, .. } = loaded;
-        Supervisor { installation, path, environment, config, digest, running: BTreeMap::new(), ending: Vec::new() }
+        let board = Arc::new(Board::new(path.clone()));
+        Supervisor { installation, path, environment, config, digest, running: BTreeMap::new(), ending: Vec::new(), board }
+    }
+
+    /// What it shows of itself.
+    pub fn board(&self) -> &Arc<Board> {
+        &self.board
     }
 
     /// Runs until it is told to stop.
@@ -69,43 +86,85 @@ impl Supervisor {
         let _sweeping = AbortOnDrop(sweeping);
         while let Some(command) = commands.recv().await {
             match command {
-                Command::CollectNow => self.collect_now(),
-                Command::Reload => self.reload(true).await,
-                Command::FileChanged => self.reload(false).await,
-                Command::Stop => break,
+                Command::Collect(collect) => self.collect(collect),
+                Command::Reload(Reload { by, answer }) => {
+                    let reloaded = self.reload(Some(&by)).await;
+                    // Who asked may have gone away.
+                    answer.map(|answer| answer.send(reloaded));
+                }
+                Command::FileChanged => drop(self.reload(None).await),
+                Command::Stop(by) => {
+                    info!(event = "stop_requested", by = %by);
+                    break;
+                }
                 Command::StopNow => return Outcome::Cut,
             }
         }
         self.shut_down(commands).await
     }
 
-    fn collect_now(&self) {
-        info!(event = "collect_requested", by = "signal", collectors = self.running.len());
-        self.running.values().for_each(|running| running.poke.notify_one());
+    fn collect(&mut self, Collect { by, which, answer }: Collect) {
+        let ids = which.unwrap_or_else(|| self.running.keys().cloned().collect());
+        info!(event = "collect_requested", by = %by, collectors = ids.len());
+        let began: Vec<Collecting> = ids.into_iter().filter_map(|id| self.collect_one(id, answer.is_some())).collect();
+        answer.map(|answer| answer.send(began));
     }
 
-    /// Reads the file; a good one is applied, a bad one reported and the old one stays. Only `asked` says so when nothing changed.
-    async fn reload(&mut self, asked: bool) {
+    /// `None`: no such collector, or nobody wants to hear of it.
+    fn collect_one(&mut self, id: CollectorId, is_heard: bool) -> Option<Collecting> {
+        let Some(running) = self.running.get(&id) else { return self.collect_disabled(id) };
+        if !is_heard {
+            running.asks.ask();
+            return None;
+        }
+        let counters = self.board.listed(&id)?.counters;
+        Some(Collecting { heard: running.asks.ask_and_hear(), id, counters })
+    }
+
+    /// A pass of a collector that does not run by itself.
+    fn collect_disabled(&mut self, id: CollectorId) -> Option<Collecting> {
+        let mailbox = self.config.collectors.get(&id)?.server.mailbox();
+        let worker = self.worker(&id)?;
+        let (answer, heard) = oneshot::channel();
+        let counters = Arc::clone(&worker.counters);
+        let ending = Ending { mailbox, stop: Stop::new(), ended: Stop::new() };
+        let (stop, ended, before) = (ending.stop.clone(), RaiseOnDrop(ending.ended.clone()), self.before(&ending.mailbox));
+        self.ending.push(ending);
+        tokio::spawn(async move {
+            let _ended = ended;
+            for predecessor in before {
+                predecessor.requested().await;
+            }
+            let _ = answer.send(Arc::new(worker.drain(&stop).await));
+        });
+        Some(Collecting { id, counters, heard })
+    }
+
+    /// Reads the file; a good one is applied, a bad one reported and the old one stays. Only if somebody asked it says so when nothing changed.
+    async fn reload(&mut self, by: Option<&Requester>) -> Reloaded {
         let (path, environment) = (self.path.clone(), self.environment.clone());
         let read = tokio::task::spawn_blocking(move || (std::fs::read(&path).ok().map(digest), config::load(&path, &environment)));
-        let Ok((digest, loaded)) = read.await else { return };
+        let Ok((digest, loaded)) = read.await else { return Ok(Diff::default()) };
         // A bad file is reported once, and again when somebody asks.
         let same = digest == Some(self.digest) || (digest.is_none() && self.digest == [0; 32]);
-        if same && !asked {
-            return;
+        if same && by.is_none() {
+            return Ok(Diff::default());
         }
         self.digest = digest.unwrap_or_default();
-        match loaded {
-            Err(report) => self.reject(&report),
-            Ok(loaded) if loaded.config == self.config => info!(event = "config_unchanged", file = %self.path.display()),
-            Ok(loaded) => {
-                for warning in &loaded.warnings {
-                    warn!(event = "config_warning", text = %warning.to_string().replace('\n', " | "));
-                }
-                let old = std::mem::replace(&mut self.config, loaded.config);
-                self.apply(Some(old));
-            }
+        let by = by.map_or_else(|| "file".to_owned(), ToString::to_string);
+        let loaded = loaded.inspect_err(|report| self.reject(report))?;
+        if loaded.config == self.config {
+            info!(event = "config_unchanged", file = %self.path.display());
+            self.board.update(|shown| (shown.rejected, shown.loaded, shown.loaded_by) = (None, Timestamp::now(), by));
+            return Ok(Diff { unchanged: self.running.keys().cloned().collect(), ..Diff::default() });
         }
+        for warning in &loaded.warnings {
+            warn!(event = "config_warning", text = %warning.to_string().replace('\n', " | "));
+        }
+        let old = std::mem::replace(&mut self.config, loaded.config);
+        let diff = self.apply(Some(old));
+        self.board.update(|shown| (shown.rejected, shown.loaded, shown.loaded_by) = (None, Timestamp::now(), by));
+        Ok(diff)
     }
 
     fn reject(&self, report: &Report) {
@@ -113,9 +172,10 @@ impl Supervisor {
             error!(event = "config_error", text = %problem.to_string().replace('\n', " | "));
         }
         error!(event = "config_rejected", file = %self.path.display(), errors = report.errors.len(), next = "the configuration that was in force stays in force");
+        self.board.update(|shown| shown.rejected = Some(Rejected { at: Timestamp::now(), text: report.to_string() }));
     }
 
-    fn apply(&mut self, old: Option<Config>) {
+    fn apply(&mut self, old: Option<Config>) -> Diff {
         let diff = config::diff(old.as_ref(), &self.config);
         for setting in &diff.needs_restart {
             warn!(event = "config_needs_restart", setting, next = "the change takes effect after a restart");
@@ -123,6 +183,7 @@ impl Supervisor {
         for id in diff.removed.iter().chain(&diff.changed) {
             self.stop(id);
         }
+        self.show(&diff);
         let starting = diff.added.len() as u32;
         let spread = self.config.service.start_jitter.min(Duration::from_secs(1) * starting / STARTS_PER_SECOND);
         for id in diff.added.iter().chain(&diff.changed) {
@@ -136,25 +197,58 @@ impl Supervisor {
             let why = if self.config.service.enabled { "no collector is enabled" } else { "service.enabled is false" };
             warn!(event = "no_enabled_collector", reason = why, next = "nothing is collected until the configuration changes");
         }
+        diff
+    }
+
+    /// Puts the configuration on the board; what is known of a collector outlives its change.
+    fn show(&self, diff: &Diff) {
+        let (config, needs_restart) = (&self.config, diff.needs_restart.clone());
+        self.board.update(|shown| {
+            let mut known = std::mem::take(&mut shown.collectors);
+            shown.collectors = config
+                .collectors
+                .iter()
+                .map(|(id, collector)| {
+                    let before = known.remove(id);
+                    let (status, counters) = before.map(|listed| (listed.status, listed.counters)).unwrap_or_default();
+                    (id.clone(), Listed { collector: Arc::clone(collector), status, counters })
+                })
+                .collect();
+            shown.enabled = config.service.enabled;
+            shown.needs_restart.extend(needs_restart);
+            shown.needs_restart.sort_unstable();
+            shown.needs_restart.dedup();
+        });
+    }
+
+    /// The worker of a collector, with what is known of it.
+    fn worker(&self, id: &CollectorId) -> Option<Worker> {
+        let Listed { collector, status, counters } = self.board.listed(id)?;
+        Some(Worker { status, counters, ..self.installation.worker(&collector) })
+    }
+
+    /// Those who may still be at work in this mailbox.
+    fn before(&mut self, mailbox: &MailboxId) -> Vec<Stop> {
+        self.ending.retain(|ending| !ending.ended.is_requested());
+        self.ending.iter().filter(|ending| ending.mailbox == *mailbox).map(|ending| ending.ended.clone()).collect()
     }
 
     fn stop(&mut self, id: &CollectorId) {
         if let Some(running) = self.running.remove(id) {
             running.stop.request();
-            self.ending.push((running.mailbox, running.ended));
+            self.ending.push(Ending { mailbox: running.mailbox, stop: running.stop, ended: running.ended });
         }
     }
 
     fn start(&mut self, id: &CollectorId, wait: Duration) {
         let Some(collector) = self.config.collectors.get(id) else { return };
         let mailbox = collector.server.mailbox();
-        self.ending.retain(|(_, ended)| !ended.is_requested());
         let first_pass = first_pass(collector, wait, Timestamp::now());
-        let before: Vec<Stop> = self.ending.iter().filter(|(ending, _)| *ending == mailbox).map(|(_, ended)| ended.clone()).collect();
         info!(event = "collector_started", collector = %id, first_pass, interval_s = collector.interval.as_secs());
-        let worker = self.installation.worker(collector);
-        let running = Running { mailbox, stop: Stop::new(), poke: Arc::default(), ended: Stop::new() };
-        let (stop, poke, ended) = (running.stop.clone(), Arc::clone(&running.poke), RaiseOnDrop(running.ended.clone()));
+        let before = self.before(&mailbox);
+        let Some(worker) = self.worker(id) else { return };
+        let running = Running { mailbox, stop: Stop::new(), asks: Arc::default(), ended: Stop::new() };
+        let (stop, asks, ended) = (running.stop.clone(), Arc::clone(&running.asks), RaiseOnDrop(running.ended.clone()));
         tokio::spawn(async move {
             let _ended = ended;
             for predecessor in before {
@@ -162,7 +256,7 @@ impl Supervisor {
             }
             let mut wait = wait;
             // A mistake of ours in one collector ends neither the others nor, for good, this one.
-            while AssertUnwindSafe(worker.run(&stop, &poke, wait)).catch_unwind().await.is_err() {
+            while AssertUnwindSafe(worker.run(&stop, &asks, wait)).catch_unwind().await.is_err() {
                 error!(event = "internal_error", collector = %worker.collector.id, next = "this collector goes on in 60 s; please report what stands above");
                 wait = AFTER_PANIC;
             }
@@ -175,12 +269,14 @@ impl Supervisor {
         info!(event = "service_stopping", collectors = self.running.len());
         let ids: Vec<CollectorId> = self.running.keys().cloned().collect();
         ids.iter().for_each(|id| self.stop(id));
+        self.ending.iter().for_each(|ending| ending.stop.request());
+        self.board.update(|shown| shown.stopping = true);
         let all_ended = async {
-            for (_, ended) in &self.ending {
-                ended.requested().await;
+            for ending in &self.ending {
+                ending.ended.requested().await;
             }
         };
-        let hurry = async { while commands.recv().await.is_some_and(|command| command != Command::StopNow) {} };
+        let hurry = async { while commands.recv().await.is_some_and(|command| !matches!(command, Command::StopNow)) {} };
         let outcome = tokio::select! {
             () = all_ended => Outcome::Clean,
             () = tokio::time::sleep(self.config.service.shutdown_grace) => Outcome::Cut,

@@ -5,6 +5,7 @@ use crate::support::process::{PASSWORD_VARIABLE, Signal};
 use crate::support::*;
 use async_trait::async_trait;
 use mailgather::collect::Stop;
+use mailgather::collect::asks::Asks;
 use mailgather::config::{self, Environment};
 use mailgather::service::Installation;
 use mailgather::source::{Session, Source, SourceError, SourceErrorKind};
@@ -12,7 +13,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// A mailbox that refuses the login, and ends the test after a day of its own clock.
@@ -49,7 +49,7 @@ async fn f51_a_wrong_password_for_a_day_is_tried_a_few_times_only() {
     let mut worker = installation.worker(loaded.config.collectors.values().next().unwrap());
     let (tries, stop) = (Arc::default(), Stop::new());
     worker.source = Box::new(Refusing { begun: Instant::now(), tries: Arc::clone(&tries), stop: stop.clone() });
-    worker.run(&stop, &Notify::new(), Duration::ZERO).await;
+    worker.run(&stop, &Asks::default(), Duration::ZERO).await;
     let tries: Vec<u64> = tries.lock().unwrap().iter().map(Duration::as_secs).collect();
     // 15 minutes, doubling to six hours: at once, and after 0.25, 0.75, 1.75, 3.75, 7.75, 13.75, 19.75 hours and a tenth more at most.
     assert!((7..=8).contains(&tries.len()), "{tries:?}");

@@ -1,0 +1,166 @@
+//! What one collector is doing and how it has fared, for whoever asks: the command line, metrics, notices. Written by its task, a few times a
+//! session; read by others at any time.
+
+use super::maillog::{Failure, SessionFigures};
+use jiff::Timestamp;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Longest text of an error that is kept, in octets.
+const REASON_OCTETS_MAX: usize = 2_000;
+
+/// The state of one collector.
+#[derive(Debug, Default)]
+pub struct Status(Mutex<Snapshot>);
+
+/// The state at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// What it is doing.
+    pub phase: Phase,
+    /// When the last session began.
+    pub last_try: Option<Timestamp>,
+    /// When the last session ended that went well.
+    pub last_success: Option<Timestamp>,
+    /// When the last session ended that brought mail.
+    pub last_mail: Option<Timestamp>,
+    /// When the next one begins by itself; `None`: on request only, or not known yet.
+    pub next: Option<Timestamp>,
+    /// Sessions that failed in a row.
+    pub failures: u32,
+    /// When the first of them ended.
+    pub failing_since: Option<Timestamp>,
+    /// Why the last one failed.
+    pub trouble: Option<Trouble>,
+    /// New messages that the last session saw and left for the next.
+    pub waiting: u64,
+    /// Sessions by how they ended, since the start.
+    pub sessions: Sessions,
+}
+
+/// What a collector is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// It waits for its time.
+    #[default]
+    Waiting,
+    /// It waits for its turn: too many sessions run, or too many with its server.
+    Queued,
+    /// A session runs.
+    Collecting,
+}
+
+impl Phase {
+    /// As scripts read it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Phase::Waiting => "waiting",
+            Phase::Queued => "queued",
+            Phase::Collecting => "collecting",
+        }
+    }
+}
+
+/// Why a session failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// The number of the page that explains it.
+    pub code: u16,
+    /// In words, with what the server said.
+    pub reason: String,
+    /// What the operator can do; may be empty.
+    pub hint: String,
+}
+
+/// Sessions by how they ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sessions {
+    /// With mail, all of it settled.
+    pub ok: u64,
+    /// Nothing new.
+    pub empty: u64,
+    /// With mail that is to be tried again.
+    pub partial: u64,
+    /// Before their end.
+    pub failed: u64,
+}
+
+impl Status {
+    /// The state now.
+    pub fn snapshot(&self) -> Snapshot {
+        self.lock().clone()
+    }
+
+    /// It waits for its turn.
+    pub fn queued(&self) {
+        self.lock().phase = Phase::Queued;
+    }
+
+    /// A session begins.
+    pub fn began(&self, now: Timestamp) {
+        let mut state = self.lock();
+        (state.phase, state.last_try, state.next) = (Phase::Collecting, Some(now), None);
+    }
+
+    /// It waits; the next session begins by itself at `next`.
+    pub fn waits(&self, next: Option<Timestamp>) {
+        let mut state = self.lock();
+        (state.phase, state.next) = (Phase::Waiting, next);
+    }
+
+    /// A session ended, and left this many new messages to the next; `failure` says why, if it failed, for the `failures`th time in a row.
+    pub fn ended(&self, now: Timestamp, figures: &SessionFigures, waiting: u64, failure: Option<(&Failure<'_>, u32)>) {
+        let mut state = self.lock();
+        (state.phase, state.waiting) = (Phase::Waiting, waiting);
+        if figures.delivered > 0 {
+            state.last_mail = Some(now);
+        }
+        let Some((failure, failures)) = failure else {
+            match figures {
+                _ if figures.deferred > 0 => state.sessions.partial += 1,
+                _ if figures.messages() > 0 => state.sessions.ok += 1,
+                _ => state.sessions.empty += 1,
+            }
+            (state.last_success, state.failures, state.failing_since, state.trouble) = (Some(now), 0, None, None);
+            return;
+        };
+        state.sessions.failed += 1;
+        state.failures = failures;
+        state.failing_since.get_or_insert(now);
+        let reason = crate::mail::outcome::harmless(failure.reason, REASON_OCTETS_MAX);
+        state.trouble = Some(Trouble { code: failure.code, reason, hint: failure.hint.to_owned() });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Snapshot> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_failure_stays_until_a_session_goes_well() {
+        let status = Status::default();
+        let failure = Failure { code: 203, reason: "refused\n", hint: "look" };
+        status.began(at(1));
+        assert_eq!((status.snapshot().phase, status.snapshot().last_try), (Phase::Collecting, Some(at(1))));
+        status.ended(at(2), &SessionFigures::default(), 0, Some((&failure, 1)));
+        status.ended(at(5), &SessionFigures::default(), 0, Some((&failure, 2)));
+        status.waits(Some(at(9)));
+        let found = status.snapshot();
+        assert_eq!((found.failures, found.failing_since, found.next, found.last_success), (2, Some(at(2)), Some(at(9)), None));
+        assert_eq!(found.trouble.map(|trouble| (trouble.code, trouble.reason.contains('\n'))), Some((203, false)));
+        status.ended(at(10), &SessionFigures { delivered: 2, ..SessionFigures::default() }, 7, None);
+        let found = status.snapshot();
+        assert_eq!((found.failures, found.failing_since, found.trouble, found.waiting), (0, None, None, 7));
+        assert_eq!((found.last_success, found.last_mail), (Some(at(10)), Some(at(10))));
+        status.ended(at(20), &SessionFigures::default(), 0, None);
+        assert_eq!(status.snapshot().last_mail, Some(at(10)), "no mail, no news");
+        assert_eq!(status.snapshot().sessions, Sessions { ok: 1, empty: 1, partial: 0, failed: 2 });
+    }
+}

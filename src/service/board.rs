@@ -1,0 +1,93 @@
+//! What the daemon shows of itself: one place, written by the supervisor at each change, read by everybody else.
+
+use crate::config::Collector;
+use crate::mail::CollectorId;
+use crate::observe::{Counters, Status};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The state of the service, and of each collector.
+#[derive(Debug)]
+pub struct Board(Mutex<Shown>);
+
+/// What is shown.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// When the process started.
+    pub started: Timestamp,
+    /// The configuration file.
+    pub file: PathBuf,
+    /// When the configuration that is in force was read.
+    pub loaded: Timestamp,
+    /// By whom it was asked for.
+    pub loaded_by: String,
+    /// What is wrong with the file as it is now, if it could not take its place.
+    pub rejected: Option<Rejected>,
+    /// Settings of the file that wait for a restart.
+    pub needs_restart: Vec<&'static str>,
+    /// `service.enabled`.
+    pub enabled: bool,
+    /// It is told to end.
+    pub stopping: bool,
+    /// Every collector of the configuration, enabled or not.
+    pub collectors: BTreeMap<CollectorId, Listed>,
+}
+
+/// A file that was not taken.
+#[derive(Clone, Debug)]
+pub struct Rejected {
+    /// When.
+    pub at: Timestamp,
+    /// What is wrong with it, with file, line and column.
+    pub text: String,
+}
+
+/// One collector.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// Its configuration.
+    pub collector: Arc<Collector>,
+    /// How it fares. It outlives changes of the configuration.
+    pub status: Arc<Status>,
+    /// What it counted so far.
+    pub counters: Arc<Counters>,
+}
+
+impl Board {
+    /// That of a process that starts now.
+    pub fn new(file: PathBuf) -> Self {
+        let now = Timestamp::now();
+        Board(Mutex::new(Shown {
+            started: now,
+            file,
+            loaded: now,
+            loaded_by: "start".into(),
+            rejected: None,
+            needs_restart: Vec::new(),
+            enabled: true,
+            stopping: false,
+            collectors: BTreeMap::new(),
+        }))
+    }
+
+    /// Everything, as it is now.
+    pub fn shown(&self) -> Shown {
+        self.lock().clone()
+    }
+
+    /// One collector.
+    pub fn listed(&self, id: &CollectorId) -> Option<Listed> {
+        self.lock().collectors.get(id).cloned()
+    }
+
+    /// Changes what is shown.
+    pub(super) fn update(&self, change: impl FnOnce(&mut Shown)) {
+        change(&mut self.lock());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shown> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
