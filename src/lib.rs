@@ -13,13 +13,14 @@
 //! 5. [`resolve`] finds the recipients from the envelope traces in the header, and says why.
 //! 6. [`deliver`] hands the message over by SMTP, LMTP or into a Maildir: one outcome per recipient.
 //! 7. [`ledger`] records the outcomes durably; only then is the copy at the source disposed of.
-//! 8. [`observe`] tells the operator; [`cli`] is the command line.
+//! 8. [`observe`] tells the operator; [`control`] lets programs ask, by a socket; [`cli`] is the command line.
 //!
 //! [`mail`] holds the words that all of them share. An import may only point to a lower layer: `tests/layers.rs` checks it.
 
 pub mod cli;
 pub mod collect;
 pub mod config;
+pub mod control;
 pub mod deliver;
 pub mod held;
 pub mod ledger;

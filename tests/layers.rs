@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers, lowest first; modules of one line do not know each other.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     &["mail"],
     &["resolve", "proto", "policy"],
     &["config"],
@@ -13,6 +13,7 @@ const LAYERS: [&[&str]; 8] = [
     &["source", "deliver", "held"],
     &["collect"],
     &["service"],
+    &["control"],
     &["cli"],
 ];
 

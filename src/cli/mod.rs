@@ -3,6 +3,8 @@
 mod audit;
 mod check;
 mod clear;
+mod collect;
+mod daemon;
 mod exit;
 mod explain;
 mod explain_journal;
@@ -13,7 +15,9 @@ mod pages;
 mod peek;
 mod policy;
 mod providers;
+mod reload;
 mod run;
+mod status;
 mod test;
 
 use crate::mail::outcome::harmless;
@@ -38,6 +42,14 @@ struct Arguments {
 enum Subcommands {
     /// Run as a daemon, in the foreground.
     Run,
+    /// Show what the daemon does, and how each collector fares.
+    Status(status::Status),
+    /// Collect now, by the daemon, and wait for the end; a collector that is disabled is collected once.
+    Collect(collect::Collect),
+    /// Let the daemon read its configuration again.
+    Reload(reload::Reload),
+    /// End the daemon at the next message's border.
+    Stop(reload::Stop),
     /// Collect until each mailbox is empty of new mail, then end.
     Once(once::Once),
     /// Check the configuration, and whether its secrets can be read.
@@ -67,6 +79,9 @@ struct Common {
     /// Where the ledger and the spool are; wins over the file.
     #[arg(long, global = true, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// The daemon's control socket; wins over the file.
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
     /// Log more; twice for all.
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
@@ -88,6 +103,10 @@ pub fn main() -> std::process::ExitCode {
     let common = &arguments.common;
     let exit = match &arguments.command {
         Subcommands::Run => run::run(common),
+        Subcommands::Status(arguments) => status::status(arguments, common),
+        Subcommands::Collect(arguments) => collect::collect(arguments, common),
+        Subcommands::Reload(arguments) => reload::reload(arguments, common),
+        Subcommands::Stop(arguments) => reload::stop(arguments, common),
         Subcommands::Once(arguments) => once::once(arguments, common),
         Subcommands::Check(arguments) => check::check(arguments, common),
         Subcommands::Test(arguments) => test::test(arguments, common),

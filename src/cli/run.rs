@@ -2,9 +2,11 @@
 
 use super::exit::Exit;
 use super::{Common, runtime};
+use crate::control::{self, Daemon, Listening};
 use crate::mail::code;
 use crate::service::{Installation, OpenError, Outcome, Supervisor, signals, watch};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::sync::Arc;
 
 /// Commands that may wait for the supervisor.
 const COMMANDS_MAX: usize = 16;
@@ -27,9 +29,25 @@ fn try_run(common: &Common) -> Result<Exit, Exit> {
         })?;
         let installation = Installation::open(&loaded.config).await.map_err(|error| open_failed(&error))?;
         tracing::info!(event = "service_started", version = env!("CARGO_PKG_VERSION"), collectors = loaded.config.collectors.len(), state_dir = %loaded.config.service.state_dir.display());
-        watch::start(&common.config, sender);
+        watch::start(&common.config, sender.clone());
+        let (socket, group) = (common.socket_of(&loaded.config), loaded.config.control.group.clone());
         let supervisor = Supervisor::new(installation, common.config.clone(), common.environment(), loaded);
-        Ok(supervisor.run(commands).await)
+        let daemon = Daemon { board: Arc::clone(supervisor.board()), commands: sender };
+        // Without it mail is collected all the same.
+        let serving = match Listening::open(&socket, group.as_deref()).await {
+            Ok(listening) => Some(tokio::spawn(control::server::serve(listening, daemon))),
+            Err(error) => {
+                tracing::error!(event = "control_unavailable", reason = %error, next = "the daemon collects, and cannot be asked");
+                None
+            }
+        };
+        let outcome = supervisor.run(commands).await;
+        if let Some(serving) = serving {
+            serving.abort();
+            // The socket's file goes with it.
+            let _ = serving.await;
+        }
+        Ok(outcome)
     })?;
     // What is still running was cut off: it must not hold the process up.
     runtime.shutdown_background();

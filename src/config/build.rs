@@ -11,6 +11,7 @@ mod check_local;
 mod collector;
 mod common;
 mod contradictions;
+mod control;
 mod delivery;
 mod disposal;
 mod doubts;
@@ -43,8 +44,8 @@ use block::{Block, Keys};
 use std::collections::HashSet;
 
 const TOP: Keys = Keys {
-    known: &["version", "service", "limits", "log", "defaults", "delivery", "collectors", "providers", "templates"],
-    not_yet: &["include", "ledger", "metrics", "control", "web", "notify"],
+    known: &["version", "service", "limits", "log", "defaults", "delivery", "collectors", "providers", "templates", "control"],
+    not_yet: &["include", "ledger", "metrics", "web", "notify"],
 };
 const LOG: Keys = Keys { known: &["level"], not_yet: &["format", "redact"] };
 
@@ -88,9 +89,10 @@ fn top(ctx: &mut Ctx<'_>, root: &yaml::Node) -> Option<Config> {
     let log = block.child(ctx, "log", &LOG);
     let levels = [("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info), ("debug", LogLevel::Debug)];
     let log_level = log.get("level").and_then(|entry| values::choice(ctx, entry, &levels, &[])).unwrap_or(LogLevel::Info);
+    let control = control::control(ctx, &block);
     let mut providers = providers::providers(ctx, &block, &limits);
     let collectors = collector::collectors(ctx, &block, &limits, &mut providers);
-    Some(Config { service, log_level, collectors: collectors.unwrap_or_default(), providers: providers.all() })
+    Some(Config { service, control, log_level, collectors: collectors.unwrap_or_default(), providers: providers.all() })
 }
 
 /// What to do about a key that stands in the wrong block.

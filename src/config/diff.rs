@@ -1,6 +1,6 @@
 //! What a reload changes: pure.
 
-use super::{Config, Service};
+use super::Config;
 use crate::mail::CollectorId;
 
 /// The way from one configuration to the next, by collector.
@@ -21,7 +21,7 @@ pub struct Diff {
 /// Compares two configurations. A disabled collector, and every collector of a disabled service, counts as absent; starting up is a
 /// change from nothing.
 pub fn diff(old: Option<&Config>, new: &Config) -> Diff {
-    let mut diff = Diff { needs_restart: old.map_or_else(Vec::new, |old| fixed(&old.service, &new.service)), ..Diff::default() };
+    let mut diff = Diff { needs_restart: old.map_or_else(Vec::new, |old| fixed(old, new)), ..Diff::default() };
     let running = |config: &Config, id: &CollectorId| config.collectors.get(id).filter(|c| c.enabled && config.service.enabled).cloned();
     for id in new.collectors.keys() {
         let Some(after) = running(new, id) else { continue };
@@ -38,8 +38,11 @@ pub fn diff(old: Option<&Config>, new: &Config) -> Diff {
 }
 
 /// What the running process holds open or has handed out.
-fn fixed(old: &Service, new: &Service) -> Vec<&'static str> {
+fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
+    let is_control_new = old.control != new.control;
+    let (old, new) = (&old.service, &new.service);
     let settings = [
+        ("control", is_control_new),
         ("service.state_dir", old.state_dir != new.state_dir),
         ("service.memory", old.memory != new.memory),
         ("service.spool_above", old.spool_above != new.spool_above),

@@ -38,6 +38,11 @@ impl Environment {
         Environment { state_dir, variables, uid: rustix::process::getuid().as_raw(), file_mode: None }
     }
 
+    /// The state directory, as far as no file says otherwise.
+    pub fn state_dir_without_file(&self) -> PathBuf {
+        self.state_dir.clone().unwrap_or_else(|| self.default_state_dir())
+    }
+
     /// `$STATE_DIRECTORY` of systemd, else the system's place for root and the XDG place for anybody else.
     pub(super) fn default_state_dir(&self) -> PathBuf {
         let variable = |name: &str| self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty());

@@ -15,6 +15,8 @@ use std::time::Duration;
 pub struct Config {
     /// What belongs to the process.
     pub service: Service,
+    /// How the daemon is asked.
+    pub control: Control,
     /// How much is logged.
     pub log_level: LogLevel,
     /// The collectors, by id; each complete, defaults applied.
@@ -50,6 +52,15 @@ pub struct Service {
     pub held: HeldLimits,
     /// The name servers for MX records; empty: those of the system.
     pub dns: Vec<SocketAddr>,
+}
+
+/// `control:`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Control {
+    /// The socket; `None`: in the folder that systemd made for the process, else in the state directory.
+    pub socket: Option<PathBuf>,
+    /// The members of this group may use it: its name, or its number.
+    pub group: Option<String>,
 }
 
 /// `service.held`

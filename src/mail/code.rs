@@ -49,6 +49,10 @@ pub const IN_DOUBT: u16 = 422;
 pub const GIVEN_UP: u16 = 423;
 /// The target as a whole.
 pub const TARGET_DOWN: u16 = 431;
+/// The daemon cannot be asked.
+pub const DAEMON: u16 = 501;
+/// The daemon keeps its configuration, because the file is wrong.
+pub const CONFIG_REJECTED: u16 = 502;
 
 /// All of them, in order.
 pub const ALL: &[u16] = &[
@@ -76,6 +80,8 @@ pub const ALL: &[u16] = &[
     IN_DOUBT,
     GIVEN_UP,
     TARGET_DOWN,
+    DAEMON,
+    CONFIG_REJECTED,
 ];
 
 /// The number of an event of the mail log, if the event is about something that went wrong.
@@ -91,6 +97,7 @@ pub fn of_event(event: &str) -> Option<u16> {
         "message_not_fetched" => NOT_FETCHED,
         "folder_missing" => MAILBOX,
         "uids_went_back" => UIDS_WENT_BACK,
+        "config_rejected" => CONFIG_REJECTED,
         _ => return None,
     })
 }

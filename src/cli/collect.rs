@@ -1,0 +1,128 @@
+//! `mailgather collect`: collect now, by the daemon.
+
+use super::Common;
+use super::daemon::ask;
+use super::exit::Exit;
+use super::peek::print;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
+use std::io::IsTerminal;
+
+#[derive(Debug, Args)]
+#[command(after_help = super::exit::TABLE)]
+pub(super) struct Collect {
+    /// Only these collectors, also disabled ones; all enabled ones by default.
+    names: Vec<String>,
+    /// All enabled ones: the same as to name none.
+    #[arg(long, conflicts_with = "names")]
+    all: bool,
+    /// Do not wait for the end.
+    #[arg(long)]
+    no_wait: bool,
+    /// Print the job as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn collect(arguments: &Collect, common: &Common) -> Exit {
+    ask(common, arguments.json, async |client| {
+        let body = if arguments.names.is_empty() { Value::Null } else { json!({"names": arguments.names}) };
+        let job = client.post("/v1/collect", &body).await?;
+        if arguments.no_wait {
+            let text = format!("job {}: {} collectors", job["job"], job["collectors"].as_array().map_or(0, Vec::len));
+            print(&format!("{}\n", if arguments.json { job.to_string() } else { text }));
+            return Ok(Exit::Ok);
+        }
+        let bar = progress(arguments.json || common.quiet);
+        let mut last = job.clone();
+        client
+            .events(&format!("/v1/jobs/{}/events", job["job"]), |_, state| {
+                show(&bar, state);
+                last = state.clone();
+            })
+            .await?;
+        bar.finish_and_clear();
+        if arguments.json {
+            print(&format!("{last}\n"));
+        }
+        Ok(summarise(&last, arguments.json, common.quiet))
+    })
+}
+
+fn progress(quiet: bool) -> ProgressBar {
+    if quiet || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} messages {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn show(bar: &ProgressBar, state: &Value) {
+    let parts = state["collectors"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let sum = |key: &str| parts.iter().filter_map(|part| part[key].as_u64()).sum::<u64>();
+    bar.set_length(sum("found"));
+    bar.set_position(sum("taken"));
+    let ended = parts.iter().filter(|part| !part["result"].is_null()).count();
+    bar.set_message(format!("({ended} of {} collectors done)", parts.len()));
+}
+
+/// One line for each collector; the exit code is that of the worst.
+fn summarise(job: &Value, json: bool, quiet: bool) -> Exit {
+    let parts = job["collectors"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut failed = Vec::new();
+    for part in parts {
+        let (id, result) = (part["collector"].as_str().unwrap_or_default(), &part["result"]);
+        let outcome = result["outcome"].as_str().unwrap_or("stopped");
+        if !json && !quiet {
+            let mut line = format!("{id}: {} delivered", result["delivered"].as_u64().unwrap_or(0));
+            for (key, words) in [
+                ("default_box", "of them to the default box"),
+                ("duplicates", "known duplicates"),
+                ("discarded", "discarded"),
+                ("held", "held"),
+                ("left", "left on the server"),
+                ("deferred", "to be tried again"),
+            ] {
+                if let Some(count) = result[key].as_u64().filter(|count| *count > 0) {
+                    line.push_str(&format!(", {count} {words}"));
+                }
+            }
+            print(&format!("{line}\n"));
+        }
+        if let Some(error) = result.get("error").filter(|_| !json) {
+            let text = |key: &str| error[key].as_str().unwrap_or_default();
+            let code = error["code"].as_str().map(|code| format!("[{code}]")).unwrap_or_default();
+            eprintln!("{id}: FAILED: error{code}: {}", text("message"));
+            if !text("hint").is_empty() {
+                eprintln!("hint: {}", text("hint"));
+            }
+        }
+        if outcome != "ok" {
+            failed.push(error_exit(result));
+        }
+    }
+    match failed[..] {
+        [] => Exit::Ok,
+        // With one collector the code says what is wrong with it.
+        [one] if parts.len() == 1 => one,
+        _ => Exit::TempFail,
+    }
+}
+
+/// The exit code of what went wrong with one collector.
+fn error_exit(result: &Value) -> Exit {
+    match result["error"]["code"].as_str().and_then(|code| code.strip_prefix("MG-")).and_then(|number| number.parse::<u16>().ok()) {
+        Some(crate::mail::code::SECRET) => Exit::Config,
+        Some(crate::mail::code::LOGIN) => Exit::NoPermission,
+        Some(crate::mail::code::DNS | crate::mail::code::UNREACHABLE | crate::mail::code::CERTIFICATE | crate::mail::code::OPEN_CHANNEL) => {
+            Exit::Unavailable
+        }
+        Some(crate::mail::code::PROTOCOL) => Exit::Protocol,
+        Some(crate::mail::code::DISK | crate::mail::code::LEDGER | crate::mail::code::STATE_DIR) => Exit::Io,
+        _ => Exit::TempFail,
+    }
+}

@@ -1,0 +1,86 @@
+//! Speaking to the daemon: where its socket is, and what to say when it does not answer.
+
+use super::exit::Exit;
+use super::{Common, runtime};
+use crate::config::Config;
+use crate::control::{Client, ClientError, socket};
+use crate::mail::code;
+use serde_json::{Value, json};
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+impl Common {
+    /// The control socket of the daemon with this configuration.
+    pub(super) fn socket_of(&self, config: &Config) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| socket::path_of(config))
+    }
+
+    /// The daemon. Its socket is named on the command line, or by the configuration.
+    pub(super) fn client(&self) -> Result<Client, Exit> {
+        if let Some(path) = &self.socket {
+            return Ok(Client::new(path));
+        }
+        match crate::config::load(&self.config, &self.environment()) {
+            Ok(loaded) => Ok(Client::new(&self.socket_of(&loaded.config))),
+            // A daemon that runs has a file that was right once: its socket may be where it is by default.
+            Err(report) => {
+                let path = socket::default_path(&self.environment().state_dir_without_file());
+                if path.exists() { Ok(Client::new(&path)) } else { Err(super::refused(&report)) }
+            }
+        }
+    }
+}
+
+/// Runs something that asks the daemon.
+pub(super) fn ask(common: &Common, json: bool, asking: impl AsyncFnOnce(&Client) -> Result<Exit, ClientError>) -> Exit {
+    let client = match common.client() {
+        Ok(client) => client,
+        Err(exit) => return exit,
+    };
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(exit) => return exit,
+    };
+    runtime.block_on(asking(&client)).unwrap_or_else(|error| failed(&error, json, &client))
+}
+
+/// Says why there is no answer.
+fn failed(error: &ClientError, json: bool, client: &Client) -> Exit {
+    let (number, hint, exit) = match error {
+        ClientError::Connect { error, .. } => {
+            let hint = match error.kind() {
+                ErrorKind::PermissionDenied => {
+                    "the socket is for root, for the daemon's own user, and for the members of `control.group`; `mailgather once` needs no daemon"
+                }
+                _ => "no daemon runs with this configuration and state directory: see `systemctl status mailgather`; `mailgather once` needs none",
+            };
+            (Some(format!("MG-{}", code::DAEMON)), Some(hint.to_owned()), Exit::Unavailable)
+        }
+        ClientError::Broken(_) => (Some(format!("MG-{}", code::DAEMON)), None, Exit::Unavailable),
+        ClientError::Problem { status, code, hint, .. } => {
+            let exit = match status {
+                400 | 404 => Exit::Usage,
+                422 => Exit::Config,
+                429 | 503 => Exit::TempFail,
+                _ => Exit::Os,
+            };
+            (code.clone(), hint.clone(), exit)
+        }
+    };
+    if json {
+        let doc = number.as_ref().map(|number| format!("docs/errors/{number}.md"));
+        let error: Value = json!({"error": {"code": number, "message": error.to_string(), "hint": hint, "doc": doc}, "socket": client.path()});
+        super::peek::print(&format!("{error}\n"));
+        return exit;
+    }
+    let text = error.to_string();
+    match number.filter(|_| !text.starts_with("error[")) {
+        Some(number) => eprintln!("error[{number}]: {text}"),
+        None if text.starts_with("error[") => eprintln!("{}", text.trim_end()),
+        None => eprintln!("error: {text}"),
+    }
+    if let Some(hint) = hint {
+        eprintln!("hint: {hint}");
+    }
+    exit
+}

@@ -1,0 +1,194 @@
+//! Does what a request asks for.
+
+use super::Daemon;
+use super::jobs::{Job, Jobs};
+use super::problem::Problem;
+use super::route::Route;
+use super::show;
+use crate::config::Diff;
+use crate::mail::CollectorId;
+use crate::service::command::{Collect, Command, Reload, Requester};
+use futures_util::stream::{self, Stream};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Most collectors that one request names.
+const NAMES_MAX: usize = 20_000;
+/// The words for a configuration that was refused: its page explains the whole family.
+const CONFIG: u16 = crate::mail::code::CONFIG_REJECTED;
+
+/// The answer to a request.
+pub(super) enum Answer {
+    /// A document, with the status of HTTP.
+    Json(u16, Value),
+    /// The events of a job until its end.
+    Events(Arc<Job>),
+}
+
+/// What requests are answered from.
+pub(super) struct Api {
+    pub daemon: Daemon,
+    pub jobs: Jobs,
+}
+
+impl Api {
+    pub(super) async fn answer(&self, route: Route, body: &[u8], by: Requester) -> Result<Answer, Problem> {
+        let shown = || self.daemon.board.shown();
+        let fine = |document| Ok(Answer::Json(200, document));
+        match route {
+            Route::Live => fine(json!({"live": true})),
+            Route::Ready => match shown().stopping {
+                false => fine(json!({"ready": true})),
+                true => Err(Problem::new(503, "the service is being stopped")),
+            },
+            Route::Health => {
+                let shown = shown();
+                let failing: Vec<&str> = shown
+                    .collectors
+                    .iter()
+                    .filter(|(_, listed)| listed.collector.enabled && shown.enabled && listed.status.snapshot().failures > 0)
+                    .map(|(id, _)| id.as_str())
+                    .collect();
+                let status = if failing.is_empty() && shown.rejected.is_none() { 200 } else { 503 };
+                Ok(Answer::Json(status, json!({"healthy": status == 200, "failing": failing, "config_ok": shown.rejected.is_none()})))
+            }
+            Route::OpenApi => fine(serde_json::from_str(include_str!("openapi.json")).map_err(|error| Problem::new(500, error.to_string()))?),
+            Route::Status => fine(show::service(&shown(), Timestamp::now())),
+            Route::Collectors => {
+                let shown = shown();
+                let all: Vec<Value> = shown.collectors.values().map(|listed| show::collector(listed, &shown)).collect();
+                fine(json!({"collectors": all}))
+            }
+            Route::Collector(id) => {
+                let shown = shown();
+                let listed = shown.collectors.get(&id).ok_or_else(|| self.unknown(&id))?;
+                fine(show::collector(listed, &shown))
+            }
+            Route::Collect { id, wait } => self.collect(id, wait, body, by).await,
+            Route::Jobs => fine(json!({"jobs": self.jobs.all().iter().map(|job| job.json(&job.state.borrow())).collect::<Vec<_>>()})),
+            Route::Job(number) => {
+                let job = self.job(number)?;
+                let document = job.json(&job.state.borrow());
+                fine(document)
+            }
+            Route::JobEvents(number) => Ok(Answer::Events(self.job(number)?)),
+            Route::Reload => self.reload(by).await,
+            Route::Stop => {
+                self.tell(Command::Stop(by)).await?;
+                Ok(Answer::Json(202, json!({"stopping": true, "pid": std::process::id()})))
+            }
+        }
+    }
+
+    async fn collect(&self, id: Option<CollectorId>, wait: Option<Duration>, body: &[u8], by: Requester) -> Result<Answer, Problem> {
+        let which = match id {
+            Some(id) => Some(vec![id]),
+            None => names(body)?,
+        };
+        let shown = self.daemon.board.shown();
+        if let Some(unknown) = which.iter().flatten().find(|id| !shown.collectors.contains_key(id)) {
+            return Err(self.unknown(unknown));
+        }
+        let (answer, began) = oneshot::channel();
+        let who = by.to_string();
+        self.tell(Command::Collect(Collect { by, which, answer: Some(answer) })).await?;
+        let began = began.await.map_err(|_| stopping())?;
+        let job = self.jobs.collect(who, began);
+        let job =
+            job.ok_or_else(|| Problem::new(429, "too many jobs are running").hint("the collectors were asked all the same; GET /v1/collectors"))?;
+        let (status, state) = match wait {
+            None => (202, job.state.borrow().clone()),
+            Some(wait) => match tokio::time::timeout(wait, job.ended()).await {
+                Ok(state) => (200, state),
+                Err(_) => (202, job.state.borrow().clone()),
+            },
+        };
+        Ok(Answer::Json(status, job.json(&state)))
+    }
+
+    async fn reload(&self, by: Requester) -> Result<Answer, Problem> {
+        let (answer, reloaded) = oneshot::channel();
+        self.tell(Command::Reload(Reload { by, answer: Some(answer) })).await?;
+        match reloaded.await.map_err(|_| stopping())? {
+            Ok(Diff { added, removed, changed, unchanged, needs_restart }) => {
+                let names = |ids: &[CollectorId]| ids.iter().map(|id| id.as_str().to_owned()).collect::<Vec<_>>();
+                let document = json!({
+                    "added": names(&added), "removed": names(&removed), "changed": names(&changed), "unchanged": unchanged.len(),
+                    "needs_restart": needs_restart,
+                });
+                Ok(Answer::Json(200, document))
+            }
+            Err(report) => Err(Problem::new(422, report.to_string()).code(CONFIG).hint("the configuration that was in force stays in force")),
+        }
+    }
+
+    async fn tell(&self, command: Command) -> Result<(), Problem> {
+        self.daemon.commands.send(command).await.map_err(|_| stopping())
+    }
+
+    fn job(&self, number: u64) -> Result<Arc<Job>, Problem> {
+        self.jobs.get(number).ok_or_else(|| Problem::new(404, format!("there is no job {number}, or no longer")))
+    }
+
+    fn unknown(&self, id: &CollectorId) -> Problem {
+        let shown = self.daemon.board.shown();
+        let known: Vec<&str> = shown.collectors.keys().map(CollectorId::as_str).take(20).collect();
+        Problem::new(404, format!("no collector is called `{}`", id.as_str())).hint(format!("the configuration has: {}", known.join(", ")))
+    }
+}
+
+/// Whose mail, as the body says: `{"names": ["a", "b"]}`; nothing at all: all that are enabled.
+fn names(body: &[u8]) -> Result<Option<Vec<CollectorId>>, Problem> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(None);
+    }
+    let wrong = || Problem::new(400, "the body is `{\"names\": [\"a\", \"b\"]}`, or nothing");
+    let body: Value = serde_json::from_slice(body).map_err(|_| wrong())?;
+    let names = body.get("names").and_then(Value::as_array).ok_or_else(wrong)?;
+    if names.len() > NAMES_MAX {
+        return Err(Problem::new(413, format!("more than {NAMES_MAX} names")));
+    }
+    let mut ids: Vec<CollectorId> = names.iter().map(|name| name.as_str().and_then(CollectorId::new).ok_or_else(wrong)).collect::<Result<_, _>>()?;
+    ids.sort();
+    ids.dedup();
+    Ok(Some(ids))
+}
+
+fn stopping() -> Problem {
+    Problem::new(503, "the service is being stopped")
+}
+
+/// The events of a job, as text/event-stream has them: its state at once, at each change, and at its end, which is the last.
+pub(super) fn events(job: Arc<Job>) -> impl Stream<Item = String> {
+    let state = job.state.clone();
+    stream::unfold((job, state, true, false), |(job, mut state, is_first, is_over)| async move {
+        if is_over {
+            return None;
+        }
+        if !is_first && state.changed().await.is_err() && !state.borrow().is_done {
+            return None;
+        }
+        let now = state.borrow_and_update().clone();
+        let name = if now.is_done { "done" } else { "progress" };
+        let event = format!("event: {name}\ndata: {}\n\n", job.json(&now));
+        Some((event, (job, state, false, now.is_done)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_body_of_a_collection() {
+        assert_eq!(names(b" \r\n"), Ok(None));
+        let ids = names(br#"{"names": ["b", "a", "b"]}"#).unwrap().unwrap();
+        assert_eq!(ids.iter().map(CollectorId::as_str).collect::<Vec<_>>(), ["a", "b"]);
+        for wrong in [&b"[]"[..], b"{}", br#"{"names": [1]}"#, br#"{"names": ["a b"]}"#, b"\xff", b"{\"names\""] {
+            assert_eq!(names(wrong).unwrap_err().status, 400);
+        }
+    }
+}

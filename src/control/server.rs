@@ -1,0 +1,116 @@
+//! Accepts connections and speaks HTTP. A client that is slow, stuck or hostile costs one of a fixed number of connections, and nobody else's mail.
+
+use super::api::{Answer, Api, events};
+use super::jobs::Jobs;
+use super::problem::Problem;
+use super::route::route;
+use super::{Daemon, Listening};
+use crate::service::command::Requester;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, Limited, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::UnixStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Connections at once.
+const CONNECTIONS_MAX: usize = 64;
+/// The header of a request has to come in this time, and so has its body.
+const REQUEST_TIME: Duration = Duration::from_secs(10);
+/// Longest body of a request.
+const BODY_OCTETS_MAX: usize = 1024 * 1024;
+/// What a connection may keep of what it has read and not understood yet.
+const BUFFER_OCTETS_MAX: usize = 64 * 1024;
+/// Fields of a header.
+const FIELDS_MAX: usize = 64;
+/// After an error of accept(2), which is one of the system: too many open files.
+const AFTER_ERROR: Duration = Duration::from_secs(1);
+
+type Body = BoxBody<Bytes, Infallible>;
+
+/// Serves for the rest of the process's life; the socket goes away with the future.
+pub async fn serve(listening: Listening, daemon: Daemon) {
+    let api = Arc::new(Api { daemon, jobs: Jobs::default() });
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        // Who comes while all places are taken waits in the system's queue.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        match listening.listener.accept().await {
+            Ok((stream, _)) => drop(tokio::spawn(connection(stream, Arc::clone(&api), place))),
+            Err(error) => {
+                tracing::warn!(event = "control_accept_failed", reason = %error);
+                tokio::time::sleep(AFTER_ERROR).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: UnixStream, api: Arc<Api>, _place: OwnedSemaphorePermit) {
+    // Who cannot be told is nobody we speak to.
+    let Ok(peer) = stream.peer_cred() else { return };
+    let uid = peer.uid();
+    let serve = service_fn(move |request| {
+        let api = Arc::clone(&api);
+        async move { Ok::<_, Infallible>(respond(request, &api, uid).await) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(REQUEST_TIME).max_headers(FIELDS_MAX).max_buf_size(BUFFER_OCTETS_MAX);
+    // What goes wrong with one connection is between us and its client, who knows.
+    let _ = builder.serve_connection(TokioIo::new(stream), serve).await;
+}
+
+async fn respond(request: Request<Incoming>, api: &Api, uid: u32) -> Response<Body> {
+    let is_head = request.method() == Method::HEAD;
+    let mut response = match answer(request, api, uid).await {
+        Ok(Answer::Json(status, document)) => json(status, "application/json", &document),
+        Ok(Answer::Events(job)) => {
+            let events = events(job).map(|event| Ok(Frame::data(Bytes::from(event))));
+            let mut response = Response::new(BodyExt::boxed(StreamBody::new(Box::pin(events.map(|frame: Result<_, Infallible>| frame)))));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+            response
+        }
+        Err(problem) => {
+            let mut response = json(problem.status, "application/problem+json", &problem.json());
+            if problem.status == 405 {
+                response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));
+            }
+            response
+        }
+    };
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if is_head {
+        *response.body_mut() = full(Bytes::new());
+    }
+    response
+}
+
+async fn answer(request: Request<Incoming>, api: &Api, uid: u32) -> Result<Answer, Problem> {
+    let (head, body) = request.into_parts();
+    let route = route(head.method.as_str(), head.uri.path(), head.uri.query())?;
+    let is_cli = head.headers.get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(super::client::AGENT.as_bytes()));
+    let by = Requester::Socket { uid, agent: if is_cli { "cli" } else { "api" } };
+    let body = tokio::time::timeout(REQUEST_TIME, Limited::new(body, BODY_OCTETS_MAX).collect()).await;
+    let body = body.map_err(|_| Problem::new(400, format!("the body did not come in {} s", REQUEST_TIME.as_secs())))?;
+    let body = body.map_err(|_| Problem::new(413, format!("the body is broken, or longer than {BODY_OCTETS_MAX} octets")))?.to_bytes();
+    api.answer(route, &body, by).await
+}
+
+fn json(status: u16, kind: &'static str, document: &serde_json::Value) -> Response<Body> {
+    let mut response = Response::new(full(Bytes::from(format!("{document}\n"))));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+fn full(octets: Bytes) -> Body {
+    Full::new(octets).boxed()
+}

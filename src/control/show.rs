@@ -1,0 +1,83 @@
+//! The JSON of what runs: pure.
+
+use crate::config::{Protocol, RecipientMode, TlsMode};
+use crate::service::board::{Listed, Shown};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// The service.
+pub(super) fn service(shown: &Shown, now: Timestamp) -> Value {
+    let count = |wanted: &str| shown.collectors.values().filter(|listed| state(listed, shown) == wanted).count();
+    let rejected = shown.rejected.as_ref().map(|rejected| json!({"at": rejected.at.to_string(), "problem": rejected.text}));
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "started": shown.started.to_string(),
+        "uptime_seconds": now.duration_since(shown.started).as_secs(),
+        "state": if shown.stopping { "stopping" } else if shown.enabled { "running" } else { "off" },
+        "config": {
+            "file": shown.file.display().to_string(), "loaded": shown.loaded.to_string(), "loaded_by": shown.loaded_by, "ok": rejected.is_none(),
+            "rejected": rejected, "needs_restart": shown.needs_restart,
+        },
+        "collectors": {
+            "all": shown.collectors.len(), "ok": count("ok"), "new": count("new"), "collecting": count("collecting"), "failing": count("failing"),
+            "off": count("off"),
+        },
+    })
+}
+
+/// One word for how a collector fares: `off`, `collecting`, `failing`, `new` (no session ended yet), `ok`.
+pub(super) fn state(listed: &Listed, shown: &Shown) -> &'static str {
+    let found = listed.status.snapshot();
+    match found {
+        _ if !listed.collector.enabled || !shown.enabled => "off",
+        _ if found.phase == crate::observe::status::Phase::Collecting => "collecting",
+        _ if found.failures > 0 => "failing",
+        _ if found.last_success.is_none() => "new",
+        _ => "ok",
+    }
+}
+
+/// One collector.
+pub(super) fn collector(listed: &Listed, shown: &Shown) -> Value {
+    let (collector, found) = (&listed.collector, listed.status.snapshot());
+    let server = &collector.server;
+    let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
+    let (listed_messages, taken, octets) = listed.counters.read();
+    let recipient = match &collector.recipient {
+        RecipientMode::ForwardTo(to, _) => json!({"forward_to": to.iter().map(ToString::to_string).collect::<Vec<_>>()}),
+        RecipientMode::Auto(rules, _) => json!({"auto": true, "default_box": rules.default_box.as_ref().map(ToString::to_string)}),
+    };
+    let error =
+        found.trouble.as_ref().map(|trouble| json!({"code": format!("MG-{}", trouble.code), "message": trouble.reason, "hint": trouble.hint}));
+    json!({
+        "id": collector.id.as_str(),
+        "title": collector.title,
+        "description": collector.description,
+        "enabled": collector.enabled,
+        "protocol": match server.protocol { Protocol::Imap => "imap", Protocol::Pop3 => "pop3" },
+        "server": server.host,
+        "port": server.port,
+        "tls": match server.tls.mode { TlsMode::Implicit => "implicit", TlsMode::StartTls => "starttls", TlsMode::Opportunistic => "opportunistic", TlsMode::None => "none" },
+        "username": server.username,
+        "email": collector.email.as_ref().map(ToString::to_string),
+        "provider": collector.provider,
+        "recipient": recipient,
+        "interval_seconds": collector.interval.as_secs_f64(),
+        "manual": collector.manual,
+        "state": state(listed, shown),
+        "phase": found.phase.word(),
+        "last_try": time(found.last_try),
+        "last_success": time(found.last_success),
+        "last_mail": time(found.last_mail),
+        "next": time(found.next),
+        "failures": found.failures,
+        "failing_since": time(found.failing_since),
+        "error": error,
+        "waiting": found.waiting,
+        "since_start": {
+            "sessions": {"ok": found.sessions.ok, "empty": found.sessions.empty, "partial": found.sessions.partial, "failed": found.sessions.failed},
+            "messages": {"found": listed_messages, "taken": taken}, "octets": octets,
+        },
+    })
+}
