@@ -1,0 +1,132 @@
+//! `status`, `collect`, `reload`, `stop`.
+
+use crate::kit::{imap, letter, request, running, socket};
+use crate::support::process::Signal;
+use crate::support::*;
+use serde_json::Value;
+
+/// Collecting by the command line, by the signal and by the API has the same effect, and the same line in the log but for who asked.
+#[test]
+fn i13_collect_by_command_signal_and_api() {
+    let (server, sink) = (Dovecot::start(), Sink::lmtp());
+    let program = Mailgather::new(&config(&sink.delivery(), &[imap(&server, "one"), imap(&server, "two").set("enabled", "false")]));
+    let daemon = running(&program, 1);
+    let path = socket(&program);
+    server.put("one", &letter(1));
+    let done = program.run_to_end("collect", &[]).expect_success();
+    assert_eq!(done.stdout, "one: 1 delivered\n");
+    server.put("one", &letter(2));
+    daemon.signal(Signal::USR1);
+    sink.wait_for(2);
+    server.put("one", &letter(3));
+    let (status, body) = request(&path, "POST", "/v1/collectors/one/collect?wait=30s", "");
+    assert_eq!(status, 200, "{body}");
+    let job: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((&job["state"], &job["collectors"][0]["result"]["delivered"]), (&Value::from("done"), &Value::from(1)), "{body}");
+    // One that is switched off is collected once, on request only.
+    server.put("two", &letter(4));
+    assert_eq!(program.run_to_end("collect", &["two"]).expect_success().stdout, "two: 1 delivered\n");
+    assert_eq!(sink.taken().len(), 4);
+    let uid = rustix::process::getuid().as_raw();
+    for by in [format!("by=\"cli uid={uid}\""), "by=signal".to_owned(), format!("by=\"api uid={uid}\"")] {
+        assert!(daemon.count_log(&format!("collect_requested {by} collectors=1")) > 0, "{by}: {:?}", daemon.log());
+    }
+    daemon.stop().expect_success();
+    assert!(!path.exists(), "the socket goes with the daemon");
+}
+
+#[test]
+fn collect_says_what_is_wrong_with_the_codes_of_once() {
+    let (server, sink) = (Dovecot::start(), Sink::lmtp());
+    let wrong = imap(&server, "one").id("wrong").set("password", "{file: wrong.txt}");
+    let program = Mailgather::new(&config(&sink.delivery(), &[wrong, imap(&server, "two")]));
+    let file = program.path().join("wrong.txt");
+    std::fs::write(&file, "no such password").unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let daemon = program.run();
+    socket(&program);
+    let failed = program.run_to_end("collect", &["wrong"]).expect_code(77);
+    assert!(failed.stderr.contains("wrong: FAILED: error[MG-203]") && failed.stderr.contains("hint: "), "{}", failed.stderr);
+    // Of several some failed.
+    let both = program.run_to_end("collect", &[]).expect_code(75);
+    assert!(both.stdout.contains("two: 0 delivered"), "{}", both.stdout);
+    let unknown = program.run_to_end("collect", &["nobody"]).expect_code(64);
+    assert!(unknown.stderr.contains("no collector is called `nobody`") && unknown.stderr.contains("two, wrong"), "{}", unknown.stderr);
+    let status = program.run_to_end("status", &[]).expect_success();
+    assert!(status.stdout.contains("1 needs attention") && status.stdout.contains("  ! MG-203"), "{}", status.stdout);
+    let one = program.run_to_end("status", &["wrong"]).expect_code(75);
+    assert!(one.stdout.contains("state         failing") && one.stdout.contains("MG-203"), "{}", one.stdout);
+    assert!(!format!("{}{}{}", status.stdout, one.stdout, failed.stderr).contains("no such password"), "a secret got out");
+    daemon.stop();
+}
+
+#[test]
+fn status_shows_what_runs() {
+    let (server, sink) = (Dovecot::start(), Sink::lmtp());
+    let program = Mailgather::new(&config(&sink.delivery(), &[imap(&server, "one").set("title", "Отдел"), imap(&server, "two").set("enabled", "false")]));
+    let without = program.run_to_end("status", &[]).expect_code(69);
+    assert!(without.stderr.contains("error[MG-501]: cannot talk to the daemon") && without.stderr.contains("hint: no daemon runs"), "{}", without.stderr);
+    server.put("one", &letter(1));
+    let daemon = running(&program, 1);
+    socket(&program);
+    let shown = program.run_to_end("status", &[]).expect_success().stdout;
+    let lines: Vec<&str> = shown.lines().collect();
+    assert!(lines[0].starts_with("SERVICE  running ") && lines[0].contains("config ok") && lines[0].contains("2 collectors"), "{shown}");
+    let one = lines.iter().find(|line| line.starts_with("one ")).unwrap();
+    assert!(one.contains("imap 127.0.0.1") && one.contains(" ok ") && one.contains("ago") && one.contains(" in "), "{shown}");
+    assert!(lines.iter().any(|line| line.starts_with("two ") && line.contains(" off ")), "{shown}");
+    let json: Value = serde_json::from_str(&program.run_to_end("status", &["--json"]).expect_success().stdout).unwrap();
+    let of_one = &json["collectors"][0];
+    assert_eq!((&of_one["id"], &of_one["state"], &of_one["title"]), (&"one".into(), &"ok".into(), &"Отдел".into()), "{json}");
+    assert_eq!((&of_one["since_start"]["messages"]["taken"], &of_one["since_start"]["sessions"]["ok"]), (&1.into(), &1.into()), "{json}");
+    assert!(of_one["last_mail"].is_string() && of_one["next"].is_string() && of_one["error"].is_null(), "{json}");
+    assert_eq!(json["service"]["pid"], Value::from(daemon.pid()));
+    let detail = program.run_to_end("status", &["one"]).expect_success().stdout;
+    assert!(detail.contains("one (Отдел)") && detail.contains("→ anna@example.org") && detail.contains("1 messages"), "{detail}");
+    assert!(!shown.contains(PASSWORD) && !json.to_string().contains(PASSWORD) && !detail.contains(PASSWORD), "a secret got out");
+    daemon.stop().expect_success();
+}
+
+#[test]
+fn reload_says_what_changed_or_where_the_file_is_wrong() {
+    let (server, sink) = (Dovecot::start(), Sink::lmtp());
+    let good = config(&sink.delivery(), &[imap(&server, "one")]);
+    let program = Mailgather::new(&good);
+    let daemon = running(&program, 1);
+    socket(&program);
+    assert_eq!(program.run_to_end("reload", &[]).expect_success().stdout, "nothing changed\n");
+    program.configure(&config(&sink.delivery(), &[imap(&server, "one").set("interval", "2h"), imap(&server, "two")]));
+    let done = program.run_to_end("reload", &["--wait"]).expect_success();
+    // The watcher may have been faster, which is the same to everybody but this line.
+    assert!(["added: two; changed: one\n", "nothing changed\n"].contains(&done.stdout.as_str()), "{}", done.stdout);
+    eventually("the new collector", SOON, || daemon.count_log("session_finished") >= 2);
+    program.configure(&good.replace("interval:", "intervall:"));
+    let failed = program.run_to_end("reload", &["--wait"]).expect_code(78);
+    assert!(failed.stderr.contains("error[MG-101]: unknown key `intervall`") && failed.stderr.contains(".yaml:"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("^^^") && failed.stderr.contains("stays in force"), "{}", failed.stderr);
+    // The daemon goes on with what it had, and says so as long as it is so.
+    server.put("two", &letter(1));
+    // The command finds the socket though the file is broken: it is beside the state that the command line names.
+    assert_eq!(program.run_to_end("collect", &["two"]).expect_success().stdout, "two: 1 delivered\n");
+    let status = program.run_to_end("status", &[]).expect_success().stdout;
+    assert!(status.contains("CONFIG REJECTED") && status.contains("unknown key `intervall`"), "{status}");
+    program.configure(&good);
+    program.run_to_end("reload", &[]).expect_success();
+    assert!(program.run_to_end("status", &[]).expect_success().stdout.contains("config ok"));
+    daemon.stop().expect_success();
+}
+
+#[test]
+fn stop_ends_the_daemon_and_waits() {
+    let (server, sink) = (Dovecot::start(), Sink::lmtp());
+    let program = Mailgather::new(&config(&sink.delivery(), &[imap(&server, "one")]));
+    let mut daemon = running(&program, 1);
+    socket(&program);
+    // Whoever waits as its parent has to fetch its end: the command is run beside that.
+    let mut command = program.command("stop", &["--wait"]);
+    let asked = std::thread::spawn(move || command.output().unwrap());
+    eventually("the end", SOON, || !daemon.is_alive());
+    let asked = asked.join().unwrap();
+    assert!(asked.status.success() && String::from_utf8_lossy(&asked.stderr).contains("the daemon has ended"), "{asked:?}");
+    assert!(daemon.count_log("stop_requested by=\"cli") == 1 && daemon.count_log("service_stopped") == 1, "{:?}", daemon.log());
+}

@@ -1,0 +1,106 @@
+//! The protocol of the socket: who may speak, what is said to nonsense, events, and clients that are stuck.
+
+use crate::kit::{imap, letter, raw, request, running, socket};
+use crate::support::*;
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+#[test]
+fn places_problems_and_permissions() {
+    let (server, sink) = (Dovecot::start(), Sink::lmtp());
+    let program = Mailgather::new(&config(&sink.delivery(), &[imap(&server, "one")]));
+    let daemon = running(&program, 1);
+    let path = socket(&program);
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    for (place, status) in [("/livez", 200), ("/readyz", 200), ("/health/collectors", 200), ("/openapi.json", 200), ("/v1/status", 200), ("/v1/jobs", 200)] {
+        let (found, body) = request(&path, "GET", place, "");
+        assert_eq!(found, status, "{place}: {body}");
+        serde_json::from_str::<Value>(&body).unwrap_or_else(|error| panic!("{place}: {error}: {body}"));
+    }
+    for (method, place, body, status) in [
+        ("GET", "/", "", 404),
+        ("GET", "/v1/collectors/nobody", "", 404),
+        ("GET", "/v1/collectors/%2e%2e", "", 404),
+        ("POST", "/v1/collectors/nobody/collect", "", 404),
+        ("POST", "/v1/status", "", 405),
+        ("DELETE", "/v1/collectors/one", "", 405),
+        ("POST", "/v1/collect", "{\"names\": 1}", 400),
+        ("POST", "/v1/collect?wait=soon", "", 400),
+        ("GET", "/v1/jobs/99", "", 404),
+    ] {
+        let (found, answer) = request(&path, method, place, body);
+        assert_eq!(found, status, "{method} {place}: {answer}");
+        let problem: Value = serde_json::from_str(&answer).unwrap();
+        assert!(problem["status"] == status && problem["detail"].is_string() && problem["title"].is_string(), "{answer}");
+    }
+    // The document names each place that answers, and no other.
+    let (_, openapi) = request(&path, "GET", "/openapi.json", "");
+    let openapi: Value = serde_json::from_str(&openapi).unwrap();
+    for (place, methods) in openapi["paths"].as_object().unwrap() {
+        let place = place.replace("{id}", "one").replace("{number}", "99");
+        for method in methods.as_object().unwrap().keys().filter(|method| *method == "get") {
+            let (status, answer) = request(&path, &method.to_uppercase(), &place, "");
+            assert!(status == 200 || answer.contains("there is no job 99"), "{method} {place}: {status} {answer}");
+        }
+    }
+    assert!(raw(&path, "nonsense\r\n\r\n").starts_with("HTTP/1.1 400"));
+    let too_long = "x".repeat(2 * 1024 * 1024);
+    let (status, _) = request(&path, "POST", "/v1/collect", &too_long);
+    assert!(status == 413 || status == 0, "{status}: refused, or cut off while it was still being sent");
+    daemon.stop().expect_success();
+}
+
+#[test]
+fn a_job_tells_how_far_it_is() {
+    let (server, sink) = (Dovecot::start(), Sink::lmtp());
+    let program = Mailgather::new(&config(&sink.delivery(), &[imap(&server, "one").set("max_messages_per_session", "10")]));
+    let daemon = running(&program, 1);
+    let path = socket(&program);
+    (0..50).for_each(|n| server.put("one", &letter(n)));
+    let (status, job) = request(&path, "POST", "/v1/collect", "{\"names\": [\"one\"]}");
+    assert_eq!(status, 202, "{job}");
+    let number = serde_json::from_str::<Value>(&job).unwrap()["job"].as_u64().unwrap();
+    let answer = raw(&path, &format!("GET /v1/jobs/{number}/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+    assert!(answer.to_ascii_lowercase().contains("content-type: text/event-stream"), "{answer}");
+    let states: Vec<Value> = answer.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect();
+    let (last, part) = (states.last().unwrap(), &states.last().unwrap()["collectors"][0]);
+    assert!(answer.contains("event: done") && last["state"] == "done", "{answer}");
+    // All of the backlog, over the limit of one session.
+    assert_eq!((&part["taken"], &part["result"]["delivered"], &part["result"]["outcome"]), (&50.into(), &50.into(), &"ok".into()), "{last}");
+    assert_eq!(sink.taken().len(), 50);
+    let (_, again) = request(&path, "GET", &format!("/v1/jobs/{number}"), "");
+    assert_eq!(serde_json::from_str::<Value>(&again).unwrap()["state"], "done");
+    daemon.stop().expect_success();
+}
+
+/// Faults 75: clients that connect and say nothing, or stop in the midst, take neither the mail's time nor each other's for good.
+#[test]
+fn stuck_clients_are_let_go() {
+    let (server, sink) = (Dovecot::start(), Sink::lmtp());
+    let program = Mailgather::new(&config(&sink.delivery(), &[imap(&server, "one")]));
+    let daemon = running(&program, 1);
+    let path = socket(&program);
+    // More than there are places for.
+    let stuck: Vec<UnixStream> = (0..80)
+        .map(|n| {
+            let mut stream = UnixStream::connect(&path).unwrap();
+            stream.write_all(if n % 2 == 0 { b"GET /v1/sta" } else { b"" }).unwrap();
+            stream
+        })
+        .collect();
+    server.put("one", &letter(1));
+    daemon.signal(crate::support::process::Signal::USR1);
+    sink.wait_for(1);
+    // Their time is over, one after the other: who comes behind them gets an answer.
+    let mut last = UnixStream::connect(&path).unwrap();
+    last.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    last.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    last.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    drop(stuck);
+    daemon.stop().expect_success();
+}

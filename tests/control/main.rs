@@ -1,0 +1,8 @@
+//! The control socket, and the commands that speak by it, with the real binary and a real server.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod commands;
+mod http;
+mod kit;
