@@ -1,7 +1,8 @@
 //! `status`, `collect`, `reload`, `stop`.
 
 use crate::kit::{imap, letter, request, running, socket};
-use crate::support::process::Signal;
+use crate::support::dovecot::PASSWORD;
+use crate::support::process::{PASSWORD_VARIABLE, Signal};
 use crate::support::*;
 use serde_json::Value;
 
@@ -38,8 +39,8 @@ fn i13_collect_by_command_signal_and_api() {
 #[test]
 fn collect_says_what_is_wrong_with_the_codes_of_once() {
     let (server, sink) = (Dovecot::start(), Sink::lmtp());
-    let wrong = imap(&server, "one").id("wrong").set("password", "{file: wrong.txt}");
-    let program = Mailgather::new(&config(&sink.delivery(), &[wrong, imap(&server, "two")]));
+    let good = config(&sink.delivery(), &[imap(&server, "one").id("wrong"), imap(&server, "two")]);
+    let program = Mailgather::new(&good.replacen(&format!("{{env: {PASSWORD_VARIABLE}}}"), "{file: wrong.txt}", 1));
     let file = program.path().join("wrong.txt");
     std::fs::write(&file, "no such password").unwrap();
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
@@ -63,9 +64,14 @@ fn collect_says_what_is_wrong_with_the_codes_of_once() {
 #[test]
 fn status_shows_what_runs() {
     let (server, sink) = (Dovecot::start(), Sink::lmtp());
-    let program = Mailgather::new(&config(&sink.delivery(), &[imap(&server, "one").set("title", "Отдел"), imap(&server, "two").set("enabled", "false")]));
+    let program =
+        Mailgather::new(&config(&sink.delivery(), &[imap(&server, "one").set("title", "Отдел"), imap(&server, "two").set("enabled", "false")]));
     let without = program.run_to_end("status", &[]).expect_code(69);
-    assert!(without.stderr.contains("error[MG-501]: cannot talk to the daemon") && without.stderr.contains("hint: no daemon runs"), "{}", without.stderr);
+    assert!(
+        without.stderr.contains("error[MG-501]: cannot talk to the daemon") && without.stderr.contains("hint: no daemon runs"),
+        "{}",
+        without.stderr
+    );
     server.put("one", &letter(1));
     let daemon = running(&program, 1);
     socket(&program);

@@ -15,7 +15,9 @@ fn places_problems_and_permissions() {
     let daemon = running(&program, 1);
     let path = socket(&program);
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    for (place, status) in [("/livez", 200), ("/readyz", 200), ("/health/collectors", 200), ("/openapi.json", 200), ("/v1/status", 200), ("/v1/jobs", 200)] {
+    for (place, status) in
+        [("/livez", 200), ("/readyz", 200), ("/health/collectors", 200), ("/openapi.json", 200), ("/v1/status", 200), ("/v1/jobs", 200)]
+    {
         let (found, body) = request(&path, "GET", place, "");
         assert_eq!(found, status, "{place}: {body}");
         serde_json::from_str::<Value>(&body).unwrap_or_else(|error| panic!("{place}: {error}: {body}"));
