@@ -4,7 +4,7 @@ use super::Daemon;
 use super::jobs::{Job, Jobs};
 use super::problem::Problem;
 use super::route::Route;
-use super::show;
+use super::{metrics, show};
 use crate::config::Diff;
 use crate::mail::CollectorId;
 use crate::service::command::{Collect, Command, Reload, Requester};
@@ -24,6 +24,8 @@ const CONFIG: u16 = crate::mail::code::CONFIG_REJECTED;
 pub(super) enum Answer {
     /// A document, with the status of HTTP.
     Json(u16, Value),
+    /// A text of this media type.
+    Text(&'static str, String),
     /// The events of a job until its end.
     Events(Arc<Job>),
 }
@@ -56,6 +58,7 @@ impl Api {
                 Ok(Answer::Json(status, json!({"healthy": status == 200, "failing": failing, "config_ok": shown.rejected.is_none()})))
             }
             Route::OpenApi => fine(serde_json::from_str(include_str!("openapi.json")).map_err(|error| Problem::new(500, error.to_string()))?),
+            Route::Metrics => Ok(Answer::Text(metrics::MEDIA_TYPE, metrics::text(&shown()).map_err(|error| Problem::new(500, error.to_string()))?)),
             Route::Status => fine(show::service(&shown(), Timestamp::now())),
             Route::Collectors => {
                 let shown = shown();

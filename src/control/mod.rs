@@ -8,6 +8,7 @@
 mod api;
 pub mod client;
 pub mod jobs;
+mod metrics;
 mod problem;
 mod route;
 pub mod server;

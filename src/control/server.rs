@@ -72,6 +72,11 @@ async fn respond(request: Request<Incoming>, api: &Api, uid: u32) -> Response<Bo
     let is_head = request.method() == Method::HEAD;
     let mut response = match answer(request, api, uid).await {
         Ok(Answer::Json(status, document)) => json(status, "application/json", &document),
+        Ok(Answer::Text(kind, text)) => {
+            let mut response = Response::new(full(Bytes::from(text)));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            response
+        }
         Ok(Answer::Events(job)) => {
             let events = events(job).map(|event| Ok(Frame::data(Bytes::from(event))));
             let mut response = Response::new(BodyExt::boxed(StreamBody::new(Box::pin(events.map(|frame: Result<_, Infallible>| frame)))));

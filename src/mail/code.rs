@@ -84,6 +84,23 @@ pub const ALL: &[u16] = &[
     CONFIG_REJECTED,
 ];
 
+/// The kind of what ends a session, in one word of a fixed set: for metrics.
+pub fn kind(code: u16) -> &'static str {
+    match code {
+        SECRET | LOGIN => "auth",
+        THROTTLED => "throttled",
+        DNS => "dns",
+        UNREACHABLE | CLOSED => "connect",
+        TIMEOUT => "timeout",
+        CERTIFICATE | OPEN_CHANNEL => "tls",
+        PROTOCOL => "protocol",
+        MAILBOX | NOT_FETCHED | UIDS_WENT_BACK => "mailbox",
+        DISK | LEDGER | STATE_DIR => "disk",
+        TARGET_DOWN => "delivery",
+        _ => "internal",
+    }
+}
+
 /// The number of an event of the mail log, if the event is about something that went wrong.
 pub fn of_event(event: &str) -> Option<u16> {
     Some(match event {

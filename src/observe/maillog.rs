@@ -239,7 +239,7 @@ pub fn session_started(collector: &CollectorId, server: &str, session: u64) {
 }
 
 /// The figures of a finished session.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionFigures {
     /// Messages handed over, all recipients final.
     pub delivered: u64,
@@ -266,6 +266,19 @@ impl SessionFigures {
     pub fn messages(&self) -> u64 {
         let SessionFigures { delivered, duplicates, discarded, deferred, left, held, .. } = self;
         delivered + duplicates + discarded + deferred + left + held
+    }
+
+    /// Adds those of the next session.
+    pub fn add(&mut self, next: &SessionFigures) {
+        self.delivered += next.delivered;
+        self.default_box += next.default_box;
+        self.duplicates += next.duplicates;
+        self.discarded += next.discarded;
+        self.deferred += next.deferred;
+        self.left += next.left;
+        self.held += next.held;
+        self.octets += next.octets;
+        self.took += next.took;
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::maillog::{Failure, SessionFigures};
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Longest text of an error that is kept, in octets.
@@ -35,6 +36,10 @@ pub struct Snapshot {
     pub waiting: u64,
     /// Sessions by how they ended, since the start.
     pub sessions: Sessions,
+    /// Failed sessions by the number of the page that explains why, since the start.
+    pub failed_by: BTreeMap<u16, u64>,
+    /// What became of messages, since the start; and how long all sessions took.
+    pub totals: SessionFigures,
 }
 
 /// What a collector is doing.
@@ -111,6 +116,7 @@ impl Status {
     pub fn ended(&self, now: Timestamp, figures: &SessionFigures, waiting: u64, failure: Option<(&Failure<'_>, u32)>) {
         let mut state = self.lock();
         (state.phase, state.waiting) = (Phase::Waiting, waiting);
+        state.totals.add(figures);
         if figures.delivered > 0 {
             state.last_mail = Some(now);
         }
@@ -124,6 +130,7 @@ impl Status {
             return;
         };
         state.sessions.failed += 1;
+        *state.failed_by.entry(failure.code).or_default() += 1;
         state.failures = failures;
         state.failing_since.get_or_insert(now);
         let reason = crate::mail::outcome::harmless(failure.reason, REASON_OCTETS_MAX);
@@ -162,5 +169,6 @@ mod tests {
         status.ended(at(20), &SessionFigures::default(), 0, None);
         assert_eq!(status.snapshot().last_mail, Some(at(10)), "no mail, no news");
         assert_eq!(status.snapshot().sessions, Sessions { ok: 1, empty: 1, partial: 0, failed: 2 });
+        assert_eq!((status.snapshot().totals.delivered, status.snapshot().failed_by), (2, BTreeMap::from([(203, 2)])));
     }
 }

@@ -25,6 +25,8 @@ pub struct Shown {
     pub loaded_by: String,
     /// What is wrong with the file as it is now, if it could not take its place.
     pub rejected: Option<Rejected>,
+    /// How often the file was read again: taken, and not taken.
+    pub reloads: (u64, u64),
     /// Settings of the file that wait for a restart.
     pub needs_restart: Vec<&'static str>,
     /// `service.enabled`.
@@ -65,6 +67,7 @@ impl Board {
             loaded: now,
             loaded_by: "start".into(),
             rejected: None,
+            reloads: (0, 0),
             needs_restart: Vec::new(),
             enabled: true,
             stopping: false,
@@ -80,6 +83,22 @@ impl Board {
     /// One collector.
     pub fn listed(&self, id: &CollectorId) -> Option<Listed> {
         self.lock().collectors.get(id).cloned()
+    }
+
+    /// The file was read again, and is in force.
+    pub(super) fn taken(&self, by: String) {
+        self.update(|shown| {
+            (shown.rejected, shown.loaded, shown.loaded_by) = (None, Timestamp::now(), by);
+            shown.reloads.0 += 1;
+        });
+    }
+
+    /// The file was read again, and what was in force stays in force.
+    pub(super) fn rejected(&self, text: String) {
+        self.update(|shown| {
+            shown.rejected = Some(Rejected { at: Timestamp::now(), text });
+            shown.reloads.1 += 1;
+        });
     }
 
     /// Changes what is shown.

@@ -9,6 +9,7 @@ pub mod look;
 pub mod probe;
 pub mod signals;
 pub mod supervisor;
+pub mod systemd;
 pub mod watch;
 
 pub use board::Board;

@@ -4,9 +4,9 @@
 //! A collector that is removed or changed is asked to stop and ends at a message's border; whoever takes over its mailbox (its successor, or the
 //! same block under a new name) starts when it has ended. An unchanged collector is not touched.
 
-use super::Installation;
-use super::board::{Board, Listed, Rejected};
+use super::board::{Board, Listed};
 use super::command::{Collect, Collecting, Command, Reload, Reloaded, Requester};
+use super::{Installation, systemd};
 use crate::collect::asks::Asks;
 use crate::collect::task::Worker;
 use crate::collect::{Stop, hours};
@@ -27,6 +27,8 @@ use tracing::{error, info, warn};
 const STARTS_PER_SECOND: u32 = 4;
 /// How often held mail is looked at for its age.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+/// What ending takes beyond the time of grace: the ledger is closed.
+const AFTER_GRACE: Duration = Duration::from_secs(10);
 /// How long a collector rests whose task ended by a mistake of ours.
 const AFTER_PANIC: Duration = Duration::from_secs(60);
 
@@ -84,7 +86,18 @@ impl Supervisor {
         self.apply(None);
         let sweeping = tokio::spawn(sweep_held(Arc::clone(self.installation.held())));
         let _sweeping = AbortOnDrop(sweeping);
-        while let Some(command) = commands.recv().await {
+        systemd::ready(self.running.len());
+        let mut heartbeat = systemd::heartbeat().map(tokio::time::interval);
+        loop {
+            // The watchdog hears from this loop, and not from a task beside it: what hangs here hangs the service.
+            let command = tokio::select! {
+                command = commands.recv() => command,
+                () = beat(&mut heartbeat) => {
+                    systemd::alive();
+                    continue;
+                }
+            };
+            let Some(command) = command else { break };
             match command {
                 Command::Collect(collect) => self.collect(collect),
                 Command::Reload(Reload { by, answer }) => {
@@ -155,7 +168,7 @@ impl Supervisor {
         let loaded = loaded.inspect_err(|report| self.reject(report))?;
         if loaded.config == self.config {
             info!(event = "config_unchanged", file = %self.path.display());
-            self.board.update(|shown| (shown.rejected, shown.loaded, shown.loaded_by) = (None, Timestamp::now(), by));
+            self.board.taken(by);
             return Ok(Diff { unchanged: self.running.keys().cloned().collect(), ..Diff::default() });
         }
         for warning in &loaded.warnings {
@@ -163,7 +176,7 @@ impl Supervisor {
         }
         let old = std::mem::replace(&mut self.config, loaded.config);
         let diff = self.apply(Some(old));
-        self.board.update(|shown| (shown.rejected, shown.loaded, shown.loaded_by) = (None, Timestamp::now(), by));
+        self.board.taken(by);
         Ok(diff)
     }
 
@@ -172,7 +185,7 @@ impl Supervisor {
             error!(event = "config_error", text = %problem.to_string().replace('\n', " | "));
         }
         error!(event = "config_rejected", file = %self.path.display(), errors = report.errors.len(), next = "the configuration that was in force stays in force");
-        self.board.update(|shown| shown.rejected = Some(Rejected { at: Timestamp::now(), text: report.to_string() }));
+        self.board.rejected(report.to_string());
     }
 
     fn apply(&mut self, old: Option<Config>) -> Diff {
@@ -193,6 +206,7 @@ impl Supervisor {
         }
         let (added, changed, removed, unchanged) = (diff.added.len(), diff.changed.len(), diff.removed.len(), diff.unchanged.len());
         info!(event = "config_loaded", file = %self.path.display(), added, changed, removed, unchanged);
+        systemd::status(&format!("{} collectors run", self.running.len()));
         if self.running.is_empty() {
             let why = if self.config.service.enabled { "no collector is enabled" } else { "service.enabled is false" };
             warn!(event = "no_enabled_collector", reason = why, next = "nothing is collected until the configuration changes");
@@ -267,6 +281,7 @@ impl Supervisor {
     /// Asks every collector to stop and waits for them, no longer than the grace time.
     async fn shut_down(mut self, mut commands: mpsc::Receiver<Command>) -> Outcome {
         info!(event = "service_stopping", collectors = self.running.len());
+        systemd::stopping(self.config.service.shutdown_grace + AFTER_GRACE);
         let ids: Vec<CollectorId> = self.running.keys().cloned().collect();
         ids.iter().for_each(|id| self.stop(id));
         self.ending.iter().for_each(|ending| ending.stop.request());
@@ -287,6 +302,14 @@ impl Supervisor {
             Outcome::Cut => warn!(event = "service_cut_off", next = "what was in flight is in doubt and is tried again at the next start"),
         }
         outcome
+    }
+}
+
+/// Resolves at the next beat; never without a watchdog.
+async fn beat(heartbeat: &mut Option<tokio::time::Interval>) {
+    match heartbeat {
+        Some(heartbeat) => drop(heartbeat.tick().await),
+        None => std::future::pending().await,
     }
 }
 

@@ -78,9 +78,9 @@ fn a_job_tells_how_far_it_is() {
     daemon.stop().expect_success();
 }
 
-/// Faults 75: clients that connect and say nothing, or stop in the midst, take neither the mail's time nor each other's for good.
+/// f74: clients that connect and say nothing, or stop in the midst, take neither the mail's time nor each other's for good.
 #[test]
-fn stuck_clients_are_let_go() {
+fn f74_stuck_clients_are_let_go() {
     let (server, sink) = (Dovecot::start(), Sink::lmtp());
     let program = Mailgather::new(&config(&sink.delivery(), &[imap(&server, "one")]));
     let daemon = running(&program, 1);
@@ -104,5 +104,43 @@ fn stuck_clients_are_let_go() {
     last.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     drop(stuck);
+    daemon.stop().expect_success();
+}
+
+/// The metrics are what the log says, and those of a collector go when it goes.
+#[test]
+fn metrics_follow_the_collectors() {
+    let (server, sink) = (Dovecot::start(), Sink::lmtp());
+    let both = config(&sink.delivery(), &[imap(&server, "one"), imap(&server, "two").set("enabled", "false")]);
+    let program = Mailgather::new(&both);
+    (0..3).for_each(|n| server.put("one", &letter(n)));
+    let daemon = running(&program, 1);
+    let path = socket(&program);
+    let (status, text) = request(&path, "GET", "/metrics", "");
+    assert_eq!(status, 200);
+    for line in [
+        "mailgather_collectors{state=\"enabled\"} 1.0",
+        "mailgather_collectors{state=\"disabled\"} 1.0",
+        "mailgather_config_last_reload_successful 1.0",
+        "mailgather_collector_up{collector=\"one\"} 1.0",
+        "mailgather_sessions_total{collector=\"one\",result=\"ok\"} 1",
+        "mailgather_messages_delivered_total{collector=\"one\"} 3",
+        "mailgather_session_errors_total{collector=\"one\",reason=\"auth\"} 0",
+        "# EOF",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+    assert!(!text.contains("anna@") && !text.contains("127.0.0.1"), "addresses are no labels: {text}");
+    // One is gone, and so are its series.
+    program.configure(&config(&sink.delivery(), &[imap(&server, "two")]));
+    program.run_to_end("reload", &[]).expect_success();
+    eventually("the other's series", SOON, || {
+        let (_, text) = request(&path, "GET", "/metrics", "");
+        text.contains("collector=\"two\"") && !text.contains("collector=\"one\"")
+    });
+    program.configure("nonsense: 1");
+    program.run_to_end("reload", &[]).expect_code(78);
+    let (_, text) = request(&path, "GET", "/metrics", "");
+    assert!(text.contains("mailgather_config_last_reload_successful 0.0\n"), "{text}");
     daemon.stop().expect_success();
 }

@@ -6,3 +6,4 @@ mod support;
 mod commands;
 mod http;
 mod kit;
+mod systemd;
