@@ -13,6 +13,7 @@ fn blocks() -> Vec<(&'static str, &'static str, String)> {
         ("## `service`", "held.", top("service: {held: {qqqqqqqq: 1}}")),
         ("## `limits`", "", top("limits: {qqqqqqqq: 1}")),
         ("## `log`", "", top("log: {qqqqqqqq: 1}")),
+        ("## `control`", "", top("control: {qqqqqqqq: 1}")),
         ("## A collector", "", with("qqqqqqqq: 1")),
         ("### `folders`", "", with("folders: [{name: A, qqqqqqqq: 1}]")),
         ("### `schedule`", "", with("schedule: {days: mon, qqqqqqqq: 1}")),
