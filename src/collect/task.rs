@@ -160,6 +160,9 @@ impl Requested {
         let requested = std::mem::take(self);
         let last = std::mem::replace(&mut session.report, requested.report);
         session.report.more = last.more;
+        session.report.deferred += last.put_off;
+        // What earlier sessions could not dispose of, the last one has tried again.
+        session.error = session.error.or_else(|| last.undisposed.clone().map(PassError::from));
         (session.report.undisposed, session.report.folders) = (last.undisposed, last.folders);
         let session = Arc::new(session);
         // Who asked may have gone away.

@@ -102,7 +102,7 @@ fn m13_what_idle_does_is_counted() {
     let running = loaded.config.collectors.values().map(|collector| {
         let (worker, stop) = (installation.worker(collector), stop.clone());
         let counters = worker.counters.clone();
-        let task = runtime.spawn(async move { worker.run(&stop, &tokio::sync::Notify::new(), Duration::ZERO).await });
+        let task = runtime.spawn(async move { worker.run(&stop, &mailgather::collect::asks::Asks::default(), Duration::ZERO).await });
         (collector.id.to_string(), counters, task)
     });
     let running: std::collections::BTreeMap<String, _> = running.map(|(id, counters, task)| (id, (counters, task))).collect();
