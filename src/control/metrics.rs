@@ -103,7 +103,7 @@ impl Scrape {
         let each = |value: fn(&Snapshot) -> Option<f64>| on().filter_map(move |row| Some((of(row), value(&row.found)?)));
         let seconds = || Some(Unit::Seconds);
         // Before the first session has ended nobody knows.
-        let up = |found: &Snapshot| (found.last_success.is_some() || found.failures > 0).then(|| if found.failures == 0 { 1.0 } else { 0.0 });
+        let up = |found: &Snapshot| (found.last_success.is_some() || found.failures > 0).then_some(if found.failures == 0 { 1.0 } else { 0.0 });
         gauges(to, "collector_up", "Whether the last session went well", None, each(up))?;
         gauges(to, "collector_last_attempt_timestamp", "When the last session began", seconds(), each(|found| time(found.last_try)))?;
         gauges(
