@@ -80,8 +80,9 @@ impl Builder {
         let arguments = ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "/bin/sh", &file.to_string_lossy()];
         let server = Guarded::start("unshare", &arguments, &console);
         let socket = folder.path().join("run/authdaemon/socket");
+        // First what logins need: a connection that comes before it lingers, and counts against the limit of connections.
+        eventually("Courier takes logins", SOON, || socket.exists() || !server.is_alive());
         private::until_it_answers("Courier", &server, &ports.all(), &[console]);
-        eventually("Courier takes logins", SOON, || socket.exists());
         let users = Mutex::new(Vec::new());
         let courier = Courier { _server: server, certificates, ports, users, hashes: hashes(), folder };
         courier.write_users();

@@ -1,7 +1,9 @@
 //! Loopback ports that no other test has, in this process or another.
 
 use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 /// Ports under the range from which Linux takes those of outgoing connections (32768), so that none is taken between our choice and the
@@ -19,13 +21,10 @@ pub struct Port {
 impl Port {
     /// Reserves a free port.
     pub fn reserve() -> Port {
-        static NEXT: AtomicU16 = AtomicU16::new(0);
         let folder = std::env::temp_dir().join("mailgather-test-ports");
         std::fs::create_dir_all(&folder).expect("a folder for the locks of ports");
-        // Each process starts elsewhere, so that the search is short.
-        let start = (std::process::id().wrapping_mul(97) % u32::from(COUNT)) as u16;
         for _ in 0..COUNT {
-            let number = FIRST + (start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed))) % COUNT;
+            let number = FIRST + next(&folder);
             let Ok(lock) = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(number.to_string())) else { continue };
             if lock.try_lock().is_ok() && TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok() {
                 return Port { number, _lock: lock };
@@ -43,6 +42,18 @@ impl Port {
     pub fn answers(&self) -> bool {
         TcpStream::connect((Ipv4Addr::LOCALHOST, self.number)).is_ok()
     }
+}
+
+/// All processes take one port after the other: one that was given back rests for long, so that a test which expects nobody there finds nobody.
+fn next(folder: &Path) -> u16 {
+    let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(folder.join("next")).expect("our own file");
+    file.lock().expect("nobody holds it for long");
+    let mut text = String::new();
+    file.read_to_string(&mut text).expect("a number");
+    // Who uses another folder starts elsewhere.
+    let number = text.trim().parse().unwrap_or_else(|_| (std::process::id() % 100) as u16 * 97) % COUNT;
+    file.rewind().and_then(|()| write!(file, "{:<8}", number + 1)).expect("our own file");
+    number
 }
 
 /// An address of 127.0.0.0/8 that is reserved as long as this value lives, for servers on the ports that they have in the world.
