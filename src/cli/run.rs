@@ -29,7 +29,7 @@ fn try_run(common: &Common) -> Result<Exit, Exit> {
         })?;
         let installation = Installation::open(&loaded.config).await.map_err(|error| open_failed(&error))?;
         tracing::info!(event = "service_started", version = env!("CARGO_PKG_VERSION"), collectors = loaded.config.collectors.len(), state_dir = %loaded.config.service.state_dir.display());
-        watch::start(&common.config, sender.clone());
+        watch::start(&loaded.folders, sender.clone());
         let (socket, group) = (common.socket_of(&loaded.config), loaded.config.control.group.clone());
         let supervisor = Supervisor::new(installation, common.config.clone(), common.environment(), loaded);
         let daemon = Daemon { board: Arc::clone(supervisor.board()), commands: sender };

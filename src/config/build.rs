@@ -19,6 +19,7 @@ mod exclude;
 mod fetching;
 mod folders;
 mod headers;
+mod join;
 mod password;
 mod pattern;
 mod policy;
@@ -42,10 +43,11 @@ use super::yaml::{self, Entry, Value};
 use super::{Config, LogLevel};
 use block::{Block, Keys};
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 const TOP: Keys = Keys {
-    known: &["version", "service", "limits", "log", "defaults", "delivery", "collectors", "providers", "templates", "control"],
-    not_yet: &["include", "ledger", "metrics", "web", "notify"],
+    known: &["version", "include", "service", "limits", "log", "defaults", "delivery", "collectors", "providers", "templates", "control"],
+    not_yet: &["ledger", "metrics", "web", "notify"],
 };
 const LOG: Keys = Keys { known: &["level"], not_yet: &["format", "redact"] };
 
@@ -63,14 +65,38 @@ pub(super) struct Broken {
     pub outside: Vec<(Span, Outside)>,
 }
 
-/// Builds the configuration from a text. Warnings come with it, or with the errors.
-pub(super) fn build(text: &Text<'_>, env: &Environment) -> Result<Built, Broken> {
-    let mut ctx = Ctx::new(text, env);
+/// What a file may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The one that the command line names: everything.
+    Main,
+    /// One of `conf.d`, or included: everything but `include`.
+    Beside,
+    /// One of `collectors.d`: collectors.
+    Collectors,
+}
+
+/// The first file, read already: its tree, and what is wrong with it.
+pub(super) type First = (Option<yaml::Node>, Vec<Problem>);
+
+/// Reads the file that names the others.
+pub(super) fn first(text: &Text<'_>) -> First {
     let mut problems = Vec::new();
-    let root = yaml::parse(text, &mut problems);
+    (yaml::parse(text, 0, &mut problems), problems)
+}
+
+/// Builds the configuration from the texts of its files, each with what it may hold. Warnings come with it, or with the errors.
+pub(super) fn build(text: &Text<'_>, parts: &[Part], first: First, env: &Environment) -> Result<Built, Broken> {
+    let mut ctx = Ctx::new(text, env);
+    let (main, mut problems) = first;
+    let mut roots = vec![main];
+    roots.extend((1..text.files()).map(|file| yaml::parse(text, file, &mut problems)));
     problems.into_iter().for_each(|problem| ctx.add(problem));
-    let config = root.as_ref().and_then(|root| top(&mut ctx, root));
-    let place = |problem: &Problem| problem.place.as_ref().map(|place| (place.line, place.column));
+    // A file that cannot be read leaves the others to be looked at, but makes no configuration.
+    let is_whole = roots.iter().all(Option::is_some);
+    let read: Vec<_> = roots.into_iter().zip(parts).filter_map(|(root, part)| Some((root?, *part))).collect();
+    let config = if is_whole { join::join(&mut ctx, read).and_then(|root| top(&mut ctx, &root)) } else { None };
+    let place = |problem: &Problem| problem.place.as_ref().map(|place| (text.index_of(&place.path), place.line, place.column));
     ctx.report.errors.sort_by_key(place);
     ctx.report.warnings.sort_by_key(place);
     match config {
@@ -83,6 +109,12 @@ fn top(ctx: &mut Ctx<'_>, root: &yaml::Node) -> Option<Config> {
     let block = Block::open(ctx, root, "the file", &TOP)?;
     if let Some(entry) = block.get("version") {
         values::number(ctx, entry, 1..=1);
+    }
+    if let Some(entry) = block.get("include") {
+        // The files are read already; this is for what is none.
+        for pattern in values::one_or_more(ctx, entry).unwrap_or_default() {
+            values::text(ctx, &pattern);
+        }
     }
     let service = service::service(ctx, &block);
     let limits = service::limits(ctx, &block, service.held.max_age);
@@ -117,7 +149,7 @@ struct Ctx<'a> {
     text: &'a Text<'a>,
     env: &'a Environment,
     report: Report,
-    seen: HashSet<(Code, Span, String)>,
+    seen: HashSet<(Code, PathBuf, usize, usize, String)>,
     outside: Vec<(Span, Outside)>,
     named: HashSet<Span>,
 }
@@ -129,17 +161,16 @@ impl<'a> Ctx<'a> {
 
     /// Says nothing about this: another error has said it.
     fn mute(&mut self, code: Code, span: Span, message: String) {
-        let start = super::text::Pos { line: span.start.line, column: span.start.column };
-        self.seen.insert((code, Span { start, end: start }, message));
+        let line = self.text.number_in_file(span.start.line);
+        self.seen.insert((code, self.text.path(span).to_owned(), line, span.start.column, message));
     }
 
     /// Takes a problem, once for each place: a default that is wrong is met again in each collector.
     fn add(&mut self, problem: Problem) {
         if let Some(place) = &problem.place {
-            let start = super::text::Pos { line: place.line, column: place.column };
             // Several things may be missing at one place.
             let message = if problem.code == Code::Missing { problem.message.clone() } else { String::new() };
-            if !self.seen.insert((problem.code, Span { start, end: start }, message)) {
+            if !self.seen.insert((problem.code, place.path.clone(), place.line, place.column, message)) {
                 return;
             }
         }
@@ -203,6 +234,7 @@ mod tests {
         let blocks = [
             &TOP,
             &LOG,
+            &control::CONTROL,
             &recipient::RECIPIENT,
             &auto::AUTO,
             &auto::REWRITE,

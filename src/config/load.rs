@@ -1,21 +1,16 @@
-//! The door to the configuration: a file to a [`Config`], or to a report of everything that is wrong with it.
+//! The door to the configuration: its files to a [`Config`], or to a report of everything that is wrong with it.
 
-use super::build::{Broken, Built, build};
-use super::error::{Code, Problem, Report};
+use super::build::{Broken, Built, Part, build, first};
+use super::error::{Problem, Report};
 use super::outside::Outside;
+use super::sources::Sources;
 use super::text::{Span, Text};
 use super::{Config, outside};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Where the state is for root, where nobody says otherwise.
 pub const STATE_DIR_OF_ROOT: &str = "/var/lib/mailgather";
-
-/// Largest file that is read: twenty thousand collectors fit.
-pub const FILE_OCTETS_MAX: u64 = 4 * 1024 * 1024;
 
 /// What the configuration takes from around it, so that reading it is a function of its arguments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,7 +21,7 @@ pub struct Environment {
     pub variables: BTreeMap<String, String>,
     /// The user that runs this.
     pub uid: u32,
-    /// The permissions of the file; [`load`] fills it in. `None` for a text that came from nowhere.
+    /// The permissions of a text that is read with [`parse`]; a file has its own.
     pub file_mode: Option<u32>,
 }
 
@@ -66,91 +61,88 @@ pub struct Loaded {
     pub config: Config,
     /// What is doubtful in it.
     pub warnings: Vec<Problem>,
-    /// SHA-256 of the octets that were read: the same digest needs no reload.
+    /// SHA-256 of the files that were read, by name and content: the same digest needs no reload.
     pub digest: [u8; 32],
-    /// The files that were read.
+    /// The files that were read, the main one first.
     pub files: Vec<PathBuf>,
+    /// The folders in which a change may be one of the configuration.
+    pub folders: Vec<PathBuf>,
 }
 
-/// Reads and checks a file, also whether this machine knows the time zones in it: a schedule in another zone is no schedule. Blocks on the disk.
+/// Reads and checks all files, also whether this machine knows the time zones in them: a schedule in another zone is no schedule. Blocks on the
+/// disk.
 pub fn load(path: &Path, env: &Environment) -> Result<Loaded, Report> {
-    of_file(path, env, parse_here)
+    Sources::read(path, env)?.load(env)
 }
 
-/// The same, and then looks at what the file names: whether secrets, certificates and lists can be read, programs run, and Maildirs made. Runs
+/// The same, and then looks at what the files name: whether secrets, certificates and lists can be read, programs run, and Maildirs made. Runs
 /// no program.
 pub fn load_and_look(path: &Path, env: &Environment) -> Result<(Loaded, Report), Report> {
-    of_file(path, env, parse_and_look)
+    Sources::read(path, env)?.load_and_look(env)
 }
 
 /// Checks a text: pure. The path is for messages, and relative paths in the text count from its folder.
 pub fn parse(text: &str, path: &Path, env: &Environment) -> Result<Loaded, Report> {
-    let built = build(&Text::new(path, text), env).map_err(|broken| broken.report)?;
-    Ok(loaded(built, path, text))
-}
-
-fn parse_here(text: &str, path: &Path, env: &Environment) -> Result<Loaded, Report> {
-    let lines = Text::new(path, text);
-    let built = build(&lines, env).map_err(|broken| with_zones(&lines, broken))?;
-    let errors = unknown_zones(&lines, &built.outside);
-    if errors.is_empty() { Ok(loaded(built, path, text)) } else { Err(Report { errors, warnings: built.warnings }) }
+    let sources = Sources::of_text(text, path, env);
+    let lines = sources.text();
+    let built = build(&lines, &[Part::Main], first(&lines), env).map_err(|broken| broken.report)?;
+    Ok(sources.loaded(built))
 }
 
 /// Checks a text and looks at what it names.
 pub fn parse_and_look(text: &str, path: &Path, env: &Environment) -> Result<(Loaded, Report), Report> {
-    let lines = Text::new(path, text);
-    let built = build(&lines, env).map_err(|broken| with_zones(&lines, broken))?;
-    let found = outside::look(&lines, &built.outside);
-    Ok((loaded(built, path, text), found))
+    Sources::of_text(text, path, env).load_and_look(env)
+}
+
+impl Sources {
+    /// Checks what was read, and its time zones.
+    pub fn load(&self, env: &Environment) -> Result<Loaded, Report> {
+        let text = self.text();
+        let built = self.build(&text, env)?;
+        let errors = unknown_zones(&text, &built.outside);
+        if errors.is_empty() { Ok(self.loaded(built)) } else { Err(Report { errors, warnings: built.warnings }) }
+    }
+
+    /// Checks what was read, and looks at what it names.
+    pub fn load_and_look(&self, env: &Environment) -> Result<(Loaded, Report), Report> {
+        let text = self.text();
+        let built = self.build(&text, env)?;
+        let found = outside::look(&text, &built.outside);
+        Ok((self.loaded(built), found))
+    }
+
+    fn build(&self, text: &Text<'_>, env: &Environment) -> Result<Built, Report> {
+        let built = build(text, &self.parts(), first(text), env);
+        match built {
+            Ok(built) if self.problems.is_empty() => Ok(built),
+            Ok(built) => Err(Report { errors: self.problems.clone(), warnings: built.warnings }),
+            Err(broken) => {
+                let mut report = with_zones(text, broken);
+                report.errors.extend(self.problems.iter().cloned());
+                Err(report)
+            }
+        }
+    }
+
+    fn loaded(&self, built: Built) -> Loaded {
+        Loaded { config: built.config, warnings: built.warnings, digest: self.digest(), files: self.paths(), folders: self.folders() }
+    }
 }
 
 /// A name that the machine does not know is as wrong as one that is misspelt in form; where files and programs are can wait until the rest is right.
-fn with_zones(lines: &Text<'_>, broken: Broken) -> Report {
+fn with_zones(text: &Text<'_>, broken: Broken) -> Report {
     let mut report = broken.report;
-    report.errors.extend(unknown_zones(lines, &broken.outside));
-    report.errors.sort_by_key(|problem| problem.place.as_ref().map(|place| (place.line, place.column)));
+    let unknown = unknown_zones(text, &broken.outside);
+    if !unknown.is_empty() {
+        report.errors.extend(unknown);
+        report.errors.sort_by_key(|problem| problem.place.as_ref().map(|place| (text.index_of(&place.path), place.line, place.column)));
+    }
     report
 }
 
-fn unknown_zones(lines: &Text<'_>, outside: &[(Span, Outside)]) -> Vec<Problem> {
+fn unknown_zones(text: &Text<'_>, outside: &[(Span, Outside)]) -> Vec<Problem> {
     let zones: Vec<_> = outside.iter().filter(|(_, outside)| matches!(outside, Outside::Zone(_))).cloned().collect();
-    outside::look(lines, &zones).errors
-}
-
-fn loaded(built: Built, path: &Path, text: &str) -> Loaded {
-    Loaded { config: built.config, warnings: built.warnings, digest: Sha256::digest(text).into(), files: vec![path.to_owned()] }
-}
-
-fn of_file<T>(path: &Path, env: &Environment, take: fn(&str, &Path, &Environment) -> Result<T, Report>) -> Result<T, Report> {
-    let (octets, mode) = read(path).map_err(|problem| Report { errors: vec![problem], warnings: Vec::new() })?;
-    let text = match std::str::from_utf8(&octets) {
-        Ok(text) => text,
-        Err(error) => {
-            let line = octets[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
-            let problem = Problem::error(Code::Syntax, format!("{}: line {line} is not UTF-8", path.display()));
-            return Err(Report { errors: vec![problem.hint("save the file as UTF-8")], warnings: Vec::new() });
-        }
-    };
-    take(text, path, &Environment { file_mode: Some(mode), ..env.clone() })
-}
-
-fn read(path: &Path) -> Result<(Vec<u8>, u32), Problem> {
-    let name = path.display();
-    let fail = |error: std::io::Error| match error.kind() {
-        ErrorKind::NotFound => Problem::error(Code::NoSuchFile, format!("{name}: no such file")).hint("`--config FILE` names another one"),
-        _ => Problem::error(Code::Unreadable, format!("{name}: {error}")),
-    };
-    let file = std::fs::File::open(path).map_err(fail)?;
-    let meta = file.metadata().map_err(fail)?;
-    if meta.is_dir() {
-        return Err(Problem::error(Code::Unreadable, format!("{name} is a folder")));
-    }
-    let mut octets = Vec::new();
-    file.take(FILE_OCTETS_MAX + 1).read_to_end(&mut octets).map_err(fail)?;
-    if octets.len() as u64 > FILE_OCTETS_MAX {
-        return Err(Problem::error(Code::Unreadable, format!("{name} is larger than {} MiB", FILE_OCTETS_MAX >> 20)));
-    }
-    Ok((octets, meta.permissions().mode()))
+    outside::look(text, &zones).errors
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod model;
 mod outside;
 mod provider;
 pub mod secret;
+mod sources;
 mod text;
 pub mod words;
 mod yaml;
@@ -27,6 +28,7 @@ pub use error::{Code, Place, Problem, Report, Severity};
 pub use load::{Environment, Loaded, STATE_DIR_OF_ROOT, load, load_and_look, parse, parse_and_look};
 pub use model::*;
 pub use provider::{Access, Provider, ProviderDomain, provider_of, provider_of_hosts};
+pub use sources::{COLLECTORS, Sources};
 
 /// The built-in providers, without any of an operator's own.
 pub fn presets() -> Vec<std::sync::Arc<Provider>> {

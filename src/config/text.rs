@@ -23,31 +23,80 @@ pub struct Span {
     pub end: Pos,
 }
 
-/// A file's text with its name.
-#[derive(Debug)]
+/// The texts of all files of a configuration, as one: the lines of each follow those of the one before it, so that a position says the file too.
+#[derive(Debug, Default)]
 pub struct Text<'t> {
-    path: PathBuf,
-    text: &'t str,
+    files: Vec<File<'t>>,
     lines: Vec<&'t str>,
     /// Made at the first problem: most files have none.
     masked: OnceCell<Vec<String>>,
 }
 
+/// One file.
+#[derive(Debug)]
+struct File<'t> {
+    path: PathBuf,
+    text: &'t str,
+    /// How many lines stand before its first.
+    before: usize,
+    /// How many it has.
+    lines: usize,
+    mode: Option<u32>,
+}
+
 impl<'t> Text<'t> {
-    /// Takes a text; a byte order mark is no part of it.
+    /// Takes one text that came from nowhere.
     pub fn new(path: &Path, text: &'t str) -> Self {
+        let mut all = Text::default();
+        all.push(path, text, None);
+        all
+    }
+
+    /// Adds the text of a further file, with its permissions if it has any. A byte order mark is no part of it.
+    pub fn push(&mut self, path: &Path, text: &'t str, mode: Option<u32>) {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        Text { path: path.to_owned(), text, lines: text.lines().collect(), masked: OnceCell::new() }
+        let before = self.lines.len();
+        self.lines.extend(text.lines());
+        let lines = self.lines.len() - before;
+        // What is wrong at the end of a file is still in this file.
+        self.lines.extend([""; 2]);
+        self.files.push(File { path: path.to_owned(), text, before, lines, mode });
+        self.masked = OnceCell::new();
     }
 
-    /// The whole text.
-    pub fn as_str(&self) -> &'t str {
-        self.text
+    /// How many files there are.
+    pub fn files(&self) -> usize {
+        self.files.len()
     }
 
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// The whole text of a file, and how many lines stand before it.
+    pub fn file(&self, index: usize) -> (&'t str, usize) {
+        (self.files[index].text, self.files[index].before)
+    }
+
+    /// Which file it is that has this path.
+    pub fn index_of(&self, path: &Path) -> Option<usize> {
+        self.files.iter().position(|file| file.path == path)
+    }
+
+    /// The file that a place is in.
+    pub fn path(&self, span: Span) -> &Path {
+        &self.of(span.start.line).path
+    }
+
+    /// The permissions of the file that a place is in.
+    pub fn mode(&self, span: Span) -> Option<u32> {
+        self.of(span.start.line).mode
+    }
+
+    /// The number of a line in its own file.
+    pub fn number_in_file(&self, line: usize) -> usize {
+        line - self.of(line).before.min(line)
+    }
+
+    fn of(&self, line: usize) -> &File<'t> {
+        let at = self.files.partition_point(|file| file.before < line);
+        &self.files[at.saturating_sub(1)]
     }
 
     /// A line by its number, unmasked: to decide, not to print.
@@ -74,12 +123,13 @@ impl<'t> Text<'t> {
 
     /// `path:line:column`, for notes.
     pub fn name_of(&self, span: Span) -> String {
-        format!("{}:{}:{}", self.path.display(), span.start.line, span.start.column)
+        format!("{}:{}:{}", self.path(span).display(), self.number_in_file(span.start.line), span.start.column)
     }
 
     fn place(&self, span: Span) -> Place {
         // An error at the end of the file is shown at its last line.
-        let line = span.start.line.clamp(1, self.lines.len().max(1));
+        let file = self.of(span.start.line);
+        let line = span.start.line.clamp(file.before + 1, file.before + file.lines.max(1));
         let raw = self.line(line);
         let column = if line == span.start.line { span.start.column } else { raw.chars().count() + 1 };
         let end = if span.end.line == line { span.end.column } else { raw.trim_end().chars().count() + 1 };
@@ -93,7 +143,7 @@ impl<'t> Text<'t> {
             Some(from) if column + width > from + 1 => (column, from + 1 + MASK.len() - column),
             _ => (column, width),
         };
-        Place { path: self.path.clone(), line, column, width, text, caret, before: None, label: String::new() }
+        Place { path: file.path.clone(), line: line - file.before, column, width, text, caret, before: None, label: String::new() }
     }
 
     /// True if a piece of a line may stand in a message: the mask left it there.
@@ -103,7 +153,8 @@ impl<'t> Text<'t> {
 
     /// A line as it may be printed.
     pub fn masked(&self, number: usize) -> &str {
-        let lines = self.masked.get_or_init(|| masked_lines(self.text));
+        let of_file = |file: &File<'_>| masked_lines(file.text).into_iter().chain([String::new(), String::new()]).collect::<Vec<_>>();
+        let lines = self.masked.get_or_init(|| self.files.iter().flat_map(of_file).collect());
         number.checked_sub(1).and_then(|n| lines.get(n)).map_or("", String::as_str)
     }
 }
@@ -117,5 +168,22 @@ mod tests {
         let text = Text::new(Path::new("x"), "\u{feff}а: б\r\nключ: я\n");
         let at = |line, column| Pos { line, column };
         assert_eq!(text.rest_of_line(at(2, 5)), ": я");
+    }
+
+    #[test]
+    fn a_position_says_the_file() {
+        let mut text = Text::default();
+        text.push(Path::new("a"), "one: 1\ntwo: 2\n", Some(0o600));
+        text.push(Path::new("b"), "", None);
+        text.push(Path::new("c"), "three: 3\n", Some(0o644));
+        let span = |line| Span { start: Pos { line, column: 1 }, end: Pos { line, column: 4 } };
+        let name = |line| text.name_of(span(line));
+        // Behind the last line of a file, it is still that file.
+        assert_eq!([name(1), name(2), name(3), name(5), name(7)], ["a:1:1", "a:2:1", "a:3:1", "b:1:1", "c:1:1"]);
+        assert_eq!((text.mode(span(2)), text.mode(span(5)), text.mode(span(7))), (Some(0o600), None, Some(0o644)));
+        let place = |line| text.error(Code::Value, span(line), "x").place.map(|place| (place.path, place.line, place.text)).unwrap();
+        assert_eq!(place(7), ("c".into(), 1, "three: 3".into()));
+        assert_eq!(place(3), ("a".into(), 2, "two: 2".into()), "the end of a file is shown at its last line");
+        assert_eq!(text.file(2), ("three: 3\n", 6));
     }
 }

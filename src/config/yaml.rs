@@ -56,9 +56,10 @@ pub struct Entry {
     pub value: Node,
 }
 
-/// Reads one document. Duplicate keys are problems, and the tree is whole without the second; after an error of syntax there is no tree.
-pub fn parse(text: &Text<'_>, problems: &mut Vec<Problem>) -> Option<Node> {
-    let mut reader = Reader { events: Parser::new_from_str(text.as_str()), text, problems, anchors: HashMap::new(), copied: 0 };
+/// Reads the one document of a file. Duplicate keys are problems, and the tree is whole without the second; after an error of syntax there is no tree.
+pub fn parse(text: &Text<'_>, file: usize, problems: &mut Vec<Problem>) -> Option<Node> {
+    let (octets, before) = text.file(file);
+    let mut reader = Reader { events: Parser::new_from_str(octets), text, before, problems, anchors: HashMap::new(), copied: 0 };
     match reader.document() {
         Ok(node) => Some(node),
         Err(problem) => {
@@ -71,6 +72,8 @@ pub fn parse(text: &Text<'_>, problems: &mut Vec<Problem>) -> Option<Node> {
 struct Reader<'a, 't> {
     events: Parser<'t, saphyr_parser::StrInput<'t>>,
     text: &'a Text<'t>,
+    /// Lines of other files before it.
+    before: usize,
     problems: &'a mut Vec<Problem>,
     anchors: HashMap<usize, (Node, usize)>,
     copied: usize,
@@ -94,8 +97,8 @@ impl<'t> Reader<'_, 't> {
     fn next(&mut self) -> Result<(Event<'t>, Span), Problem> {
         match self.events.next_event() {
             None => Ok((Event::StreamEnd, Span::default())),
-            Some(Ok((event, span))) => Ok((event, Span { start: pos(&span.start), end: pos(&span.end) })),
-            Some(Err(error)) => Err(syntax_error(self.text, &error)),
+            Some(Ok((event, span))) => Ok((event, Span { start: pos(&span.start, self.before), end: pos(&span.end, self.before) })),
+            Some(Err(error)) => Err(syntax_error(self.text, self.before, &error)),
         }
     }
 
@@ -229,19 +232,19 @@ pub fn is_word(text: &str) -> bool {
     !text.is_empty() && text.len() <= 40 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
-fn pos(marker: &saphyr_parser::Marker) -> Pos {
+fn pos(marker: &saphyr_parser::Marker, before: usize) -> Pos {
     // Its lines count from 1, its columns from 0.
-    Pos { line: marker.line(), column: marker.col() + 1 }
+    Pos { line: before + marker.line(), column: marker.col() + 1 }
 }
 
 /// Says in our words what the scanner found. Its own words never hold more than one character of the text.
-fn syntax_error(text: &Text<'_>, error: &ScanError) -> Problem {
-    let start = pos(error.marker());
+fn syntax_error(text: &Text<'_>, before: usize, error: &ScanError) -> Problem {
+    let start = pos(error.marker(), before);
     let span = Span { start, end: Pos { column: start.column + 1, ..start } };
     let info = error.info();
     let line = text.line(start.line);
     let at = |message: &str| text.error(Code::Syntax, span, message);
-    if let Some(problem) = indentation(text, start, info) {
+    if let Some(problem) = indentation(text, before, start, info) {
         return problem;
     }
     // The scanner points somewhere near a tab; what is wrong is in this line or the next one.
@@ -286,13 +289,13 @@ fn indent_of(line: &str) -> &str {
 }
 
 /// The commonest slip: a line stands a blank left or right of its neighbours.
-fn indentation(text: &Text<'_>, at: Pos, info: &str) -> Option<Problem> {
+fn indentation(text: &Text<'_>, before: usize, at: Pos, info: &str) -> Option<Problem> {
     if !info.contains("did not find expected key") && !info.contains("mapping values are not allowed") {
         return None;
     }
     let line = text.line(at.line);
     let indent = line.len() - line.trim_start_matches(' ').len();
-    let above = (1..at.line).rev().find(|n| !text.line(*n).trim().is_empty() && !text.line(*n).trim_start().starts_with('#'))?;
+    let above = (before + 1..at.line).rev().find(|n| !text.line(*n).trim().is_empty() && !text.line(*n).trim_start().starts_with('#'))?;
     let neighbour = text.line(above).len() - text.line(above).trim_start_matches(' ').len();
     if indent == neighbour || indent_of(line).contains('\t') || line.trim().is_empty() {
         return None;
@@ -302,7 +305,7 @@ fn indentation(text: &Text<'_>, at: Pos, info: &str) -> Option<Problem> {
     let mut problem =
         text.error(Code::Syntax, span, "bad indentation").label(format!("this line is indented by {indent}, its neighbours by {neighbour}"));
     if let Some(place) = &mut problem.place {
-        place.before = Some((above, text.masked(above).to_owned()));
+        place.before = Some((text.number_in_file(above), text.masked(above).to_owned()));
     }
     Some(problem)
 }
@@ -315,7 +318,7 @@ mod tests {
 
     fn read(text: &str) -> (Option<Node>, Vec<String>) {
         let mut problems = Vec::new();
-        let node = parse(&Text::new(Path::new("t.yaml"), text), &mut problems);
+        let node = parse(&Text::new(Path::new("t.yaml"), text), 0, &mut problems);
         (node, problems.iter().map(ToString::to_string).collect())
     }
 

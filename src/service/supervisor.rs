@@ -10,7 +10,7 @@ use super::{Installation, systemd};
 use crate::collect::asks::Asks;
 use crate::collect::task::Worker;
 use crate::collect::{Stop, hours};
-use crate::config::{self, Collector, Config, Diff, Environment, Loaded, Report};
+use crate::config::{self, Collector, Config, Diff, Environment, Loaded, Report, Sources};
 use crate::held::HeldStore;
 use crate::mail::{CollectorId, MailboxId};
 use futures_util::FutureExt;
@@ -156,7 +156,11 @@ impl Supervisor {
     /// Reads the file; a good one is applied, a bad one reported and the old one stays. Only if somebody asked it says so when nothing changed.
     async fn reload(&mut self, by: Option<&Requester>) -> Reloaded {
         let (path, environment) = (self.path.clone(), self.environment.clone());
-        let read = tokio::task::spawn_blocking(move || (std::fs::read(&path).ok().map(digest), config::load(&path, &environment)));
+        let read = tokio::task::spawn_blocking(move || {
+            let sources = Sources::read(&path, &environment);
+            let digest = sources.as_ref().ok().map(Sources::digest);
+            (digest, sources.and_then(|sources| sources.load(&environment)))
+        });
         let Ok((digest, loaded)) = read.await else { return Ok(Diff::default()) };
         // A bad file is reported once, and again when somebody asks.
         let same = digest == Some(self.digest) || (digest.is_none() && self.digest == [0; 32]);
@@ -351,9 +355,4 @@ impl Drop for RaiseOnDrop {
     fn drop(&mut self) {
         self.0.request();
     }
-}
-
-fn digest(octets: Vec<u8>) -> [u8; 32] {
-    use sha2::{Digest, Sha256};
-    Sha256::digest(octets).into()
 }

@@ -1,4 +1,4 @@
-//! Notices that the configuration file changed.
+//! Notices that a file of the configuration changed.
 //!
 //! The folders are watched, not the file: an editor that saves by rename, and a Kubernetes ConfigMap that swaps a symbolic link, leave a
 //! watch on the file deaf. What counts in the end is the content: the supervisor compares digests. A slow poll is the floor, for file
@@ -6,7 +6,7 @@
 
 use super::Command;
 use notify::{EventKind, RecursiveMode, Watcher};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -15,8 +15,8 @@ const QUIET: Duration = Duration::from_millis(300);
 /// The poll floor.
 const POLL: Duration = Duration::from_secs(30);
 
-/// Watches in the background until the commands' receiver is gone.
-pub fn start(file: &Path, commands: mpsc::Sender<Command>) {
+/// Watches these folders in the background until the commands' receiver is gone.
+pub fn start(folders: &[PathBuf], commands: mpsc::Sender<Command>) {
     let (seen, events) = mpsc::channel(1);
     let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // Reading the file is an event too, and must not lead to reading it again.
@@ -26,30 +26,15 @@ pub fn start(file: &Path, commands: mpsc::Sender<Command>) {
         }
     });
     let watcher = watcher.and_then(|mut watcher| {
-        for folder in folders(file) {
-            watcher.watch(&folder, RecursiveMode::NonRecursive)?;
+        for folder in folders {
+            watcher.watch(folder, RecursiveMode::NonRecursive)?;
         }
         Ok(watcher)
     });
     if let Err(error) = &watcher {
-        tracing::warn!(event = "config_watch_failed", file = %file.display(), error = %error, next = "the file is polled; SIGHUP reloads at once");
+        tracing::warn!(event = "config_watch_failed", error = %error, next = "the file is polled; SIGHUP reloads at once");
     }
     tokio::spawn(relay(watcher.ok(), events, commands));
-}
-
-/// The folder of the path, and that of the file it leads to.
-fn folders(file: &Path) -> Vec<PathBuf> {
-    let parent = |path: &Path| match path.parent() {
-        Some(folder) if folder.as_os_str().is_empty() => PathBuf::from("."),
-        Some(folder) => folder.to_owned(),
-        None => PathBuf::from("/"),
-    };
-    let mut folders = vec![parent(file)];
-    if let Ok(target) = file.canonicalize() {
-        folders.push(parent(&target));
-    }
-    folders.dedup();
-    folders
 }
 
 async fn relay(watcher: Option<notify::RecommendedWatcher>, mut events: mpsc::Receiver<()>, commands: mpsc::Sender<Command>) {

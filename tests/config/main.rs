@@ -8,6 +8,7 @@ mod auth_keys;
 mod canary;
 mod collecting_keys;
 mod delivery_keys;
+mod files;
 mod outside;
 mod provider_keys;
 mod recipient_keys;

@@ -58,7 +58,7 @@ fn plain_password(ctx: &mut Ctx<'_>, entry: &Entry, text: &str, plain: bool) -> 
             ctx.add(problem.hint(format!("if the `#` belongs to it, quote it; if it is a comment, quote the value before it; {BETTER}")));
         }
     }
-    if ctx.env.file_mode.is_some_and(|mode| mode & 0o004 != 0) {
+    if ctx.text.mode(entry.span).is_some_and(|mode| mode & 0o004 != 0) {
         let problem = ctx.error(Code::SecretSource, entry.span, format!("`{key}` stands in a file that everybody may read"));
         ctx.add(problem.hint(format!("chmod o-r the file; {BETTER}")));
     } else {

@@ -44,7 +44,7 @@ pub(super) static BUILT_IN: LazyLock<Vec<Arc<Known>>> = LazyLock::new(|| {
 /// Reads the built-in table; what is wrong in it is in the report. A test says that nothing is.
 fn read_all(ctx: &mut Ctx<'_>) -> Vec<Known> {
     let mut problems = Vec::new();
-    let root = yaml::parse(ctx.text, &mut problems);
+    let root = yaml::parse(ctx.text, 0, &mut problems);
     problems.into_iter().for_each(|problem| ctx.add(problem));
     let Some(Node { value: Value::Map(entries), .. }) = root else { return Vec::new() };
     entries.iter().filter_map(|entry| known(ctx, entry, true)).collect()

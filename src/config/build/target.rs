@@ -73,7 +73,7 @@ fn maildir(ctx: &mut Ctx<'_>, block: &Block<'_>, entry: &Entry) -> Option<Target
         ctx.add(problem.hint("maildir: /var/mail/{domain}/{local}"));
         return None;
     }
-    if !path.is_absolute() && ctx.text.path().is_absolute() {
+    if !path.is_absolute() && ctx.text.path(entry.value.span).is_absolute() {
         ctx.add(ctx.error(Code::Value, entry.value.span, "`maildir` takes a whole path"));
         return None;
     }

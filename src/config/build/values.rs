@@ -225,7 +225,7 @@ pub(super) fn path(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<PathBuf> {
     } else if text.starts_with('~') {
         ctx.error(Code::Value, entry.value.span, format!("`{}` starts with `~`, which only a shell knows", entry.key)).hint("write the whole path")
     } else {
-        let base = ctx.text.path().parent().unwrap_or(Path::new(""));
+        let base = ctx.text.path(entry.value.span).parent().unwrap_or(Path::new(""));
         return Some(base.join(text));
     };
     ctx.add(problem);
