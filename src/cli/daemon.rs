@@ -74,9 +74,13 @@ fn failed(error: &ClientError, json: bool, client: &Client) -> Exit {
         return exit;
     }
     let text = error.to_string();
-    match number.filter(|_| !text.starts_with("error[")) {
+    match number {
+        // What is wrong with the file has its own numbers.
+        Some(number) if text.starts_with("error[") => {
+            eprintln!("{}\n\nerror[{number}]: the file was not taken; the configuration that was in force stays in force", text.trim_end());
+            return exit;
+        }
         Some(number) => eprintln!("error[{number}]: {text}"),
-        None if text.starts_with("error[") => eprintln!("{}", text.trim_end()),
         None => eprintln!("error: {text}"),
     }
     if let Some(hint) = hint {

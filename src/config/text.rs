@@ -173,17 +173,17 @@ mod tests {
     #[test]
     fn a_position_says_the_file() {
         let mut text = Text::default();
-        text.push(Path::new("a"), "one: 1\ntwo: 2\n", Some(0o600));
+        text.push(Path::new("a"), "version: 1\nport: 2\n", Some(0o600));
         text.push(Path::new("b"), "", None);
-        text.push(Path::new("c"), "three: 3\n", Some(0o644));
+        text.push(Path::new("c"), "port: 3\n", Some(0o644));
         let span = |line| Span { start: Pos { line, column: 1 }, end: Pos { line, column: 4 } };
         let name = |line| text.name_of(span(line));
         // Behind the last line of a file, it is still that file.
         assert_eq!([name(1), name(2), name(3), name(5), name(7)], ["a:1:1", "a:2:1", "a:3:1", "b:1:1", "c:1:1"]);
         assert_eq!((text.mode(span(2)), text.mode(span(5)), text.mode(span(7))), (Some(0o600), None, Some(0o644)));
         let place = |line| text.error(Code::Value, span(line), "x").place.map(|place| (place.path, place.line, place.text)).unwrap();
-        assert_eq!(place(7), ("c".into(), 1, "three: 3".into()));
-        assert_eq!(place(3), ("a".into(), 2, "two: 2".into()), "the end of a file is shown at its last line");
-        assert_eq!(text.file(2), ("three: 3\n", 6));
+        assert_eq!(place(7), ("c".into(), 1, "port: 3".into()));
+        assert_eq!(place(3), ("a".into(), 2, "port: 2".into()), "the end of a file is shown at its last line");
+        assert_eq!(text.file(2), ("port: 3\n", 6));
     }
 }

@@ -85,14 +85,14 @@ fn what_is_wrong_is_said_with_its_file() {
         ("conf.d/a.yaml", "delivery: {lmtp: 'unix:/x'}\n".into(), "error[MG-103]: `delivery` is there twice\n  --> conf.d/a.yaml:1:1\n"),
         ("conf.d/a.yaml", "include: x.yaml\n".into(), "`include` stands in the main file only"),
         ("conf.d/a.yaml", "- a\n".into(), "a file of the configuration is a block of keys"),
-        ("conf.d/a.yaml", "collectors: [a]\n".into(), "conf.d/a.yaml:1:13"),
+        ("conf.d/a.yaml", "collectors: [a]\n".into(), "error[MG-106]: `collectors` takes a block of keys\n  --> conf.d/a.yaml:1:1\n"),
         (
             "conf.d/a.yaml",
             one("b").replace("server", "servr"),
-            "error[MG-101]: unknown key `servr` in collector `b`\n  --> conf.d/a.yaml:3:5\n3 |     servr: imap.example.org\n",
+            "error[MG-101]: unknown key `servr` in collector `b`\n  --> conf.d/a.yaml:3:5\n3 |     servr: ***\n",
         ),
         ("conf.d/a.yaml", "a: [1\nb: 2\n".into(), "--> conf.d/a.yaml:2:2\n"),
-        ("conf.d/a.yaml", "x:\n  b: 1\n   c: 2\n".into(), "3 |    c: 2\n"),
+        ("conf.d/a.yaml", "x:\n  b: 1\n   c: 2\n".into(), "error[MG-102]: bad indentation\n  --> conf.d/a.yaml:3:4\n2 | "),
         ("conf.d/a.yaml", "a\u{0}".into(), "conf.d/a.yaml"),
         ("state/collectors.d/a.yaml", "service: {enabled: false}\n".into(), "`service` does not belong into collectors.d"),
     ] {

@@ -107,6 +107,7 @@ pub struct Client {
 pub const SPOOL_ABOVE: u64 = 64 * 1024;
 
 pub fn client(server: Server, max: Option<u64>) -> Client {
+    one_subscriber();
     let folder = tempfile::tempdir().unwrap();
     let spool = Spool::new(folder.path(), SPOOL_ABOVE, 1 << 20).unwrap();
     let password: SecretReader = Arc::new(|| Box::pin(async { Ok(Secret::new("hunter2".into())) }));
@@ -245,12 +246,35 @@ impl Log {
     }
 }
 
+thread_local! {
+    static LOG: std::cell::RefCell<Option<Log>> = const { std::cell::RefCell::new(None) };
+}
+
+/// What is logged on this thread goes into its own log, if it has one. One subscriber for all threads, there before anything is logged: of one that
+/// comes while another thread logs a line for the first time, tracing may never hear.
+fn one_subscriber() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let of_thread = || LOG.with_borrow(Clone::clone).unwrap_or_default();
+        tracing_subscriber::fmt().with_ansi(false).with_writer(of_thread).init();
+    });
+}
+
+/// The log of this thread, until it is dropped.
+pub struct Logging;
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        LOG.set(None);
+    }
+}
+
 /// What is logged on this thread from here on, until the guard is dropped.
-pub fn logged() -> (Log, tracing::subscriber::DefaultGuard) {
+pub fn logged() -> (Log, Logging) {
+    one_subscriber();
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    (log, tracing::subscriber::set_default(subscriber))
+    LOG.set(Some(log.clone()));
+    (log, Logging)
 }
 
 impl std::io::Write for Log {
