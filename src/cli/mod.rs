@@ -9,6 +9,7 @@ mod exit;
 mod explain;
 mod explain_journal;
 mod held;
+mod list;
 mod mbox;
 mod once;
 mod pages;
@@ -44,6 +45,8 @@ enum Subcommands {
     Run,
     /// Show what the daemon does, and how each collector fares.
     Status(status::Status),
+    /// Show the collectors of the configuration.
+    List(list::List),
     /// Collect now, by the daemon, and wait for the end; a collector that is disabled is collected once.
     Collect(collect::Collect),
     /// Let the daemon read its configuration again.
@@ -104,6 +107,7 @@ pub fn main() -> std::process::ExitCode {
     let exit = match &arguments.command {
         Subcommands::Run => run::run(common),
         Subcommands::Status(arguments) => status::status(arguments, common),
+        Subcommands::List(arguments) => list::list(arguments, common),
         Subcommands::Collect(arguments) => collect::collect(arguments, common),
         Subcommands::Reload(arguments) => reload::reload(arguments, common),
         Subcommands::Stop(arguments) => reload::stop(arguments, common),

@@ -4,6 +4,7 @@
 mod support;
 
 mod commands;
+mod files;
 mod http;
 mod kit;
 mod systemd;
