@@ -88,3 +88,10 @@ fn failed(error: &ClientError, json: bool, client: &Client) -> Exit {
     }
     exit
 }
+
+/// A name in a path: what is no collector's name is never found, and must not lead elsewhere.
+pub(super) fn encoded(name: &str) -> String {
+    name.bytes()
+        .map(|b| if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_') { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .collect()
+}

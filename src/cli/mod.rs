@@ -19,6 +19,7 @@ mod providers;
 mod reload;
 mod run;
 mod status;
+mod switch;
 mod test;
 
 use crate::mail::outcome::harmless;
@@ -49,6 +50,14 @@ enum Subcommands {
     List(list::List),
     /// Collect now, by the daemon, and wait for the end; a collector that is disabled is collected once.
     Collect(collect::Collect),
+    /// Switch collectors on, whatever the configuration says, and keep it so.
+    Enable(switch::Switch),
+    /// Switch collectors off, whatever the configuration says, and keep it so.
+    Disable(switch::Switch),
+    /// Stop collecting, all of it; the daemon goes on running.
+    Pause(switch::Pause),
+    /// Collect again.
+    Resume(switch::Pause),
     /// Let the daemon read its configuration again.
     Reload(reload::Reload),
     /// End the daemon at the next message's border.
@@ -109,6 +118,10 @@ pub fn main() -> std::process::ExitCode {
         Subcommands::Status(arguments) => status::status(arguments, common),
         Subcommands::List(arguments) => list::list(arguments, common),
         Subcommands::Collect(arguments) => collect::collect(arguments, common),
+        Subcommands::Enable(arguments) => switch::switch(arguments, common, "enable"),
+        Subcommands::Disable(arguments) => switch::switch(arguments, common, "disable"),
+        Subcommands::Pause(arguments) => switch::pause(arguments, common, "pause"),
+        Subcommands::Resume(arguments) => switch::pause(arguments, common, "resume"),
         Subcommands::Reload(arguments) => reload::reload(arguments, common),
         Subcommands::Stop(arguments) => reload::stop(arguments, common),
         Subcommands::Once(arguments) => once::once(arguments, common),

@@ -6,8 +6,10 @@ use super::{Common, runtime};
 use crate::collect::Stop;
 use crate::collect::task::{Session, Worker};
 use crate::config::{Collector, Loaded, LogLevel, STATE_DIR_OF_ROOT};
+use crate::mail::code;
 use crate::mail::outcome::harmless;
 use crate::observe::Counters;
+use crate::service::switches::Switches;
 use crate::service::{Command, Installation, signals};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -33,7 +35,13 @@ pub(super) fn once(arguments: &Once, common: &Common) -> Exit {
 }
 
 fn try_once(arguments: &Once, common: &Common) -> Result<Exit, Exit> {
-    let loaded = common.load()?;
+    let mut loaded = common.load()?;
+    // What was switched by a command stands here too.
+    let switches = Switches::read(&loaded.config.service.state_dir).map_err(|error| {
+        eprintln!("error[MG-{}]: {error}", code::STATE_DIR);
+        Exit::Io
+    })?;
+    loaded.config = switches.over(&loaded.config, jiff::Timestamp::now());
     if arguments.names.is_empty() && !loaded.config.service.enabled {
         if !common.quiet {
             eprintln!(
@@ -124,7 +132,7 @@ fn stop_on_signal(stop: Stop) -> std::io::Result<()> {
                     stop.request();
                 }
                 Command::StopNow => std::process::exit(i32::from(Exit::TempFail as u8)),
-                Command::Collect(_) | Command::Reload(_) | Command::FileChanged => {}
+                Command::Collect(_) | Command::Reload(_) | Command::FileChanged | Command::Switch(_) => {}
             }
         }
     });

@@ -70,6 +70,7 @@ pub(super) fn open_failed(error: &OpenError) -> Exit {
         OpenError::Busy(_) | OpenError::Directory { .. } => code::STATE_DIR,
         OpenError::Ledger(_) => code::LEDGER,
         OpenError::Spool(_) | OpenError::Held(_) => code::DISK,
+        OpenError::Switches(_) => code::STATE_DIR,
     };
     eprintln!("error[MG-{code}]: {error}");
     match error {
@@ -81,6 +82,6 @@ pub(super) fn open_failed(error: &OpenError) -> Exit {
             eprintln!("hint: name a folder that this user may write with `--state-dir` or `service.state_dir`");
             Exit::CantCreate
         }
-        OpenError::Ledger(_) | OpenError::Spool(_) | OpenError::Held(_) => Exit::Io,
+        OpenError::Ledger(_) | OpenError::Spool(_) | OpenError::Held(_) | OpenError::Switches(_) => Exit::Io,
     }
 }

@@ -1,7 +1,7 @@
 //! `mailgather status`: what the daemon does, and how each collector fares.
 
 use super::Common;
-use super::daemon::ask;
+use super::daemon::{ask, encoded};
 use super::exit::Exit;
 use super::peek::print;
 use crate::mail::outcome::harmless;
@@ -60,13 +60,6 @@ pub(super) fn status(arguments: &Status, common: &Common) -> Exit {
             tokio::time::sleep(WATCH_EVERY).await;
         }
     })
-}
-
-/// A name in a path: what is no collector's name is never found, and must not lead elsewhere.
-fn encoded(name: &str) -> String {
-    name.bytes()
-        .map(|b| if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_') { char::from(b).to_string() } else { format!("%{b:02X}") })
-        .collect()
 }
 
 /// The service in a line, and what is wrong with its configuration.
@@ -149,6 +142,12 @@ fn detail(one: &Value, now: Timestamp) -> String {
         },
     );
     line("state", state(one));
+    let switch = &one["switch"];
+    if !switch.is_null() {
+        let said = if switch["on"] == true { "switched on" } else { "switched off" };
+        let reason = harmless(&word(switch, "reason"), 500);
+        line("switch", format!("{said} by {} at {}{}{reason}", word(switch, "by"), word(switch, "at"), if reason.is_empty() { "" } else { ": " }));
+    }
     line("last try", ago(one, "last_try", now));
     line("last success", ago(one, "last_success", now));
     line("last mail", ago(one, "last_mail", now));
@@ -179,6 +178,10 @@ fn protocol(one: &Value) -> String {
 
 fn state(one: &Value) -> String {
     match (word(one, "state").as_str(), word(one, "phase").as_str(), one["failures"].as_u64().unwrap_or(0)) {
+        ("off", ..) => match one["switch"]["until"].as_str() {
+            Some(until) => format!("off until {}", until.get(..16).unwrap_or(until)),
+            None => "off".into(),
+        },
         ("failing", _, times) => format!("failing ×{times}"),
         (_, "queued", _) => "waits its turn".into(),
         (state, ..) => state.into(),

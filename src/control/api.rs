@@ -7,7 +7,7 @@ use super::route::Route;
 use super::{metrics, show};
 use crate::config::Diff;
 use crate::mail::CollectorId;
-use crate::service::command::{Collect, Command, Reload, Requester};
+use crate::service::command::{Collect, Command, Reload, Requester, SwitchTo};
 use futures_util::stream::{self, Stream};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -71,6 +71,7 @@ impl Api {
                 fine(show::collector(listed, &shown))
             }
             Route::Collect { id, wait } => self.collect(id, wait, body, by).await,
+            Route::Switch { id, on } => self.switch(id, on, body, by).await,
             Route::Jobs => fine(json!({"jobs": self.jobs.all().iter().map(|job| job.json(&job.state.borrow())).collect::<Vec<_>>()})),
             Route::Job(number) => {
                 let job = self.job(number)?;
@@ -110,6 +111,24 @@ impl Api {
             },
         };
         Ok(Answer::Json(status, job.json(&state)))
+    }
+
+    async fn switch(&self, id: Option<CollectorId>, on: bool, body: &[u8], by: Requester) -> Result<Answer, Problem> {
+        if let Some(id) = id.as_ref().filter(|id| !self.daemon.board.shown().collectors.contains_key(*id)) {
+            return Err(self.unknown(id));
+        }
+        let (until, reason) = for_how_long(body)?;
+        let (answer, done) = oneshot::channel();
+        self.tell(Command::Switch(SwitchTo { by, which: id.clone().map(|id| vec![id]), on, until, reason, answer })).await?;
+        done.await.map_err(|_| stopping())?.map_err(|error| Problem::new(500, error).code(crate::mail::code::STATE_DIR))?;
+        let shown = self.daemon.board.shown();
+        Ok(Answer::Json(
+            200,
+            match id.and_then(|id| shown.collectors.get(&id).cloned()) {
+                Some(listed) => show::collector(&listed, &shown),
+                None => show::service(&shown, Timestamp::now()),
+            },
+        ))
     }
 
     async fn reload(&self, by: Requester) -> Result<Answer, Problem> {
@@ -158,6 +177,28 @@ fn names(body: &[u8]) -> Result<Option<Vec<CollectorId>>, Problem> {
     ids.sort();
     ids.dedup();
     Ok(Some(ids))
+}
+
+/// For how long something is switched, and why: `{"for_seconds": 7200, "reason": "..."}`; nothing at all: until the reverse is said.
+fn for_how_long(body: &[u8]) -> Result<(Option<Timestamp>, String), Problem> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok((None, String::new()));
+    }
+    let wrong = || Problem::new(400, "the body is `{\"for_seconds\": 7200, \"reason\": \"...\"}`, or nothing");
+    let body: Value = serde_json::from_slice(body).map_err(|_| wrong())?;
+    let body = body.as_object().ok_or_else(wrong)?;
+    let until = match body.get("for_seconds") {
+        None | Some(Value::Null) => None,
+        Some(seconds) => {
+            let seconds = seconds.as_u64().filter(|seconds| *seconds > 0).ok_or_else(wrong)?;
+            Some(Timestamp::now().checked_add(Duration::from_secs(seconds)).map_err(|_| wrong())?)
+        }
+    };
+    let reason = match body.get("reason") {
+        None | Some(Value::Null) => String::new(),
+        Some(reason) => reason.as_str().ok_or_else(wrong)?.to_owned(),
+    };
+    Ok((until, reason))
 }
 
 fn stopping() -> Problem {

@@ -23,6 +23,11 @@ pub(super) enum Route {
         id: Option<CollectorId>,
         wait: Option<Duration>,
     },
+    /// Switch a collector, or the whole service.
+    Switch {
+        id: Option<CollectorId>,
+        on: bool,
+    },
     Jobs,
     Job(u64),
     JobEvents(u64),
@@ -44,6 +49,8 @@ pub(super) fn route(method: &str, path: &str, query: Option<&str>) -> Result<Rou
         ["v1", "collectors", id] => ("GET", Route::Collector(collector(id)?)),
         ["v1", "collectors", id, "collect"] => ("POST", Route::Collect { id: Some(collector(id)?), wait: wait(query)? }),
         ["v1", "collect"] => ("POST", Route::Collect { id: None, wait: wait(query)? }),
+        ["v1", "collectors", id, word @ ("enable" | "disable")] => ("POST", Route::Switch { id: Some(collector(id)?), on: word == "enable" }),
+        ["v1", word @ ("pause" | "resume")] => ("POST", Route::Switch { id: None, on: word == "resume" }),
         ["v1", "jobs"] => ("GET", Route::Jobs),
         ["v1", "jobs", number] => ("GET", Route::Job(job(number)?)),
         ["v1", "jobs", number, "events"] => ("GET", Route::JobEvents(job(number)?)),

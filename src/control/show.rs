@@ -2,6 +2,7 @@
 
 use crate::config::{Protocol, RecipientMode, TlsMode};
 use crate::service::board::{Listed, Shown};
+use crate::service::switches::Switch;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -14,6 +15,7 @@ pub(super) fn service(shown: &Shown, now: Timestamp) -> Value {
         "pid": std::process::id(),
         "started": shown.started.to_string(),
         "uptime_seconds": now.duration_since(shown.started).as_secs(),
+        "switch": switch(shown.switch.as_ref()),
         "state": if shown.stopping { "stopping" } else if shown.enabled { "running" } else { "off" },
         "config": {
             "file": shown.file.display().to_string(), "loaded": shown.loaded.to_string(), "loaded_by": shown.loaded_by, "ok": rejected.is_none(),
@@ -23,6 +25,13 @@ pub(super) fn service(shown: &Shown, now: Timestamp) -> Value {
             "all": shown.collectors.len(), "ok": count("ok"), "new": count("new"), "collecting": count("collecting"), "failing": count("failing"),
             "off": count("off"),
         },
+    })
+}
+
+/// What a command said, over what the configuration says.
+fn switch(switch: Option<&Switch>) -> Value {
+    switch.map_or(Value::Null, |switch| {
+        json!({"on": switch.on, "until": switch.until.map(|at| at.to_string()), "reason": switch.reason, "by": switch.by, "at": switch.at.to_string()})
     })
 }
 
@@ -55,6 +64,7 @@ pub(super) fn collector(listed: &Listed, shown: &Shown) -> Value {
         "title": collector.title,
         "description": collector.description,
         "enabled": collector.enabled,
+        "switch": switch(listed.switch.as_ref()),
         "protocol": match server.protocol { Protocol::Imap => "imap", Protocol::Pop3 => "pop3" },
         "server": server.host,
         "port": server.port,

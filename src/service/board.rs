@@ -1,5 +1,6 @@
 //! What the daemon shows of itself: one place, written by the supervisor at each change, read by everybody else.
 
+use super::switches::Switch;
 use crate::config::Collector;
 use crate::mail::CollectorId;
 use crate::observe::{Counters, Status};
@@ -29,8 +30,10 @@ pub struct Shown {
     pub reloads: (u64, u64),
     /// Settings of the file that wait for a restart.
     pub needs_restart: Vec<&'static str>,
-    /// `service.enabled`.
+    /// `service.enabled`, or what a command said.
     pub enabled: bool,
+    /// The whole service was switched by a command.
+    pub switch: Option<Switch>,
     /// It is told to end.
     pub stopping: bool,
     /// Every collector of the configuration, enabled or not.
@@ -55,6 +58,8 @@ pub struct Listed {
     pub status: Arc<Status>,
     /// What it counted so far.
     pub counters: Arc<Counters>,
+    /// It was switched on or off by a command, whatever the configuration says.
+    pub switch: Option<Switch>,
 }
 
 impl Board {
@@ -70,6 +75,7 @@ impl Board {
             reloads: (0, 0),
             needs_restart: Vec::new(),
             enabled: true,
+            switch: None,
             stopping: false,
             collectors: BTreeMap::new(),
         }))

@@ -18,6 +18,8 @@ pub enum Command {
     Reload(Reload),
     /// The file changed on disk: read it again, if its content did change.
     FileChanged,
+    /// Switch collectors or the whole service on or off, and keep it so.
+    Switch(SwitchTo),
     /// End at message borders, within the grace time (SIGTERM, SIGINT).
     Stop(Requester),
     /// End at once (a second SIGINT or SIGTERM, or SIGQUIT): it counts as a crash, which loses nothing.
@@ -67,6 +69,23 @@ pub struct Collecting {
     pub counters: Arc<Counters>,
     /// How it ended; it never comes if the collector was stopped before.
     pub heard: oneshot::Receiver<Arc<Session>>,
+}
+
+/// Switch on or off.
+#[derive(Debug)]
+pub struct SwitchTo {
+    /// Who wants it.
+    pub by: Requester,
+    /// Which collectors; `None`: the whole service.
+    pub which: Option<Vec<CollectorId>>,
+    /// On or off.
+    pub on: bool,
+    /// Until when; `None`: until the reverse is said.
+    pub until: Option<jiff::Timestamp>,
+    /// Why.
+    pub reason: String,
+    /// Where to tell that it is so, or why it could not be kept.
+    pub answer: oneshot::Sender<Result<(), String>>,
 }
 
 /// Read the configuration again.

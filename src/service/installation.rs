@@ -1,5 +1,6 @@
 //! What belongs to one state directory: the lock, the ledger, the spool, the identity, and the destinations that collectors share.
 
+use super::switches::{SwitchError, Switches};
 use crate::collect::Limits;
 use crate::collect::dedupe::Dedupe;
 use crate::collect::disk::DiskRoom;
@@ -43,6 +44,8 @@ pub struct Installation {
     held_max: u64,
     room: DiskRoom,
     destinations: Mutex<Vec<Shared>>,
+    state_dir: PathBuf,
+    switches: Switches,
     /// The kernel lets go of the lock when the process ends, however it ends.
     _lock: File,
 }
@@ -77,6 +80,9 @@ pub enum OpenError {
     /// The held mail in it.
     #[error("{0}")]
     Held(#[from] HoldError),
+    /// What was switched by commands.
+    #[error("{0}")]
+    Switches(#[from] SwitchError),
 }
 
 impl Installation {
@@ -107,6 +113,8 @@ impl Installation {
             held_max: service.held.max_size,
             room: DiskRoom { dir: dir.clone(), min_free: service.min_free_space },
             destinations: Mutex::default(),
+            state_dir: dir.clone(),
+            switches: Switches::read(dir)?,
             _lock: lock,
         })
     }
@@ -130,6 +138,16 @@ impl Installation {
             counters: Arc::default(),
             status: Arc::default(),
         }
+    }
+
+    /// What was switched by commands when this state directory was taken.
+    pub fn switches(&self) -> &Switches {
+        &self.switches
+    }
+
+    /// The state directory.
+    pub fn state_dir(&self) -> &PathBuf {
+        &self.state_dir
     }
 
     /// What was delivered.

@@ -9,6 +9,7 @@ pub mod look;
 pub mod probe;
 pub mod signals;
 pub mod supervisor;
+pub mod switches;
 pub mod systemd;
 pub mod watch;
 

@@ -5,7 +5,8 @@
 //! same block under a new name) starts when it has ended. An unchanged collector is not touched.
 
 use super::board::{Board, Listed};
-use super::command::{Collect, Collecting, Command, Reload, Reloaded, Requester};
+use super::command::{Collect, Collecting, Command, Reload, Reloaded, Requester, SwitchTo};
+use super::switches::{Switch, Switches};
 use super::{Installation, systemd};
 use crate::collect::asks::Asks;
 use crate::collect::task::Worker;
@@ -29,6 +30,8 @@ const STARTS_PER_SECOND: u32 = 4;
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 /// What ending takes beyond the time of grace: the ledger is closed.
 const AFTER_GRACE: Duration = Duration::from_secs(10);
+/// A wait for the end of a switch asks the clock again after this time.
+const CLOCK_ASKED_EVERY: Duration = Duration::from_secs(60);
 /// How long a collector rests whose task ended by a mistake of ours.
 const AFTER_PANIC: Duration = Duration::from_secs(60);
 
@@ -37,7 +40,11 @@ pub struct Supervisor {
     installation: Installation,
     path: PathBuf,
     environment: Environment,
+    /// As the files say.
+    written: Config,
+    /// With what was switched by commands: what is in force.
     config: Config,
+    switches: Switches,
     /// Of the file as it was last read, good or not.
     digest: [u8; 32],
     running: BTreeMap<CollectorId, Running>,
@@ -71,9 +78,11 @@ pub enum Outcome {
 impl Supervisor {
     /// Takes over a configuration that was read from `path`.
     pub fn new(installation: Installation, path: PathBuf, environment: Environment, loaded: Loaded) -> Self {
-        let Loaded { config, digest, .. } = loaded;
+        let Loaded { config: written, digest, .. } = loaded;
+        let switches = installation.switches().clone();
+        let config = switches.over(&written, Timestamp::now());
         let board = Arc::new(Board::new(path.clone()));
-        Supervisor { installation, path, environment, config, digest, running: BTreeMap::new(), ending: Vec::new(), board }
+        Supervisor { installation, path, environment, written, config, switches, digest, running: BTreeMap::new(), ending: Vec::new(), board }
     }
 
     /// What it shows of itself.
@@ -92,6 +101,10 @@ impl Supervisor {
             // The watchdog hears from this loop, and not from a task beside it: what hangs here hangs the service.
             let command = tokio::select! {
                 command = commands.recv() => command,
+                () = switch_ends(self.switches.next_end(Timestamp::now())) => {
+                    self.switched();
+                    continue;
+                }
                 () = beat(&mut heartbeat) => {
                     systemd::alive();
                     continue;
@@ -105,6 +118,7 @@ impl Supervisor {
                     // Who asked may have gone away.
                     answer.map(|answer| answer.send(reloaded));
                 }
+                Command::Switch(to) => self.switch(to).await,
                 Command::FileChanged => drop(self.reload(None).await),
                 Command::Stop(by) => {
                     info!(event = "stop_requested", by = %by);
@@ -170,7 +184,7 @@ impl Supervisor {
         self.digest = digest.unwrap_or_default();
         let by = by.map_or_else(|| "file".to_owned(), ToString::to_string);
         let loaded = loaded.inspect_err(|report| self.reject(report))?;
-        if loaded.config == self.config {
+        if loaded.config == self.written {
             info!(event = "config_unchanged", file = %self.path.display());
             self.board.taken(by);
             return Ok(Diff { unchanged: self.running.keys().cloned().collect(), ..Diff::default() });
@@ -178,10 +192,46 @@ impl Supervisor {
         for warning in &loaded.warnings {
             warn!(event = "config_warning", text = %warning.to_string().replace('\n', " | "));
         }
-        let old = std::mem::replace(&mut self.config, loaded.config);
-        let diff = self.apply(Some(old));
+        self.written = loaded.config;
+        let diff = self.switched();
         self.board.taken(by);
         Ok(diff)
+    }
+
+    /// Keeps what was switched, then lets it take effect: a crash in between does it at the next start.
+    async fn switch(&mut self, SwitchTo { by, which, on, until, reason, answer }: SwitchTo) {
+        let (now, mut switches) = (Timestamp::now(), self.switches.clone());
+        let switch = Switch { on, until, reason, by: by.to_string(), at: now };
+        match &which {
+            Some(ids) => ids.iter().for_each(|id| switches.set(Some(id), switch.clone())),
+            None => switches.set(None, switch.clone()),
+        }
+        switches.tidy(&self.written, now);
+        let (kept, state_dir) = (switches.clone(), self.installation.state_dir().clone());
+        let written = tokio::task::spawn_blocking(move || kept.write(&state_dir).map_err(|error| error.to_string())).await;
+        if let Err(error) = written.unwrap_or_else(|error| Err(error.to_string())) {
+            error!(event = "switch_not_kept", by = %by, reason = %error, next = "nothing was switched");
+            let _ = answer.send(Err(error));
+            return;
+        }
+        self.switches = switches;
+        let until = until.map(|until| until.to_string()).unwrap_or_default();
+        let (event, reason) = (if on { "collector_enabled" } else { "collector_disabled" }, &switch.reason);
+        for id in which.iter().flatten() {
+            info!(event, collector = %id, by = %by, until, reason);
+        }
+        if which.is_none() {
+            info!(event = if on { "service_resumed" } else { "service_paused" }, by = %by, until, reason);
+        }
+        self.switched();
+        let _ = answer.send(Ok(()));
+    }
+
+    /// Applies the configuration with what is switched now.
+    fn switched(&mut self) -> Diff {
+        let config = self.switches.over(&self.written, Timestamp::now());
+        let old = std::mem::replace(&mut self.config, config);
+        self.apply(Some(old))
     }
 
     fn reject(&self, report: &Report) {
@@ -220,7 +270,7 @@ impl Supervisor {
 
     /// Puts the configuration on the board; what is known of a collector outlives its change.
     fn show(&self, diff: &Diff) {
-        let (config, needs_restart) = (&self.config, diff.needs_restart.clone());
+        let (config, needs_restart, switches, now) = (&self.config, diff.needs_restart.clone(), &self.switches, Timestamp::now());
         self.board.update(|shown| {
             let mut known = std::mem::take(&mut shown.collectors);
             shown.collectors = config
@@ -229,10 +279,11 @@ impl Supervisor {
                 .map(|(id, collector)| {
                     let before = known.remove(id);
                     let (status, counters) = before.map(|listed| (listed.status, listed.counters)).unwrap_or_default();
-                    (id.clone(), Listed { collector: Arc::clone(collector), status, counters })
+                    let switch = switches.of(id, now).cloned();
+                    (id.clone(), Listed { collector: Arc::clone(collector), status, counters, switch })
                 })
                 .collect();
-            shown.enabled = config.service.enabled;
+            (shown.enabled, shown.switch) = (config.service.enabled, switches.of_service(now).cloned());
             shown.needs_restart.extend(needs_restart);
             shown.needs_restart.sort_unstable();
             shown.needs_restart.dedup();
@@ -241,7 +292,7 @@ impl Supervisor {
 
     /// The worker of a collector, with what is known of it.
     fn worker(&self, id: &CollectorId) -> Option<Worker> {
-        let Listed { collector, status, counters } = self.board.listed(id)?;
+        let Listed { collector, status, counters, .. } = self.board.listed(id)?;
         Some(Worker { status, counters, ..self.installation.worker(&collector) })
     }
 
@@ -306,6 +357,21 @@ impl Supervisor {
             Outcome::Cut => warn!(event = "service_cut_off", next = "what was in flight is in doubt and is tried again at the next start"),
         }
         outcome
+    }
+}
+
+/// Resolves when a switch is over; never if none is to end.
+async fn switch_ends(at: Option<Timestamp>) {
+    match at {
+        // Asked again now and then: somebody may set the clock.
+        Some(at) => loop {
+            let left = at.duration_since(Timestamp::now());
+            if left.is_negative() || left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left.unsigned_abs().min(CLOCK_ASKED_EVERY)).await;
+        },
+        None => std::future::pending().await,
     }
 }
 

@@ -7,4 +7,5 @@ mod commands;
 mod files;
 mod http;
 mod kit;
+mod switches;
 mod systemd;
