@@ -13,9 +13,15 @@ pub(super) struct Check {
     /// Warnings count as errors.
     #[arg(long)]
     strict: bool,
+    /// For the unit file of systemd: 75 if there is no collector yet, so that there is nothing to start; else 0, as the start itself says what is wrong.
+    #[arg(long, conflicts_with_all = ["file", "strict"])]
+    for_start: bool,
 }
 
 pub(super) fn check(arguments: &Check, common: &Common) -> Exit {
+    if arguments.for_start {
+        return for_start(common);
+    }
     let mut common = common.clone();
     if let Some(file) = &arguments.file {
         common.config.clone_from(file);
@@ -36,4 +42,15 @@ pub(super) fn check(arguments: &Check, common: &Common) -> Exit {
     };
     println!("{}: ok, {all}, {enabled} enabled", common.config.display());
     Exit::Ok
+}
+
+/// `ExecCondition=` takes 75 for "nothing to do", which is no failure.
+fn for_start(common: &Common) -> Exit {
+    match config::load(&common.config, &common.environment()) {
+        Ok(loaded) if loaded.config.collectors.is_empty() => {
+            eprintln!("{}: no collector yet: nothing to start", common.config.display());
+            Exit::TempFail
+        }
+        _ => Exit::Ok,
+    }
 }

@@ -1,13 +1,13 @@
 //! Speaking to the daemon: where its socket is, and what to say when it does not answer.
 
 use super::exit::Exit;
-use super::{Common, runtime};
+use super::{CONFIG, Common, SOCKET_OF_SYSTEM, runtime};
 use crate::config::Config;
 use crate::control::{Client, ClientError, socket};
 use crate::mail::code;
 use serde_json::{Value, json};
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 impl Common {
     /// The control socket of the daemon with this configuration.
@@ -21,13 +21,22 @@ impl Common {
             return Ok(Client::new(path));
         }
         match crate::config::load(&self.config, &self.environment()) {
-            Ok(loaded) => Ok(Client::new(&self.socket_of(&loaded.config))),
-            // A daemon that runs has a file that was right once: its socket may be where it is by default.
+            Ok(loaded) if loaded.config.control.socket.is_some() => Ok(Client::new(&self.socket_of(&loaded.config))),
+            Ok(loaded) => Ok(Client::new(&self.unnamed(self.socket_of(&loaded.config), Path::new(SOCKET_OF_SYSTEM)))),
+            // A daemon that runs has a file that was right once, or one that not everybody may read: its socket may be where it is by default.
             Err(report) => {
-                let path = socket::default_path(&self.environment().state_dir_without_file());
+                let path = self.unnamed(socket::default_path(&self.environment().state_dir_without_file()), Path::new(SOCKET_OF_SYSTEM));
                 if path.exists() { Ok(Client::new(&path)) } else { Err(super::refused(&report)) }
             }
         }
+    }
+}
+
+impl Common {
+    /// A socket that nobody named: that of the system's own daemon, if it runs and this is about its configuration.
+    fn unnamed(&self, default: PathBuf, of_system: &Path) -> PathBuf {
+        let is_system = self.config == Path::new(CONFIG) && self.state_dir.is_none();
+        if is_system && of_system.exists() { of_system.to_owned() } else { default }
     }
 }
 
@@ -94,4 +103,28 @@ pub(super) fn encoded(name: &str) -> String {
     name.bytes()
         .map(|b| if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_') { char::from(b).to_string() } else { format!("%{b:02X}") })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Arguments;
+    use clap::Parser;
+
+    #[test]
+    fn the_systems_daemon_is_asked_about_its_own_configuration_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let (there, absent) = (folder.path().join("control.sock"), folder.path().join("absent"));
+        std::fs::write(&there, "").unwrap();
+        let default = PathBuf::from("/s/control.sock");
+        for (words, of_system, wanted) in [
+            (&["mailgather", "status"][..], &there, &there),
+            (&["mailgather", "status"], &absent, &default),
+            (&["mailgather", "status", "--config", "me.yaml"], &there, &default),
+            (&["mailgather", "status", "--state-dir", "/s"], &there, &default),
+        ] {
+            let common = Arguments::try_parse_from(words).unwrap().common;
+            assert_eq!(common.unnamed(default.clone(), of_system), *wanted, "{words:?}");
+        }
+    }
 }

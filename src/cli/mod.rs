@@ -4,12 +4,15 @@ mod audit;
 mod check;
 mod clear;
 mod collect;
+mod completions;
 mod daemon;
 mod exit;
 mod explain;
 mod explain_journal;
+mod healthcheck;
 mod held;
 mod list;
+mod man;
 mod mbox;
 mod once;
 mod pages;
@@ -21,6 +24,7 @@ mod run;
 mod status;
 mod switch;
 mod test;
+mod version;
 
 use crate::mail::outcome::harmless;
 use clap::{Args, Parser, Subcommand};
@@ -29,10 +33,12 @@ use std::path::{Path, PathBuf};
 
 /// The configuration file, if nobody names another.
 const CONFIG: &str = "/etc/mailgather/mailgather.yaml";
+/// The socket of the daemon that systemd runs (`RuntimeDirectory=` of the unit), which a shell has no `$RUNTIME_DIRECTORY` for.
+const SOCKET_OF_SYSTEM: &str = "/run/mailgather/control.sock";
 
 /// Collects mail from remote mailboxes, finds the local recipient of each message, and delivers it by SMTP, LMTP or into Maildirs.
 #[derive(Debug, Parser)]
-#[command(name = "mailgather", version, disable_help_subcommand = true)]
+#[command(name = "mailgather", version = crate::observe::version::FULL, disable_help_subcommand = true)]
 struct Arguments {
     #[command(flatten)]
     common: Common,
@@ -80,6 +86,14 @@ enum Subcommands {
     Held(held::Held),
     /// Forget what was collected, so that it is collected and delivered again; or mark what is there as collected.
     Clear(clear::Clear),
+    /// Ask whether the daemon answers: for containers and monitoring.
+    Healthcheck(healthcheck::Healthcheck),
+    /// Print what a shell needs to complete commands and options.
+    Completions(completions::Completions),
+    /// Print the manual page, or write all of them.
+    Man(man::Man),
+    /// Print the version, and the commit that it was built from.
+    Version(version::Version),
 }
 
 /// What every command takes.
@@ -133,6 +147,10 @@ pub fn main() -> std::process::ExitCode {
         Subcommands::Providers(arguments) => providers::providers(arguments, common),
         Subcommands::Held(arguments) => held::held(arguments, common),
         Subcommands::Clear(arguments) => clear::clear(arguments, common),
+        Subcommands::Healthcheck(arguments) => healthcheck::healthcheck(arguments, common),
+        Subcommands::Completions(arguments) => completions::completions(arguments),
+        Subcommands::Man(arguments) => man::man(arguments),
+        Subcommands::Version(arguments) => version::version(arguments),
     };
     exit.into()
 }

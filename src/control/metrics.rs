@@ -3,6 +3,7 @@
 
 use crate::mail::code;
 use crate::observe::status::Snapshot;
+use crate::observe::version;
 use crate::service::board::{Listed, Shown};
 use jiff::Timestamp;
 use prometheus_client::collector::Collector;
@@ -71,7 +72,8 @@ type Labels = Vec<(&'static str, String)>;
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let (to, shown) = (&mut encoder, &self.shown);
-        gauges(to, "build_info", "The version that runs", None, [(vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1.0)])?;
+        let build = [("version", version::NUMBER), ("commit", version::COMMIT.unwrap_or("unknown"))].map(|(name, value)| (name, value.to_owned()));
+        gauges(to, "build_info", "The version that runs", None, [(build.to_vec(), 1.0)])?;
         let is_taken = if shown.rejected.is_none() { 1.0 } else { 0.0 };
         gauges(to, "config_last_reload_successful", "Whether the file as it is now is in force", None, [(vec![], is_taken)])?;
         let loaded = time(Some(shown.loaded)).unwrap_or(0.0);

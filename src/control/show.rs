@@ -1,6 +1,7 @@
 //! The JSON of what runs: pure.
 
 use crate::config::{Protocol, RecipientMode, TlsMode};
+use crate::observe::version;
 use crate::service::board::{Listed, Shown};
 use crate::service::switches::Switch;
 use jiff::Timestamp;
@@ -11,7 +12,8 @@ pub(super) fn service(shown: &Shown, now: Timestamp) -> Value {
     let count = |wanted: &str| shown.collectors.values().filter(|listed| state(listed, shown) == wanted).count();
     let rejected = shown.rejected.as_ref().map(|rejected| json!({"at": rejected.at.to_string(), "problem": rejected.text}));
     json!({
-        "version": env!("CARGO_PKG_VERSION"),
+        "version": version::NUMBER,
+        "commit": version::COMMIT,
         "pid": std::process::id(),
         "started": shown.started.to_string(),
         "uptime_seconds": now.duration_since(shown.started).as_secs(),

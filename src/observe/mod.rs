@@ -4,6 +4,7 @@ pub mod counters;
 pub mod logging;
 pub mod maillog;
 pub mod status;
+pub mod version;
 
 pub use counters::Counters;
 pub use status::Status;
