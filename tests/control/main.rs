@@ -8,4 +8,5 @@ mod files;
 mod http;
 mod kit;
 mod switches;
+mod packaging;
 mod systemd;
