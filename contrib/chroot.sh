@@ -58,5 +58,5 @@ with_system() {
     for device in null zero full random urandom tty; do
         : >"$1/dev/$device" && mount --bind "/dev/$device" "$1/dev/$device" || return 1
     done
-    ln -s /proc/self/fd "$1/dev/fd"
+    ln -s /proc/self/fd "$1/dev/fd" && ln -s fd/0 "$1/dev/stdin" && ln -s fd/1 "$1/dev/stdout" && ln -s fd/2 "$1/dev/stderr"
 }
