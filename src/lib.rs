@@ -15,6 +15,8 @@
 //! 7. [`ledger`] records the outcomes durably; only then is the copy at the source disposed of.
 //! 8. [`observe`] tells the operator; [`control`] lets programs ask, by a socket; [`cli`] is the command line.
 //!
+//! [`import`] reads the files of fetchmail, getmail and mpop, for who comes over from them.
+//!
 //! [`mail`] holds the words that all of them share. An import may only point to a lower layer: `tests/layers.rs` checks it.
 
 pub mod cli;
@@ -23,6 +25,7 @@ pub mod config;
 pub mod control;
 pub mod deliver;
 pub mod held;
+pub mod import;
 pub mod ledger;
 pub mod mail;
 pub mod net;
