@@ -48,6 +48,8 @@ pub struct Draft {
     pub line: usize,
     /// False: the operator has to look at it first.
     pub enabled: bool,
+    /// The other program does not collect from it either, unless it is told to.
+    pub skipped: bool,
     /// How it is read.
     pub protocol: Protocol,
     /// The server.
@@ -76,6 +78,7 @@ impl Draft {
             name: format!("{}-{server}", username.split('@').next().unwrap_or(username)),
             line,
             enabled: true,
+            skipped: false,
             protocol,
             server: server.to_owned(),
             port: None,
@@ -112,7 +115,7 @@ impl Draft {
     }
 
     /// All mail goes to the owner of the mailbox: for a target that is one mailbox whoever the recipient is.
-    pub(super) fn to_owner(&mut self) {
+    pub(super) fn for_owner(&mut self) {
         let of = self.username.clone();
         let owner = Draft::address(&of, "localhost").or_else(|| Draft::address(of.split('@').next().unwrap_or(""), "localhost"));
         self.recipient = Node::one("forward_to", Node::text(owner.unwrap_or_else(|| "postmaster@localhost".into())));
@@ -196,7 +199,7 @@ mod tests {
     fn draft(user: &str) -> Draft {
         let mut draft = Draft::new(1, Protocol::Pop3, "pop.x.example", user, Past::Mpop(String::new()));
         draft.password = Password::Plain(Secret::new("p: #'".into()));
-        draft.to_owner();
+        draft.for_owner();
         draft
     }
 

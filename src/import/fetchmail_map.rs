@@ -180,6 +180,7 @@ impl<'a> One<'a> {
         }
         let hosts = vec![server.to_owned(), self.entry.name.clone()];
         let mut draft = Draft::new(self.line(), protocol, server, name, Past::Fetchmail(hosts));
+        draft.skipped = self.entry.skip;
         draft.enabled = !self.entry.skip && !name.is_empty();
         if name.is_empty() {
             draft.username = "nobody".into();

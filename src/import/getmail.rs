@@ -245,7 +245,7 @@ impl<'a> One<'a> {
             return;
         }
         if !is_multidrop || is_maildir {
-            draft.to_owner();
+            draft.for_owner();
             return match envelope {
                 Some(value) => self.notes.add(value.line, Kind::Unneeded, "envelope_recipient", "there is one destination for all recipients"),
                 None if is_maildir => {}
@@ -261,7 +261,7 @@ impl<'a> One<'a> {
             draft.username.rsplit_once('@').map(|(_, domain)| domain.to_owned()).filter(|domain| format!("x@{domain}").parse::<Address>().is_ok());
         let Some(domain) = domain else {
             draft.enabled = false;
-            draft.to_owner();
+            draft.for_owner();
             return self.notes.add(
                 self.retriever.line,
                 Kind::Decide,

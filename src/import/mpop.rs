@@ -306,7 +306,7 @@ impl One<'_> {
         if !self.is_on("received_header", true) {
             draft.delivery.set("trace_headers", Node::one("received", Node::word(false)));
         }
-        draft.to_owner();
+        draft.for_owner();
     }
 
     fn the_rest(&mut self, draft: &mut Draft) {
