@@ -1,6 +1,6 @@
 //! `mailgather clear`: forgets what was collected, so that it is collected and delivered again; or the reverse. Takes the state directory.
 
-mod server;
+pub(super) mod server;
 
 use super::exit::Exit;
 use super::peek::{named, names};
@@ -290,7 +290,7 @@ fn grouped(number: u64) -> String {
     groups.join(" ")
 }
 
-async fn open(loaded: &Loaded) -> Result<Installation, Exit> {
+pub(super) async fn open(loaded: &Loaded) -> Result<Installation, Exit> {
     Installation::open(&loaded.config).await.map_err(|error| match error {
         OpenError::Busy(_) => {
             eprintln!("error[MG-{}]: {error}", code::STATE_DIR);
@@ -301,7 +301,7 @@ async fn open(loaded: &Loaded) -> Result<Installation, Exit> {
     })
 }
 
-fn ledger_failed(error: &LedgerError) -> Exit {
+pub(super) fn ledger_failed(error: &LedgerError) -> Exit {
     eprintln!("error[MG-{}]: {error}\nhint: nothing was changed", code::LEDGER);
     Exit::Io
 }

@@ -11,6 +11,7 @@ mod explain;
 mod explain_journal;
 mod healthcheck;
 mod held;
+mod import;
 mod list;
 mod man;
 mod mbox;
@@ -86,6 +87,8 @@ enum Subcommands {
     Held(held::Held),
     /// Forget what was collected, so that it is collected and delivered again; or mark what is there as collected.
     Clear(clear::Clear),
+    /// Make a configuration of that of fetchmail, getmail or mpop, and take over what they have collected.
+    Import(import::Import),
     /// Ask whether the daemon answers: for containers and monitoring.
     Healthcheck(healthcheck::Healthcheck),
     /// Print what a shell needs to complete commands and options.
@@ -147,6 +150,7 @@ pub fn main() -> std::process::ExitCode {
         Subcommands::Providers(arguments) => providers::providers(arguments, common),
         Subcommands::Held(arguments) => held::held(arguments, common),
         Subcommands::Clear(arguments) => clear::clear(arguments, common),
+        Subcommands::Import(arguments) => import::import(arguments, common),
         Subcommands::Healthcheck(arguments) => healthcheck::healthcheck(arguments, common),
         Subcommands::Completions(arguments) => completions::completions(arguments),
         Subcommands::Man(arguments) => man::man(arguments),

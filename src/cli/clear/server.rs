@@ -5,7 +5,7 @@ use super::super::peek::{said, source_of};
 use crate::collect::folders;
 use crate::config::Collector;
 use crate::ledger::{Mark, Remembered};
-use crate::mail::{FolderName, KnownUids, Present, RemoteUid, UidSet, by_content};
+use crate::mail::{Epoch, FolderName, KnownUids, Present, RemoteUid, UidSet, by_content};
 use crate::service::installation::may_read_all;
 use crate::source::{Session, SourceError, SourceErrorKind, Want};
 use std::collections::HashSet;
@@ -97,6 +97,57 @@ pub(super) async fn to_mark(collector: &Collector, only: Option<&FolderName>, ui
     }
 }
 
+/// What is to count as collected of what is there: `choose` says it for each folder. With `seen` only what has \Seen is there.
+pub(in super::super) async fn to_mark_by(
+    collector: &Collector,
+    seen: bool,
+    choose: &mut (dyn FnMut(&FolderName, Epoch, Vec<RemoteUid>) -> Vec<RemoteUid> + Send),
+) -> Result<Vec<Mark>, Exit> {
+    let source = source_of(collector, may_read_all(collector))?;
+    let mut session = source.open().await.map_err(|error| said(collector, error))?;
+    match marks_by(&mut *session, collector, seen, choose).await {
+        Ok(marks) => {
+            let _ = session.close().await;
+            Ok(marks)
+        }
+        Err(error) => {
+            session.abandon().await;
+            Err(said(collector, error))
+        }
+    }
+}
+
+async fn marks_by(
+    session: &mut dyn Session,
+    collector: &Collector,
+    seen: bool,
+    choose: &mut (dyn FnMut(&FolderName, Epoch, Vec<RemoteUid>) -> Vec<RemoteUid> + Send),
+) -> Result<Vec<Mark>, SourceError> {
+    let mut marks = Vec::new();
+    for folder in folder_names(session, collector).await? {
+        let selected = session.select(&folder).await?;
+        let there = if seen { read(session).await? } else { present(session, None).await? };
+        let uids = choose(&folder, selected.epoch, there);
+        // What is not remembered is new, and is still to come: this is no first run.
+        marks.push(Mark { folder, epoch: selected.epoch, uids, whole: false });
+    }
+    Ok(marks)
+}
+
+async fn folder_names(session: &mut dyn Session, collector: &Collector) -> Result<Vec<FolderName>, SourceError> {
+    let chosen = if folders::needs_list(collector) { folders::choose(collector, &session.folders().await?) } else { folders::as_named(collector) };
+    Ok(chosen.folders.into_iter().map(|(name, _)| name).collect())
+}
+
+/// The messages of the open folder that have \Seen (IMAP). All are listed before those without it, so that one that arrives in between, which has
+/// none, is not taken for one that was read.
+async fn read(session: &mut dyn Session) -> Result<Vec<RemoteUid>, SourceError> {
+    let all = present(session, None).await?;
+    let listing = session.list(Want { unseen: true, ..everything(KnownUids::new()) }).await?;
+    let unseen: UidSet = listing.messages.iter().filter_map(|message| message.uid.number()).collect();
+    Ok(all.into_iter().filter(|uid| uid.number().is_some_and(|uid| !unseen.contains(uid))).collect())
+}
+
 async fn marks(
     session: &mut dyn Session,
     collector: &Collector,
@@ -104,8 +155,8 @@ async fn marks(
     uids: &[RemoteUid],
     before: Option<i64>,
 ) -> Result<Result<Vec<Mark>, Exit>, SourceError> {
-    let chosen = if folders::needs_list(collector) { folders::choose(collector, &session.folders().await?) } else { folders::as_named(collector) };
-    let names: Vec<FolderName> = chosen.folders.into_iter().map(|(name, _)| name).filter(|name| only.is_none_or(|only| only == name)).collect();
+    let mut names = folder_names(session, collector).await?;
+    names.retain(|name| only.is_none_or(|only| only == name));
     if names.is_empty() {
         eprintln!("error: the collector has no such folder\nhint: `folders` of the configuration says which are collected");
         return Ok(Err(Exit::NoInput));
