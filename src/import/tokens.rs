@@ -13,7 +13,7 @@ pub(super) struct Token {
 pub(super) enum Word {
     /// Unquoted: a keyword, a number, or a text.
     Bare(String),
-    /// In double quotes: a text, whatever it says.
+    /// In quotes, double or single: a text, whatever it says.
     Quoted(String),
     /// `=`
     Equals,
@@ -53,9 +53,9 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, Unreadable> {
                 found.push(Token { line, word: Word::Equals });
                 at += 1;
             }
-            '"' => {
+            '"' | '\'' => {
                 let begun = line;
-                let end = quoted_end(&chars, at + 1).ok_or_else(|| Unreadable::new(begun, "this quoted text has no end"))?;
+                let end = quoted_end(&chars, at + 1, c).ok_or_else(|| Unreadable::new(begun, "this quoted text has no end"))?;
                 let inside = &chars[at + 1..end];
                 line += inside.iter().filter(|c| **c == '\n').count();
                 found.push(Token { line: begun, word: Word::Quoted(unescaped(inside)) });
@@ -73,17 +73,17 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, Unreadable> {
 }
 
 /// Where the closing quote is.
-fn quoted_end(chars: &[char], mut at: usize) -> Option<usize> {
+fn quoted_end(chars: &[char], mut at: usize, quote: char) -> Option<usize> {
     loop {
         match chars.get(at)? {
-            '"' => return Some(at),
+            c if *c == quote => return Some(at),
             '\\' => at += 2,
             _ => at += 1,
         }
     }
 }
 
-/// Backslashes as fetchmail reads them: `\n \t \b \r`, `\233` (decimal), `\0351` (octal), `\xE9`, a line end that is left out, and else the
+/// Backslashes as fetchmail reads them: `\n \t \b \r`, `\233` (decimal), `\035` (octal), `\xE9`, a line end that is left out, and else the
 /// character itself.
 fn unescaped(chars: &[char]) -> String {
     let (mut out, mut at) = (String::with_capacity(chars.len()), 0);
@@ -97,7 +97,8 @@ fn unescaped(chars: &[char]) -> String {
         let Some(&next) = chars.get(at) else { break };
         let (number, radix, skip) = match next {
             'x' => (digits(at + 1, 16, 2), 16, 1),
-            '0' => (digits(at + 1, 8, 3), 8, 1),
+            // The zero is one of the three digits.
+            '0' => (digits(at, 8, 3), 8, 0),
             '1'..='9' => (digits(at, 10, 3), 10, 0),
             _ => (String::new(), 10, 0),
         };
@@ -147,5 +148,6 @@ mod tests {
             ]
         );
         assert_eq!(tokens("a \"b").unwrap_err().line, 1);
+        assert_eq!(tokens("'a\\x41\"b #c' it's \"\\0101\"").unwrap(), [quoted(1, "aA\"b #c"), bare(1, "it's"), quoted(1, "\u{8}1")]);
     }
 }
