@@ -5,7 +5,7 @@ pub(super) mod server;
 use super::exit::Exit;
 use super::peek::{named, names};
 use super::{Common, runtime};
-use crate::config::{Collector, Loaded, LogLevel, Protocol};
+use crate::config::{Collector, Loaded, Protocol};
 use crate::ledger::{Forget, Ledger, LedgerError, Marked, Remembered};
 use crate::mail::outcome::harmless;
 use crate::mail::{FolderName, RemoteUid, code};
@@ -308,8 +308,7 @@ pub(super) fn ledger_failed(error: &LedgerError) -> Exit {
 
 /// The lines of the command tell what happens; `-v` shows those of the log too.
 fn start_logging(common: &Common, loaded: &Loaded) {
-    let configured = loaded.config.log_level;
-    common.start_logging(if std::io::stderr().is_terminal() { LogLevel::Warn.min(configured) } else { configured });
+    common.start_logging(&loaded.config, true);
 }
 
 #[cfg(test)]

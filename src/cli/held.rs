@@ -7,7 +7,7 @@ mod release;
 
 use super::exit::Exit;
 use super::{Common, runtime};
-use crate::config::{Loaded, LogLevel};
+use crate::config::Loaded;
 use crate::held;
 use crate::ledger::sqlite::look_at_held;
 use crate::ledger::{AtSource, HeldId, HeldMail, LedgerError};
@@ -15,7 +15,6 @@ use crate::mail::{Address, code};
 use crate::service::installation::LEDGER_FILE;
 use crate::service::{Installation, OpenError};
 use clap::{Args, Subcommand};
-use std::io::IsTerminal;
 
 #[derive(Debug, Args)]
 pub(super) struct Held {
@@ -198,6 +197,5 @@ fn say(line: &str) {
 
 /// On a terminal the lines of the command tell what happens; each message's log line would stand between them. `-v` shows them all the same.
 fn start_logging(common: &Common, loaded: &Loaded) {
-    let configured = loaded.config.log_level;
-    common.start_logging(if std::io::stderr().is_terminal() { LogLevel::Warn.min(configured) } else { configured });
+    common.start_logging(&loaded.config, true);
 }

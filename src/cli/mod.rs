@@ -114,9 +114,37 @@ struct Common {
     /// Log more; twice for all.
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
+    /// The form of the log; wins over the file.
+    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    log_format: Option<LogWord>,
     /// Log errors only, and say nothing about what went well: for cron.
     #[arg(short, long, global = true)]
     quiet: bool,
+}
+
+/// `log.format` as a word of the command line.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum LogWord {
+    /// journald where stderr is its own, else text.
+    Auto,
+    /// Lines for people.
+    Text,
+    /// Objects of JSON, a line each.
+    Json,
+    /// journald's own protocol.
+    Journald,
+}
+
+impl LogWord {
+    fn format(self) -> crate::config::LogFormat {
+        use crate::config::LogFormat;
+        match self {
+            LogWord::Auto => LogFormat::Auto,
+            LogWord::Text => LogFormat::Text,
+            LogWord::Json => LogFormat::Json,
+            LogWord::Journald => LogFormat::Journald,
+        }
+    }
 }
 
 /// Parses the command line, does what it says, and returns the exit code.
@@ -156,6 +184,7 @@ pub fn main() -> std::process::ExitCode {
         Subcommands::Man(arguments) => man::man(arguments),
         Subcommands::Version(arguments) => version::version(arguments),
     };
+    crate::observe::logging::finish();
     exit.into()
 }
 
@@ -189,15 +218,19 @@ impl Common {
         words.join(" ")
     }
 
-    fn start_logging(&self, configured: crate::config::LogLevel) {
-        use crate::config::LogLevel::{Debug, Error, Info};
-        let level = match (self.quiet, self.verbose) {
+    /// Logs from now on. On a terminal that shows something else (`is_beside`) only what needs the operator, unless more is asked for.
+    fn start_logging(&self, config: &crate::config::Config, is_beside: bool) {
+        use crate::config::LogLevel::{self, Debug, Error, Info, Warn};
+        use std::io::IsTerminal;
+        let (quiet, verbose, is_beside) = (self.quiet, self.verbose, is_beside && std::io::stderr().is_terminal());
+        let loudness = move |configured: LogLevel| match (quiet, verbose) {
             (true, _) => Error,
+            (_, 0) if is_beside => Warn.min(configured),
             (_, 0) => configured,
-            (_, 1) if configured != Debug => Info,
+            (_, 1) if configured != Debug || is_beside => Info,
             _ => Debug,
         };
-        crate::observe::logging::start(level);
+        crate::observe::logging::start(config, Box::new(loudness), self.log_format.map(LogWord::format));
     }
 }
 

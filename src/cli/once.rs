@@ -5,7 +5,7 @@ use super::run::open_failed;
 use super::{Common, runtime};
 use crate::collect::Stop;
 use crate::collect::task::{Session, Worker};
-use crate::config::{Collector, Loaded, LogLevel, STATE_DIR_OF_ROOT};
+use crate::config::{Collector, Loaded, STATE_DIR_OF_ROOT};
 use crate::mail::code;
 use crate::mail::outcome::harmless;
 use crate::observe::Counters;
@@ -52,9 +52,7 @@ fn try_once(arguments: &Once, common: &Common) -> Result<Exit, Exit> {
     }
     let collectors = chosen(&loaded, &arguments.names)?;
     // On a terminal the progress bar tells how it goes; each message's line would run through it. `-v` shows them all the same.
-    let level =
-        if std::io::stderr().is_terminal() && common.verbose == 0 { LogLevel::Warn.min(loaded.config.log_level) } else { loaded.config.log_level };
-    common.start_logging(level);
+    common.start_logging(&loaded.config, true);
     let runtime = runtime()?;
     let state_dir = &loaded.config.service.state_dir;
     let was_there = state_dir.exists();

@@ -18,7 +18,7 @@ pub(super) fn run(common: &Common) -> Exit {
 
 fn try_run(common: &Common) -> Result<Exit, Exit> {
     let loaded = common.load()?;
-    common.start_logging(loaded.config.log_level);
+    common.start_logging(&loaded.config, false);
     raise_open_files();
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {

@@ -70,7 +70,7 @@ fn try_test(arguments: &Test, common: &Common) -> Result<Exit, Exit> {
     let loaded = common.load()?;
     let collectors = chosen(arguments, &loaded)?;
     if common.verbose > 0 {
-        common.start_logging(loaded.config.log_level);
+        common.start_logging(&loaded.config, false);
     }
     let depth = match (arguments.tls, arguments.auth) {
         (true, _) => Depth::Tls,

@@ -40,7 +40,7 @@ use super::load::Environment;
 use super::outside::Outside;
 use super::text::{Span, Text};
 use super::yaml::{self, Entry, Value};
-use super::{Config, LogLevel};
+use super::{Config, LogFormat, LogLevel, LogRedact};
 use block::{Block, Keys};
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -49,7 +49,7 @@ const TOP: Keys = Keys {
     known: &["version", "include", "service", "limits", "log", "defaults", "delivery", "collectors", "providers", "templates", "control"],
     not_yet: &["ledger", "metrics", "web", "notify"],
 };
-const LOG: Keys = Keys { known: &["level"], not_yet: &["format", "redact"] };
+const LOG: Keys = Keys { known: &["level", "format", "redact"], not_yet: &[] };
 
 /// A configuration that can be used.
 pub(super) struct Built {
@@ -121,10 +121,15 @@ fn top(ctx: &mut Ctx<'_>, root: &yaml::Node) -> Option<Config> {
     let log = block.child(ctx, "log", &LOG);
     let levels = [("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info), ("debug", LogLevel::Debug)];
     let log_level = log.get("level").and_then(|entry| values::choice(ctx, entry, &levels, &[])).unwrap_or(LogLevel::Info);
+    let formats = [("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json), ("journald", LogFormat::Journald)];
+    let log_format = log.get("format").and_then(|entry| values::choice(ctx, entry, &formats, &[])).unwrap_or_default();
+    let redacts = [("none", LogRedact::None), ("subjects", LogRedact::Subjects), ("addresses", LogRedact::Addresses)];
+    let log_redact = log.get("redact").and_then(|entry| values::choice(ctx, entry, &redacts, &[])).unwrap_or_default();
     let control = control::control(ctx, &block);
     let mut providers = providers::providers(ctx, &block, &limits);
     let collectors = collector::collectors(ctx, &block, &limits, &mut providers);
-    Some(Config { service, control, log_level, collectors: collectors.unwrap_or_default(), providers: providers.all() })
+    let collectors = collectors.unwrap_or_default();
+    Some(Config { service, control, log_level, log_format, log_redact, collectors, providers: providers.all() })
 }
 
 /// What to do about a key that stands in the wrong block.

@@ -1,7 +1,8 @@
 //! What a reload changes: pure.
 
-use super::Config;
+use super::{Collector, Config};
 use crate::mail::CollectorId;
+use std::sync::Arc;
 
 /// The way from one configuration to the next, by collector.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub fn diff(old: Option<&Config>, new: &Config) -> Diff {
         let Some(after) = running(new, id) else { continue };
         match old.and_then(|old| running(old, id)) {
             None => diff.added.push(id.clone()),
-            Some(before) if before == after => diff.unchanged.push(id.clone()),
+            Some(before) if is_same(&before, &after) => diff.unchanged.push(id.clone()),
             Some(_) => diff.changed.push(id.clone()),
         }
     }
@@ -37,12 +38,19 @@ pub fn diff(old: Option<&Config>, new: &Config) -> Diff {
     diff
 }
 
+/// Whether a collector can go on as it is. How much is logged of it is no business of its task.
+fn is_same(before: &Arc<Collector>, after: &Arc<Collector>) -> bool {
+    before == after || (before.log != after.log && Collector { log: after.log, ..Collector::clone(before) } == **after)
+}
+
 /// What the running process holds open or has handed out.
 fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
     let is_control_new = old.control != new.control;
+    let is_format_new = old.log_format != new.log_format;
     let (old, new) = (&old.service, &new.service);
     let settings = [
         ("control", is_control_new),
+        ("log.format", is_format_new),
         ("service.state_dir", old.state_dir != new.state_dir),
         ("service.memory", old.memory != new.memory),
         ("service.spool_above", old.spool_above != new.spool_above),

@@ -21,6 +21,8 @@ pub const HARMLESS: &[&str] = &[
     "control",
     "socket",
     "group",
+    "format",
+    "redact",
     "defaults",
     "delivery",
     "collectors",

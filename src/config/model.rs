@@ -19,6 +19,10 @@ pub struct Config {
     pub control: Control,
     /// How much is logged.
     pub log_level: LogLevel,
+    /// In what form.
+    pub log_format: LogFormat,
+    /// What is hidden in it.
+    pub log_redact: LogRedact,
     /// The collectors, by id; each complete, defaults applied.
     pub collectors: BTreeMap<CollectorId, Arc<Collector>>,
     /// The providers that are known: one's own first, then those that are built in.
@@ -91,6 +95,44 @@ pub enum LogLevel {
     Debug,
 }
 
+/// `log.format`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// journald where stderr is journald's, else text.
+    #[default]
+    Auto,
+    /// Lines for people, on stderr.
+    Text,
+    /// Objects of JSON, a line each, on stderr.
+    Json,
+    /// journald's own protocol.
+    Journald,
+}
+
+/// `log.redact`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogRedact {
+    /// Nothing is hidden but secrets, which never get there.
+    None,
+    /// Subjects.
+    #[default]
+    Subjects,
+    /// Subjects, and the local parts of addresses.
+    Addresses,
+}
+
+/// `log` of a collector.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogMode {
+    /// Everything.
+    #[default]
+    Full,
+    /// Warnings and errors.
+    Errors,
+    /// Nothing; the service's own lines stay, and what the operator does.
+    Off,
+}
+
 /// One collector.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Collector {
@@ -152,6 +194,8 @@ pub struct Collector {
     pub dedupe_window: Duration,
     /// What becomes of the source's copy of held mail.
     pub on_hold: OnHold,
+    /// How much is logged of it.
+    pub log: LogMode,
     /// Where it goes.
     pub delivery: Arc<Delivery>,
 }

@@ -17,6 +17,7 @@ use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{Instance, Ledger, LedgerError};
 use crate::mail::Address;
 use crate::net::{self, Dns, Tracer};
+use crate::observe::logging;
 use crate::proto;
 use crate::source::{self, Source};
 use crate::spool::{Spool, SpoolError};
@@ -97,6 +98,8 @@ impl Installation {
             rustix::io::Errno::WOULDBLOCK => OpenError::Busy(dir.clone()),
             error => failed(error.into()),
         })?;
+        // From here on nobody else writes there.
+        logging::keep_files(dir);
         let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(&dir.join(LEDGER_FILE))?);
         let instance = ledger.instance().await?;
         let held = HeldStore::open(&dir.join(held::FOLDER), service.held, Arc::clone(&ledger))?;

@@ -1,6 +1,7 @@
 //! Signals become commands.
 
 use super::command::{Collect, Command, Reload, Requester};
+use crate::observe::logging;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::Sender;
 use tracing::info;
@@ -20,7 +21,10 @@ pub fn listen(commands: Sender<Command>) -> std::io::Result<()> {
         let mut stopping = false;
         loop {
             let command = tokio::select! {
-                _ = hangup.recv() => Command::Reload(Reload { by: Requester::Signal, answer: None }),
+                _ = hangup.recv() => {
+                    logging::reopen();
+                    Command::Reload(Reload { by: Requester::Signal, answer: None })
+                }
                 _ = user1.recv() => Command::Collect(Collect { by: Requester::Signal, which: None, answer: None }),
                 _ = user2.recv() => {
                     // Unheard, it would end the process.

@@ -14,6 +14,7 @@ use crate::collect::{Stop, hours};
 use crate::config::{self, Collector, Config, Diff, Environment, Loaded, Report, Sources};
 use crate::held::HeldStore;
 use crate::mail::{CollectorId, MailboxId};
+use crate::observe::logging;
 use futures_util::FutureExt;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -243,6 +244,7 @@ impl Supervisor {
     }
 
     fn apply(&mut self, old: Option<Config>) -> Diff {
+        logging::configure(&self.config);
         let diff = config::diff(old.as_ref(), &self.config);
         for setting in &diff.needs_restart {
             warn!(event = "config_needs_restart", setting, next = "the change takes effect after a restart");

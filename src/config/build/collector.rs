@@ -181,6 +181,7 @@ fn collector<'n>(ctx: &mut Ctx<'_>, entry: &'n Entry, around: &Around<'_, 'n>, p
         recipient,
         check_local,
         on_hold: common.on_hold,
+        log: common.log,
         delivery: Arc::new(delivery),
     })
 }

@@ -9,7 +9,7 @@ use super::schedule::{idle, interval, schedule};
 use super::server::protocol;
 use super::service::Limits;
 use super::values::{boolean, choice, duration_within, number};
-use crate::config::{After, Collect, Expunge, FirstRun, FolderSelect, Idle, OnHold, PartialFetch, Schedule, TooLarge};
+use crate::config::{After, Collect, Expunge, FirstRun, FolderSelect, Idle, LogMode, OnHold, PartialFetch, Schedule, TooLarge};
 use std::time::Duration;
 
 /// Longest `dedupe_window`: what is remembered is kept in the ledger.
@@ -46,21 +46,21 @@ pub(super) use with_fetching;
 pub(super) const COLLECTOR: Keys = Keys {
     known: with_fetching![
         "title", "description", "enabled", "use", "provider", "protocol", "email", "server", "port", "tls", "auth", "login", "username", "password";
-        "recipient", "delivery", "dedupe_window", "on_hold"
+        "recipient", "delivery", "dedupe_window", "on_hold", "log"
     ],
     not_yet: NOT_YET,
 };
 /// What makes sense to share: not what names one mailbox, and not who gets its mail.
 pub(super) const DEFAULTS: Keys = Keys {
-    known: with_fetching!["enabled", "provider", "protocol", "port", "tls", "auth", "login"; "delivery", "dedupe_window", "on_hold"],
+    known: with_fetching!["enabled", "provider", "protocol", "port", "tls", "auth", "login"; "delivery", "dedupe_window", "on_hold", "log"],
     not_yet: NOT_YET,
 };
 /// A template says what a kind of collectors has in common: its server and who gets the mail too.
 pub(super) const TEMPLATE: Keys = Keys {
-    known: with_fetching!["enabled", "provider", "protocol", "server", "port", "tls", "auth", "login"; "recipient", "delivery", "dedupe_window", "on_hold"],
+    known: with_fetching!["enabled", "provider", "protocol", "server", "port", "tls", "auth", "login"; "recipient", "delivery", "dedupe_window", "on_hold", "log"],
     not_yet: NOT_YET,
 };
-const NOT_YET: &[&str] = &["disabled_until", "url", "exchange_version", "log", "notify"];
+const NOT_YET: &[&str] = &["disabled_until", "url", "exchange_version", "notify"];
 
 /// Their values.
 pub(super) struct Common {
@@ -86,6 +86,7 @@ pub(super) struct Common {
     pub on_hold: OnHold,
     /// Where held mail's copies are moved, if `on_hold` names the folder itself.
     pub on_hold_to: Option<FolderSelect>,
+    pub log: LogMode,
 }
 
 /// Reads them. What contradicts what is another question: a collector may add what is missing in `defaults`.
@@ -93,6 +94,7 @@ pub(super) fn common(ctx: &mut Ctx<'_>, block: &Block<'_>, limits: &Limits) -> C
     protocol(ctx, block);
     let (interval, manual) = interval(ctx, block, limits);
     let collects = [("new", Collect::New), ("all", Collect::All), ("unseen", Collect::Unseen)];
+    let logs = [("full", LogMode::Full), ("errors", LogMode::Errors), ("off", LogMode::Off)];
     let (max_message_size, too_large) = max_message_size(ctx, block);
     let (on_hold, on_hold_to) = block.get("on_hold").and_then(|entry| on_hold(ctx, entry)).unwrap_or_default();
     Common {
@@ -118,5 +120,6 @@ pub(super) fn common(ctx: &mut Ctx<'_>, block: &Block<'_>, limits: &Limits) -> C
         dedupe_window: block.get("dedupe_window").and_then(|entry| duration_within(ctx, entry, Duration::ZERO..=DEDUPE_WINDOW_MAX)),
         on_hold,
         on_hold_to,
+        log: block.get("log").and_then(|entry| choice(ctx, entry, &logs, &[])).unwrap_or_default(),
     }
 }
