@@ -54,7 +54,7 @@ pub(super) fn ask(common: &Common, json: bool, asking: impl AsyncFnOnce(&Client)
 }
 
 /// Says why there is no answer.
-fn failed(error: &ClientError, json: bool, client: &Client) -> Exit {
+pub(super) fn failed(error: &ClientError, json: bool, client: &Client) -> Exit {
     let (number, hint, exit) = match error {
         ClientError::Connect { error, .. } => {
             let hint = match error.kind() {

@@ -5,7 +5,7 @@ mod history;
 
 use super::exit::Exit;
 use super::{Common, refused, runtime, shell_word};
-use crate::config::{self, Environment, LogLevel};
+use crate::config::{self, Environment};
 use crate::import::draft::{self, Draft, Password};
 use crate::import::{Around, FILE_OCTETS_MAX, Imported, Note, fetchmail, getmail, mpop};
 use crate::mail::outcome::harmless;
@@ -95,7 +95,7 @@ fn try_import(arguments: &Import, common: &Common) -> Result<Exit, Exit> {
 
     let mut marked = Vec::new();
     if let Some(place) = &arguments.history {
-        common.start_logging(LogLevel::Warn);
+        common.start_logging(&loaded.config, true);
         let place = (!place.is_empty()).then_some(Path::new(place));
         marked = runtime()?.block_on(history::mark(&loaded, &drafts, &origins, place, common.quiet || arguments.json))?;
     }

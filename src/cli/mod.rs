@@ -13,6 +13,7 @@ mod healthcheck;
 mod held;
 mod import;
 mod list;
+mod logs;
 mod man;
 mod mbox;
 mod once;
@@ -65,6 +66,8 @@ enum Subcommands {
     Pause(switch::Pause),
     /// Collect again.
     Resume(switch::Pause),
+    /// Show what was logged of a collector, from its own file.
+    Logs(logs::Logs),
     /// Let the daemon read its configuration again.
     Reload(reload::Reload),
     /// End the daemon at the next message's border.
@@ -167,6 +170,7 @@ pub fn main() -> std::process::ExitCode {
         Subcommands::Disable(arguments) => switch::switch(arguments, common, "disable"),
         Subcommands::Pause(arguments) => switch::pause(arguments, common, "pause"),
         Subcommands::Resume(arguments) => switch::pause(arguments, common, "resume"),
+        Subcommands::Logs(arguments) => logs::logs(arguments, common),
         Subcommands::Reload(arguments) => reload::reload(arguments, common),
         Subcommands::Stop(arguments) => reload::stop(arguments, common),
         Subcommands::Once(arguments) => once::once(arguments, common),

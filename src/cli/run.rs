@@ -4,7 +4,7 @@ use super::exit::Exit;
 use super::{Common, runtime};
 use crate::control::{self, Daemon, Listening};
 use crate::mail::code;
-use crate::observe::version;
+use crate::observe::{logging, version};
 use crate::service::{Installation, OpenError, Outcome, Supervisor, signals, watch};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::sync::Arc;
@@ -31,9 +31,10 @@ fn try_run(common: &Common) -> Result<Exit, Exit> {
         let installation = Installation::open(&loaded.config).await.map_err(|error| open_failed(&error))?;
         tracing::info!(event = "service_started", version = version::NUMBER, commit = version::COMMIT.unwrap_or("unknown"), collectors = loaded.config.collectors.len(), state_dir = %loaded.config.service.state_dir.display());
         watch::start(&loaded.folders, sender.clone());
+        let logs = logging::folder(&loaded.config.service.state_dir);
         let (socket, group) = (common.socket_of(&loaded.config), loaded.config.control.group.clone());
         let supervisor = Supervisor::new(installation, common.config.clone(), common.environment(), loaded);
-        let daemon = Daemon { board: Arc::clone(supervisor.board()), commands: sender };
+        let daemon = Daemon { board: Arc::clone(supervisor.board()), commands: sender, logs };
         // Without it mail is collected all the same.
         let serving = match Listening::open(&socket, group.as_deref()).await {
             Ok(listening) => Some(tokio::spawn(control::server::serve(listening, daemon))),

@@ -7,16 +7,21 @@ use super::route::Route;
 use super::{metrics, show};
 use crate::config::Diff;
 use crate::mail::CollectorId;
+use crate::observe::logging::read::{self, Wanted};
 use crate::service::command::{Collect, Command, Reload, Requester, SwitchTo};
+use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// Most collectors that one request names.
 const NAMES_MAX: usize = 20_000;
+/// Pieces of a log that wait for who reads it.
+const PIECES_MAX: usize = 4;
 /// The words for a configuration that was refused: its page explains the whole family.
 const CONFIG: u16 = crate::mail::code::CONFIG_REJECTED;
 
@@ -28,6 +33,8 @@ pub(super) enum Answer {
     Text(&'static str, String),
     /// The events of a job until its end.
     Events(Arc<Job>),
+    /// Lines of text as they come, to be kept as a file of this name.
+    Lines(mpsc::Receiver<Bytes>, Option<String>),
 }
 
 /// What requests are answered from.
@@ -72,6 +79,13 @@ impl Api {
             }
             Route::Collect { id, wait } => self.collect(id, wait, body, by).await,
             Route::Switch { id, on } => self.switch(id, on, body, by).await,
+            Route::Log { id, wanted, is_download } => {
+                if !shown().collectors.contains_key(&id) && !read::is_there(&self.daemon.logs, &id) {
+                    return Err(self.unknown(&id));
+                }
+                let name = is_download.then(|| format!("{id}.log"));
+                Ok(Answer::Lines(lines(self.daemon.logs.clone(), id, wanted), name))
+            }
             Route::Jobs => fine(json!({"jobs": self.jobs.all().iter().map(|job| job.json(&job.state.borrow())).collect::<Vec<_>>()})),
             Route::Job(number) => {
                 let job = self.job(number)?;
@@ -203,6 +217,18 @@ fn for_how_long(body: &[u8]) -> Result<(Option<Timestamp>, String), Problem> {
 
 fn stopping() -> Problem {
     Problem::new(503, "the service is being stopped")
+}
+
+/// The lines of a log, read as fast as they are taken; a thread of those for files follows as long as somebody listens.
+fn lines(folder: PathBuf, id: CollectorId, wanted: Wanted) -> mpsc::Receiver<Bytes> {
+    let (sender, receiver) = mpsc::channel(PIECES_MAX);
+    tokio::task::spawn_blocking(move || {
+        let take = |piece: Vec<u8>| if piece.is_empty() { !sender.is_closed() } else { sender.blocking_send(Bytes::from(piece)).is_ok() };
+        if let Err(error) = read::read(&folder, &id, wanted, take) {
+            tracing::warn!(event = "log_unreadable", file = %folder.display(), reason = %error);
+        }
+    });
+    receiver
 }
 
 /// The events of a job, as text/event-stream has them: its state at once, at each change, and at its end, which is the last.

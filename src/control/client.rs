@@ -98,6 +98,22 @@ impl Client {
         Ok(())
     }
 
+    /// The text of a place, handed over as it comes, until the server ends it or nobody wants more.
+    pub async fn text(&self, place: &str, mut take: impl FnMut(&[u8]) -> bool) -> Result<(), ClientError> {
+        let response = self.send("GET", place, Bytes::new()).await?;
+        if !response.status().is_success() {
+            return document(response).await.map(drop);
+        }
+        let mut body = response.into_body();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| ClientError::Broken(error.to_string()))?;
+            if !take(frame.data_ref().map_or(&[], |data| data)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     async fn send(&self, method: &str, place: &str, body: Bytes) -> Result<Response<Incoming>, ClientError> {
         let failed = |error| ClientError::Connect { path: self.path.clone(), error };
         let broken = |error: hyper::Error| ClientError::Broken(error.to_string());

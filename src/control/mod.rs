@@ -20,6 +20,7 @@ pub use socket::Listening;
 
 use crate::service::Board;
 use crate::service::command::Command;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -30,4 +31,6 @@ pub struct Daemon {
     pub board: Arc<Board>,
     /// What it can be asked to do.
     pub commands: mpsc::Sender<Command>,
+    /// Where the files of the collectors' own logs are.
+    pub logs: PathBuf,
 }

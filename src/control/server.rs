@@ -7,11 +7,11 @@ use super::route::route;
 use super::{Daemon, Listening};
 use crate::service::command::Requester;
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -81,6 +81,16 @@ async fn respond(request: Request<Incoming>, api: &Api, uid: u32) -> Response<Bo
             let events = events(job).map(|event| Ok(Frame::data(Bytes::from(event))));
             let mut response = Response::new(BodyExt::boxed(StreamBody::new(Box::pin(events.map(|frame: Result<_, Infallible>| frame)))));
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+            response
+        }
+        Ok(Answer::Lines(pieces, name)) => {
+            let pieces =
+                stream::unfold(pieces, |mut pieces| async { pieces.recv().await.map(|piece| (Ok::<_, Infallible>(Frame::data(piece)), pieces)) });
+            let mut response = Response::new(BodyExt::boxed(StreamBody::new(Box::pin(pieces))));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+            // A collector's name needs no quoting.
+            let disposition = name.and_then(|name| HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")).ok());
+            disposition.map(|value| response.headers_mut().insert(CONTENT_DISPOSITION, value));
             response
         }
         Err(problem) => {

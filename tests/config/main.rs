@@ -9,6 +9,7 @@ mod canary;
 mod collecting_keys;
 mod delivery_keys;
 mod files;
+mod log_events;
 mod log_keys;
 mod outside;
 mod provider_keys;

@@ -7,6 +7,7 @@ mod commands;
 mod files;
 mod http;
 mod kit;
-mod switches;
+mod logs;
 mod packaging;
+mod switches;
 mod systemd;
