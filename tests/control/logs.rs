@@ -187,3 +187,23 @@ fn json_for_programs_and_addresses_for_nobody() {
     // What cannot be is refused.
     assert!(program.run_to_end("run", &["--log-format", "xml"]).expect_code(64).stderr.contains("possible values: auto, text, json, journald"));
 }
+
+#[test]
+fn the_same_failure_is_counted() {
+    let sink = Sink::lmtp();
+    let program = Mailgather::new(&config(&sink.delivery(), &[dead("dead")]).replace("level: debug", "level: info"));
+    let mut daemon = program.run();
+    daemon.wait_for("session_failed");
+    let path = socket(&program);
+    for _ in 0..9 {
+        assert_eq!(request(&path, "POST", "/v1/collectors/dead/collect?wait=30s", "").0, 200);
+    }
+    daemon.signal(Signal::TERM);
+    let log = daemon.wait(SOON).expect_success().stderr;
+    let (counts, written): (Vec<&str>, Vec<&str>) =
+        log.lines().filter(|line| line.contains("session_failed")).partition(|line| line.contains("repeated="));
+    let count = |line: &&str| line.split("repeated=\"… ×").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok()).unwrap();
+    let counted: usize = counts.iter().map(count).sum();
+    assert!(counted >= 2 && written.len() + counted == 10, "{log}");
+    assert_eq!(filed(&program, "dead").matches("session_failed").count(), written.len() + counts.len());
+}

@@ -152,6 +152,10 @@ impl Log {
             }
             redact::redact(&mut record, settings.redact);
         }
+        // Who looks at every step wants to see each.
+        if self.file_level.load(Relaxed) >= LogLevel::Debug as u8 {
+            return self.write(&record);
+        }
         let (is_new, before) = self.folds().see(&record, Instant::now());
         before.iter().for_each(|record| self.write(record));
         if is_new {
@@ -161,11 +165,10 @@ impl Log {
 
     fn write(&self, record: &Record) {
         let rank = rank(record.level);
-        if record.is_said && rank <= self.own_level.load(Relaxed) {
-            self.sink.write(record);
-        }
+        let said = record.is_said && rank <= self.own_level.load(Relaxed);
+        let text = said.then(|| self.sink.write(record)).flatten();
         if let Some(id) = record.collector().filter(|_| record.is_filed && rank <= self.file_level.load(Relaxed)) {
-            self.files.put(id, || form::text(record));
+            self.files.put(id, || text.unwrap_or_else(|| form::text(record)));
         }
     }
 
@@ -224,15 +227,20 @@ impl Sink {
         }
     }
 
-    fn write(&self, record: &Record) {
+    /// Gives back the line where it is the one that files have too.
+    fn write(&self, record: &Record) -> Option<String> {
         let line = match self {
             Sink::Text => form::text(record),
             Sink::Json => form::json(record),
             Sink::Prefixed => format!("<{}>{}\n", journald::priority(record), form::message(record)),
-            Sink::Journal(journal) => return journal.send(record),
+            Sink::Journal(journal) => {
+                journal.send(record);
+                return None;
+            }
         };
         // Whom could we tell?
         let _ = std::io::stderr().lock().write_all(line.as_bytes());
+        matches!(self, Sink::Text).then_some(line)
     }
 }
 

@@ -115,7 +115,7 @@ impl<'a> Tail<'a> {
         // One look for each file, and one that finds nothing more.
         for _ in 0..=FILES_MAX {
             let lines = self.lines()?;
-            if !lines.is_empty() || !self.to_newer()? {
+            if !lines.is_empty() || !self.go_to_newer()? {
                 return Ok(lines);
             }
         }
@@ -139,7 +139,7 @@ impl<'a> Tail<'a> {
     }
 
     /// Goes on to the file that was begun after this one, if there is one.
-    fn to_newer(&mut self) -> io::Result<bool> {
+    fn go_to_newer(&mut self) -> io::Result<bool> {
         for _ in 0..CHANGING.0 {
             let ours = match &self.open {
                 Some(file) => Some(file.metadata()?),

@@ -54,10 +54,11 @@ impl Record {
         self.text("collector")
     }
 
-    fn put_text(&mut self, field: &Field, value: &str) {
-        let cut = (0..=value.len().min(VALUE_OCTETS_MAX)).rev().find(|&n| value.is_char_boundary(n)).unwrap_or(0);
-        let more = if cut < value.len() { "…" } else { "" };
-        let value = format!("{}{more}", &value[..cut]);
+    fn put_text(&mut self, field: &Field, mut value: String) {
+        if value.len() > VALUE_OCTETS_MAX {
+            value.truncate(value.floor_char_boundary(VALUE_OCTETS_MAX));
+            value.push('…');
+        }
         match field.name() {
             "event" => self.event = value,
             name => self.fields.push((name, Value::Text(value))),
@@ -79,10 +80,10 @@ impl Value {
 
 impl Visit for Record {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put_text(field, &format!("{value:?}"));
+        self.put_text(field, format!("{value:?}"));
     }
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put_text(field, value);
+        self.put_text(field, value.to_owned());
     }
     fn record_u64(&mut self, field: &Field, value: u64) {
         self.put_bare(field, value.to_string());
@@ -97,7 +98,7 @@ impl Visit for Record {
         match value.is_finite() {
             true => self.put_bare(field, format!("{value:?}")),
             // JSON has no such number.
-            false => self.put_text(field, &value.to_string()),
+            false => self.put_text(field, value.to_string()),
         }
     }
 }
