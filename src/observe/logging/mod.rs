@@ -1,8 +1,8 @@
 //! The log: what becomes of an event of `tracing` on its way to the operator.
 //!
-//! Each event becomes a [`record::Record`] once: bounded, and what `log.redact` hides made harmless. The collector's `log` decides whether it is
-//! wanted, [`fold`] whether it was said just before. Then it goes to the process's own log (stderr, or journald) and, by a thread of its own, into
-//! the collector's file ([`files`]): no mail waits for that file, and a full disk costs lines of it and nothing else. [`read`] reads the files again.
+//! Each event becomes a `record::Record` once: bounded, and what `log.redact` hides made harmless. The collector's `log` decides whether it is
+//! wanted, `fold` whether it was said just before. Then it goes to the process's own log (stderr, or journald) and, by a thread of its own, into
+//! the collector's file (`files`): no mail waits for that file, and a full disk costs lines of it and nothing else. [`read`] reads the files again.
 //!
 //! Secrets do not come this far: a password is a type that cannot be printed, and what is said to servers is masked where it is shown.
 
