@@ -110,7 +110,7 @@ mod tests {
     fn getmails_files() {
         assert_eq!(oldmail_file("127.0.0.1", 21110, "an na@x.example/y", None), "oldmail-127.0.0.1-21110-an na@x.example-y");
         assert_eq!(oldmail_file("h", 993, "u", Some("A/:b")), "oldmail-h-993-u-A.b");
-        assert_eq!(oldmail(b"uid-1<a-b>\x001795307843\n12/7\0001\nbroken\n\0x\n"), [&b"uid-1<a-b>"[..], b"12/7"]);
+        assert_eq!(oldmail(b"uid-1<a-b>\x001795307843\n12/7\x001\nbroken\n\0x\n"), [&b"uid-1<a-b>"[..], b"12/7"]);
         assert_eq!(as_getmail_writes(b"uid-1<a/b>"), b"uid-1<a-b>");
         assert_eq!(
             (imap_name(b"12/7"), imap_name(b"12/INBOX/7"), imap_name(b"12"), imap_name(b"x/7"), imap_name(b"12/0")),
