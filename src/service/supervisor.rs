@@ -217,12 +217,17 @@ impl Supervisor {
         }
         self.switches = switches;
         let until = until.map(|until| until.to_string()).unwrap_or_default();
-        let (event, reason) = (if on { "collector_enabled" } else { "collector_disabled" }, &switch.reason);
+        let reason = &switch.reason;
         for id in which.iter().flatten() {
-            info!(event, collector = %id, by = %by, until, reason);
+            match on {
+                true => info!(event = "collector_enabled", collector = %id, by = %by, until, reason),
+                false => info!(event = "collector_disabled", collector = %id, by = %by, until, reason),
+            }
         }
-        if which.is_none() {
-            info!(event = if on { "service_resumed" } else { "service_paused" }, by = %by, until, reason);
+        match (&which, on) {
+            (None, true) => info!(event = "service_resumed", by = %by, until, reason),
+            (None, false) => info!(event = "service_paused", by = %by, until, reason),
+            (Some(_), _) => {}
         }
         self.switched();
         let _ = answer.send(Ok(()));
