@@ -5,6 +5,7 @@ use super::exit::Exit;
 use super::peek::print;
 use crate::config::{Collector, Protocol, RecipientMode, TlsMode};
 use crate::mail::outcome::harmless;
+use crate::service::switches::Switches;
 use clap::Args;
 use serde_json::json;
 
@@ -22,10 +23,15 @@ pub(super) struct List {
 }
 
 pub(super) fn list(arguments: &List, common: &Common) -> Exit {
-    let loaded = match common.load() {
+    let mut loaded = match common.load() {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
+    // What was switched by a command stands over the file; who may not read that sees the file alone.
+    match Switches::read(&loaded.config.service.state_dir) {
+        Ok(switches) => loaded.config = switches.over(&loaded.config, jiff::Timestamp::now()),
+        Err(error) => eprintln!("note: what was switched by commands is not shown: {error}"),
+    }
     let wanted = arguments.search.as_deref().unwrap_or_default().to_lowercase();
     let fits = |collector: &Collector| words(collector).iter().any(|word| word.to_lowercase().contains(&wanted));
     let found: Vec<&Collector> = loaded.config.collectors.values().map(|collector| &**collector).filter(|collector| fits(collector)).collect();

@@ -82,7 +82,7 @@ pub(super) fn collector(listed: &Listed, shown: &Shown) -> Value {
         "last_try": time(found.last_try),
         "last_success": time(found.last_success),
         "last_mail": time(found.last_mail),
-        "next": time(found.next),
+        "next": time(found.next.filter(|_| state(listed, shown) != "off")),
         "failures": found.failures,
         "failing_since": time(found.failing_since),
         "error": error,

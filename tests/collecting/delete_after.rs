@@ -19,14 +19,21 @@ fn collector(server: &Server, (protocol, collect, user): (Protocol, &str, &str))
     protocol(server, user).forward_to(BOX).set("collect", collect).after(&format!("{{delete_after: {}s}}", AGE.as_secs()))
 }
 
-/// Passes until the mailbox has only so many messages; nothing may arrive by them. Returns when that was.
+/// Passes until the mailbox has so many messages; nothing may arrive by them. Returns when that was.
 #[track_caller]
 fn pass_until(scene: &Scene, server: &Server, user: &str, count: usize) -> Instant {
+    let at = pass_until_at_most(scene, server, user, count);
+    assert_eq!(server.count(user), count, "{user}");
+    at
+}
+
+/// The same until there are so many or fewer.
+#[track_caller]
+fn pass_until_at_most(scene: &Scene, server: &Server, user: &str, count: usize) -> Instant {
     let start = Instant::now();
     loop {
         assert_eq!(scene.once(), letters([]), "{user}: it was delivered before");
         if server.count(user) <= count {
-            assert_eq!(server.count(user), count, "{user}");
             return Instant::now();
         }
         assert!(start.elapsed() < 5 * AGE + SOON, "{user}: never deleted");
@@ -51,9 +58,11 @@ fn kept_mail_is_deleted_when_its_age_is_over_and_not_before() {
         if before.elapsed() < AGE {
             assert_eq!(server.count(user), 3, "{user}");
         }
-        let gone = pass_until(&scene, &server, user, 1);
+        let gone = pass_until_at_most(&scene, &server, user, 1);
         assert!(gone - before >= AGE, "{user}: deleted before its time: {:?}", gone - before);
-        assert_eq!(maildir::subjects(&server.messages(user)), letters([2]), "{user}");
+        let left = maildir::subjects(&server.messages(user));
+        // On a slow machine the time of the later one may be over too by then.
+        assert!(left == letters([2]) || (left == letters([]) && later.elapsed() >= AGE - Duration::from_secs(1)), "{user}: {left:?}");
         assert!(pass_until(&scene, &server, user, 0) - later >= AGE - Duration::from_secs(1), "{user}");
         fill(&server, user, 3..4);
         assert_eq!(scene.once(), letters([3]), "{user}");

@@ -21,6 +21,9 @@ fn i13_m2_c3_a_collector_is_switched_off_and_on_and_stays_so() {
     assert_eq!(done.stdout, "one: disabled\n");
     let one = status(&program, "one");
     assert_eq!((&one["state"], &one["switch"]["reason"], &one["enabled"]), (&"off".into(), &"moving house".into(), &false.into()), "{one}");
+    assert!(one["next"].is_null(), "nothing comes next: {one}");
+    let listed = program.run_to_end("list", &["one"]).expect_success().stdout;
+    assert!(listed.lines().nth(1).is_some_and(|line| line.split_whitespace().nth(1) == Some("no")), "{listed}");
     assert_eq!(program.run_to_end("enable", &["three"]).expect_success().stdout, "three: enabled\n");
     // Neither a signal nor a reload, nor a crash brings it back; what was switched on against the file stays on.
     ["one", "two", "three"].iter().for_each(|user| server.put(user, &letter(1)));
