@@ -83,9 +83,13 @@ fn m13_connections_that_wait_leave_room_at_a_server_that_says_nothing() {
     }
     let collector = CollectorYaml::imap(&server, "u").forward_to(BOX).set("folders", "[INBOX, INBOX.A, INBOX.B, INBOX.C]").set("idle", "auto");
     let program = Mailgather::new(&often(&config(&boxes.delivery(), &[collector.set("interval", "2s")])));
-    let mut daemon = program.run();
-    let room = daemon.wait_for("idle_room");
-    assert!(room.contains("watched=1 ") || room.contains("watched=2 "), "{room}");
+    let daemon = program.run();
+    // Either those that wait took all places and let one go, or a pass had its own while they were made.
+    let goes_on = |daemon: &_| lines(daemon, "session_finished", "u") >= 6;
+    eventually("room for the passes", Duration::from_secs(60), || daemon.count_log("idle_room") > 0 || goes_on(&daemon));
+    for room in daemon.log().iter().filter(|line| line.contains("idle_room")) {
+        assert!(room.contains("watched=1 ") || room.contains("watched=2 "), "{room}");
+    }
     let (before, failed) = (lines(&daemon, "session_finished", "u"), daemon.count_log("session_failed"));
     eventually("passes go on", Duration::from_secs(30), || lines(&daemon, "session_finished", "u") >= before + 4);
     assert!(daemon.count_log("session_failed") <= failed + 1, "{:?}", daemon.log());
