@@ -96,12 +96,9 @@ pub(super) fn came_to_nothing(walk: &Walk<'_>) {
     let server = &walk.pass.collector.server;
     let problem = "as many messages are there as before the last session deleted some, and all have other ids (UIDL)";
     let error = SourceError::new(SourceErrorKind::Mailbox, "dispose", &format!("{}:{}", server.host, server.port), problem);
-    refused(
-        walk,
-        error.hint(
-            "either the server deletes nothing, or as many have come meanwhile; what has neither Message-ID nor Date is delivered again each time;              sessions keep to the interval until the mailbox gets smaller",
-        ),
-    );
+    let hint = "either the server deletes nothing, or as many have come meanwhile; what has neither Message-ID nor Date is delivered again each time; \
+                sessions keep to the interval until the mailbox gets smaller";
+    refused(walk, error.hint(hint));
 }
 
 /// The first refusal is told at the end of the pass.
