@@ -63,7 +63,7 @@ pub(super) async fn over(walk: &Walk<'_>) -> Result<(), PassError> {
 /// what the first run left alone is there too, and nobody can know it again.
 pub(super) fn limit(walk: &Walk<'_>) -> Option<i64> {
     let progress = walk.progress;
-    let compares = progress.has_earlier && progress.begun > 0;
+    let compares = progress.has_earlier && progress.begun > 0 && !progress.compared;
     match walk.pass.collector.first_run {
         FirstRun::Since(age) if progress.first_run || compares => Some(since(begun(walk), age)),
         FirstRun::None if compares => Some(progress.begun),

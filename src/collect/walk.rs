@@ -212,7 +212,7 @@ impl<'a> Walk<'a> {
                 let all_found = self.former.get_mut().unwrap_or_else(PoisonError::into_inner).is_empty();
                 if collector.collect != Collect::Unseen || all_found {
                     self.pass.ledger.forget_former(&self.progress.place).await?;
-                } else if self.progress.begun > 0 {
+                } else if !self.progress.compared {
                     self.pass.ledger.finish(&self.progress.place, Finished { compared: true, ..Finished::default() }).await?;
                 }
             }

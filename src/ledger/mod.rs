@@ -174,9 +174,10 @@ pub struct Progress {
     pub first_run: bool,
     /// Sessions since the last one that expunged.
     pub unexpunged: u32,
-    /// When the folder was collected for the first time, in any epoch, in seconds since the epoch; 0 if nobody wrote that down, and
-    /// below 0 once it counts no more ([`Finished::compared`]).
+    /// When the folder was collected for the first time, in any epoch, in seconds since the epoch; 0 if nobody wrote that down.
     pub begun: i64,
+    /// All that is there was compared with the earlier epochs ([`Finished::compared`]): what comes now is no mail that a first run left alone.
+    pub compared: bool,
     /// The ledger has earlier epochs of this folder, though maybe nothing that can be known again.
     pub has_earlier: bool,
     /// How many messages it remembers of them, also those that cannot be known again: what a first run left alone.
@@ -249,7 +250,7 @@ pub struct Finished {
     pub watermark: Option<u32>,
     /// A pass has gone through the whole folder.
     pub first_run_over: bool,
-    /// What is there was compared with what an earlier epoch's first run left alone: `begun` counts no more in this epoch.
+    /// All that is there was compared with what an earlier epoch's first run left alone.
     pub compared: bool,
     /// Sessions since the last one that expunged, this one too.
     pub unexpunged: Option<u32>,

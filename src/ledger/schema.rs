@@ -63,6 +63,11 @@ pub(super) const STEPS: &[&str] = &[
     DROP INDEX kept_at;
     CREATE INDEX kept_aged ON kept (folder, at) WHERE fingerprint IS NOT NULL;
     ",
+    // A state of the step before says it by the sign.
+    "
+    ALTER TABLE folder ADD COLUMN compared INTEGER NOT NULL DEFAULT 0;
+    UPDATE folder SET compared = 1, begun = abs(begun) WHERE begun < 0;
+    ",
 ];
 
 /// The first version with held mail.

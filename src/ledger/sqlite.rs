@@ -262,7 +262,7 @@ impl Ledger for SqliteLedger {
         self.write(move |connection| {
             claims.check(claim)?;
             let row = folder_row(connection, claim.mailbox, &folder, epoch)?;
-            let FolderRow { id, watermark, generation, first_run, unexpunged, kept_count, begun } = row;
+            let FolderRow { id, watermark, generation, first_run, unexpunged, kept_count, begun, compared } = row;
             doubt_unfinished_batch(connection, id)?;
             let (exceptions, hashes) = exceptions(connection, id)?;
             let kept = kept(connection, &row, history)?;
@@ -276,6 +276,7 @@ impl Ledger for SqliteLedger {
                 first_run,
                 unexpunged,
                 begun,
+                compared,
                 has_earlier,
                 earlier_count,
                 watermark,
@@ -348,8 +349,7 @@ impl Ledger for SqliteLedger {
                     .execute(params![place.folder, watermark])?;
             }
             if finished.compared {
-                // It is still the time that later epochs begin with.
-                connection.execute("UPDATE folder SET begun = -abs(begun) WHERE id = ?1", [place.folder])?;
+                connection.execute("UPDATE folder SET compared = 1 WHERE id = ?1", [place.folder])?;
             }
             if finished.first_run_over {
                 connection.execute("UPDATE folder SET first_run = 0 WHERE id = ?1", [place.folder])?;
@@ -402,7 +402,7 @@ impl Ledger for SqliteLedger {
         self.write(move |connection| {
             claims.check(place.claim)?;
             let sql = "INSERT INTO folder (mailbox, name, epoch, first_run, unexpunged, begun)
-                       SELECT mailbox, name, epoch + 4294967296, first_run, unexpunged, abs(begun) FROM folder WHERE id = ?1 ON CONFLICT DO NOTHING";
+                       SELECT mailbox, name, epoch + 4294967296, first_run, unexpunged, begun FROM folder WHERE id = ?1 ON CONFLICT DO NOTHING";
             connection.execute(sql, [place.folder])?;
             Ok(())
         })

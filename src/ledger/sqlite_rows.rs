@@ -52,11 +52,12 @@ pub(super) struct FolderRow {
     /// Kept up to date by triggers.
     pub kept_count: u64,
     pub begun: i64,
+    pub compared: bool,
 }
 
 /// The folder's row; made at its first pass. A folder that was collected in an earlier epoch is not new.
 pub(super) fn folder_row(connection: &Connection, mailbox: i64, folder: &FolderName, epoch: Epoch) -> Result<FolderRow, Failure> {
-    let select = "SELECT id, watermark, epoch >> 32, first_run, unexpunged, kept_count, begun FROM folder
+    let select = "SELECT id, watermark, epoch >> 32, first_run, unexpunged, kept_count, begun, compared FROM folder
                   WHERE mailbox = ?1 AND name = ?2 AND epoch & 4294967295 = ?3 ORDER BY epoch DESC LIMIT 1";
     let of = params![mailbox, folder.as_str(), epoch.0];
     let read = |row: &Row<'_>| {
@@ -68,6 +69,7 @@ pub(super) fn folder_row(connection: &Connection, mailbox: i64, folder: &FolderN
             unexpunged: row.get(4)?,
             kept_count: row.get::<_, i64>(5)?.max(0).cast_unsigned(),
             begun: row.get(6)?,
+            compared: row.get(7)?,
         })
     };
     if let Some(found) = connection.prepare_cached(select)?.query_row(of, read).optional()? {
@@ -75,7 +77,7 @@ pub(super) fn folder_row(connection: &Connection, mailbox: i64, folder: &FolderN
     }
     let insert = "INSERT INTO folder (mailbox, name, epoch, first_run, begun)
                   VALUES (?1, ?2, ?3, NOT EXISTS (SELECT 1 FROM folder WHERE mailbox = ?1 AND name = ?2 AND first_run = 0),
-                          coalesce((SELECT min(abs(begun)) FROM folder WHERE mailbox = ?1 AND name = ?2), unixepoch()))";
+                          coalesce((SELECT min(begun) FROM folder WHERE mailbox = ?1 AND name = ?2), unixepoch()))";
     connection.execute(insert, of)?;
     Ok(connection.prepare_cached(select)?.query_row(of, read)?)
 }
