@@ -1,65 +1,20 @@
 //! TLS: certificates that are wrong in each way, STARTTLS with somebody on the line, handshakes that never end.
 
 use crate::login_kit::{Attempt, Heard, attempt, imap_answer, pop3_answer, server};
+use crate::support::certificates::{Authority, Identity, for_names};
 use mailgather::config::{AuthMethod, Protocol, Server, Tls, TlsBackend, TlsMode, TlsVerify, TlsVersion};
 use mailgather::mail::code;
 use mailgather::source::SourceErrorKind as Kind;
-use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, date_time_ymd};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-/// An authority, its file, and what it signs.
-struct Authority {
-    folder: tempfile::TempDir,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-/// A certificate and its key.
-struct Identity {
-    certificate: CertificateDer<'static>,
-    key: KeyPair,
-}
-
-impl Authority {
-    fn new() -> Authority {
-        mailgather::net::install_crypto_provider();
-        let mut params = CertificateParams::new(vec![]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, "an authority");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let key = KeyPair::generate().unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
-        Authority { folder, issuer: Issuer::new(params, key) }
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder.path().join("ca.pem")
-    }
-
-    fn sign(&self, params: CertificateParams) -> Identity {
-        let key = KeyPair::generate().unwrap();
-        Identity { certificate: params.signed_by(&key, &self.issuer).unwrap().der().clone(), key }
-    }
-}
-
-fn for_names(names: &[&str]) -> CertificateParams {
-    let mut params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
-    params.distinguished_name = DistinguishedName::new();
-    params
-}
-
 fn acceptor(identity: &Identity, versions: &[&'static rustls::SupportedProtocolVersion]) -> TlsAcceptor {
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(identity.key.serialize_der()));
-    let config = rustls::ServerConfig::builder_with_protocol_versions(versions).with_no_client_auth();
-    TlsAcceptor::from(Arc::new(config.with_single_cert(vec![identity.certificate.clone()], key).unwrap()))
+    TlsAcceptor::from(identity.server_of(versions))
 }
 
 /// Plain octets that a server says before TLS, or instead of it.
@@ -158,40 +113,7 @@ fn refused(case: &str, attempt: Attempt, heard: &Heard, words: &str) {
 #[tokio::test]
 async fn f16_certificates_that_are_wrong_are_refused_before_the_login() {
     let (authority, other) = (Authority::new(), Authority::new());
-    let with = |change: &dyn Fn(&mut CertificateParams)| {
-        let mut params = for_names(&["localhost"]);
-        change(&mut params);
-        params
-    };
-    let self_signed = || {
-        let key = KeyPair::generate().unwrap();
-        Identity { certificate: for_names(&["localhost"]).self_signed(&key).unwrap().der().clone(), key }
-    };
-    let expired = with(&|params| (params.not_before, params.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1)));
-    let early = with(&|params| (params.not_before, params.not_after) = (date_time_ymd(2090, 1, 1), date_time_ymd(2091, 1, 1)));
-    let nul = with(&|params| params.subject_alt_names = vec![SanType::DnsName("localhost\0.evil.example".try_into().unwrap())]);
-    let cn_only = with(&|params| {
-        params.subject_alt_names = vec![];
-        params.distinguished_name.push(DnType::CommonName, "localhost");
-    });
-    let authority_itself = with(&|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
-    // Terminal sequences and 8-bit text in a certificate reach no log (CVE-2010-0562).
-    let hostile = with(&|params| {
-        params.subject_alt_names = vec![SanType::DnsName("x\u{1b}[31m.example".try_into().unwrap())];
-        params.distinguished_name.push(DnType::CommonName, "\u{1b}[31mö\u{202e}");
-    });
-    for (case, identity, words) in [
-        ("wrong name", authority.sign(for_names(&["imap.example.org"])), "not valid for this name"),
-        ("expired", authority.sign(expired), "expired"),
-        ("not yet valid", authority.sign(early), "not valid yet"),
-        ("self-signed", self_signed(), "unknown issuer"),
-        // Of the same name as the right one.
-        ("wrong authority", other.sign(for_names(&["localhost"])), "the authority that it names did not sign it"),
-        ("NUL in a name", authority.sign(nul), "certificate"),
-        ("a name in CN only", authority.sign(cn_only), "not valid for this name"),
-        ("an authority's own", authority.sign(authority_itself), "CA certificate"),
-        ("hostile text", authority.sign(hostile), "certificate"),
-    ] {
+    for (case, identity, words) in authority.wrong(&other) {
         for (protocol, mode) in [
             (Protocol::Imap, TlsMode::Implicit),
             (Protocol::Imap, TlsMode::StartTls),
@@ -327,7 +249,7 @@ async fn old_servers_are_reached_on_purpose() {
     for (version, least) in [("-tls1", TlsVersion::V1_0), ("-tls1_1", TlsVersion::V1_1)] {
         let (openssl, ca) = OpenSsl::start(&["-newkey", "rsa:2048"], &old(version)).unwrap();
         let pem = std::fs::read(&ca).unwrap();
-        let der = <CertificateDer<'_> as rustls::pki_types::pem::PemObject>::from_pem_slice(&pem).unwrap();
+        let der = <rustls::pki_types::CertificateDer<'_> as rustls::pki_types::pem::PemObject>::from_pem_slice(&pem).unwrap();
         let own: [u8; 32] = Sha256::digest(&der).into();
         for (verify, trusts, host, level, least, words) in [
             (TlsVerify::Full, true, "localhost", Some(0), least, None),

@@ -442,6 +442,12 @@ impl CollectorYaml {
         self
     }
 
+    /// Trusts the authorities of this file.
+    pub fn trusting_file(mut self, file: &Path) -> CollectorYaml {
+        self.ca = file.to_owned();
+        self
+    }
+
     /// Sets a key to a value in YAML's flow style, or replaces its value.
     pub fn set(mut self, key: &str, value: &str) -> CollectorYaml {
         self.lines.retain(|(known, _)| known != key);

@@ -99,7 +99,7 @@ impl RawImap {
 /// One connection, to its end; an error is the client's leaving.
 fn talk(mut stream: TcpStream, messages: &[Vec<u8>], gone: &Mutex<BTreeSet<usize>>, manners: Manners, script: &Script) -> Option<()> {
     let Manners { trouble: (troubled, trouble), is_old_and_silent } = manners;
-    const CAPABILITY: &str = "CAPABILITY IMAP4rev1 SASL-IR LITERAL+ UIDPLUS";
+    const CAPABILITY: &str = "CAPABILITY IMAP4rev1 SASL-IR LITERAL+ UIDPLUS AUTH=XOAUTH2";
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     if script.answer("", "", &mut stream, &mut reader)? == Spoken::AsUsual {
         stream.write_all(format!("* OK [{CAPABILITY}] ready\r\n").as_bytes()).ok()?;

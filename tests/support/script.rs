@@ -4,6 +4,7 @@ use std::io::{BufRead, Write};
 use std::net::TcpStream;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
 
 /// One thing that a server says or does.
 #[derive(Clone, Debug)]
@@ -18,8 +19,12 @@ pub enum Say {
     AsUsual,
     /// Nothing more, until the client goes away.
     Silence,
+    /// One octet of this after the other, as they are, with a wait before each; what is left comes at once when the server is to behave.
+    Drip(String, Duration),
     /// The end of the connection.
     Close,
+    /// Its end without a word: RST.
+    Reset,
 }
 
 /// What a flood sends at most: more than any client may keep.
@@ -79,10 +84,15 @@ impl Script {
         self.heard.lock().expect("no thread panics with the lock").clone()
     }
 
+    /// Something was said that no answer is given to.
+    pub fn note(&self, said: &str) {
+        self.heard.lock().expect("no thread panics with the lock").push(said.to_owned());
+    }
+
     /// Answers a command; `None` is the end of the connection.
     pub fn answer(&self, tag: &str, command: &str, stream: &mut TcpStream, reader: &mut impl BufRead) -> Option<Spoken> {
         if !command.is_empty() {
-            self.heard.lock().expect("no thread panics with the lock").push(command.to_owned());
+            self.note(command);
         }
         let is_meant = |start: &str| if start.is_empty() { command.is_empty() } else { command.starts_with(start) };
         let Some((_, says)) = self.answers.iter().find(|(start, _)| is_meant(start)).filter(|_| !self.behaves.load(SeqCst)) else {
@@ -98,7 +108,19 @@ impl Script {
                     while reader.read_line(&mut String::new()).ok()? > 0 {}
                     return None;
                 }
+                Say::Drip(text, wait) => {
+                    for octet in text.bytes() {
+                        if !self.behaves.load(SeqCst) {
+                            std::thread::sleep(*wait);
+                        }
+                        stream.write_all(&[octet]).ok()?;
+                    }
+                }
                 Say::Close => return None,
+                Say::Reset => {
+                    socket2::SockRef::from(&*stream).set_linger(Some(Duration::ZERO)).ok()?;
+                    return None;
+                }
             }
         }
         Some(Spoken::Answered)

@@ -2,10 +2,14 @@
 //! daemon's memory stays under a limit, nothing is deleted that did not arrive whole, and when the servers behave nothing is lost and nothing
 //! comes twice.
 
+use crate::support::certificates::{Authority, Identity};
 use crate::support::corpus::{canonical, letter};
 use crate::support::maildir::{assert_same, field, with_crlf};
 use crate::support::process::{Channel, Daemon, PASSWORD_VARIABLE, Signal};
 use crate::support::*;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,6 +30,7 @@ pub struct Bad {
     id: &'static str,
     protocol: &'static str,
     channel: Channel,
+    door: Option<Door>,
     keys: Vec<(&'static str, &'static str)>,
     tls: Option<&'static str>,
     auth: Option<String>,
@@ -34,6 +39,14 @@ pub struct Bad {
     keeps_some: bool,
     gets_no_login: bool,
     logins_max: usize,
+}
+
+/// What stands before the server: nobody gets past it.
+enum Door {
+    /// TLS with this certificate; the client trusts the authority of this file.
+    Tls(Arc<Identity>, PathBuf),
+    /// A handshake of which an octet comes now and then.
+    Drip(Duration),
 }
 
 /// What the log says: a line of this event about the collector that has one of these words.
@@ -58,6 +71,7 @@ impl Bad {
             id,
             protocol,
             channel: Channel::Plain,
+            door: None,
             keys: Vec::new(),
             tls: None,
             auth: None,
@@ -73,6 +87,11 @@ impl Bad {
     pub fn or(mut self, code: &'static str) -> Bad {
         self.told.words.push(code);
         self
+    }
+
+    /// Whether it is told by this word.
+    pub fn tells(&self, word: &str) -> bool {
+        self.told.words.contains(&word)
     }
 
     /// Another event of the log tells it.
@@ -97,6 +116,20 @@ impl Bad {
     pub fn opportunistic(mut self) -> Bad {
         self.tls = Some("tls: {mode: opportunistic}");
         self.auth = Some("{}".into());
+        self.gets_no_login()
+    }
+
+    /// TLS from the first octet, with a certificate for `localhost` that the authority's client must refuse.
+    pub fn with_certificate(mut self, identity: Arc<Identity>, authority: &Authority) -> Bad {
+        self.channel = Channel::Tls;
+        self.door = Some(Door::Tls(identity, authority.file()));
+        self.gets_no_login()
+    }
+
+    /// TLS from the first octet, whose handshake comes an octet at a time.
+    pub fn with_slow_handshake(mut self, wait: Duration) -> Bad {
+        self.channel = Channel::Tls;
+        self.door = Some(Door::Drip(wait));
         self.gets_no_login()
     }
 
@@ -140,6 +173,9 @@ struct Running {
 
 impl Running {
     fn start(bad: Bad) -> Running {
+        if let Some(door) = &bad.door {
+            return Running { port: stand_before(door, &bad.script), deleted: Box::new(Vec::new), bad };
+        }
         let messages: Vec<Vec<u8>> = (0..LETTERS).map(|n| letter(n, "anna@pop.example")).collect();
         match bad.protocol {
             "imap" => {
@@ -161,8 +197,14 @@ impl Running {
         // STARTTLS wants an authority; no handshake gets that far.
         let collector = CollectorYaml::at(self.bad.protocol, self.bad.id, self.port).trusting(ca).channel(self.bad.channel);
         let collector = collector.forward_to(&self.address()).after("delete").set("idle", "off").set("timeouts", "{connect: 3s, idle_data: 3s}");
+        let collector = match &self.bad.door {
+            Some(Door::Tls(_, authority)) => collector.trusting_file(authority),
+            _ => collector,
+        };
         let collector = self.bad.keys.iter().fold(collector, |collector, (key, value)| collector.set(key, value)).to_string();
         let collector = self.bad.tls.map_or_else(|| collector.clone(), |tls| collector.replace("tls: {mode: none}", tls));
+        // The name that the certificates are for.
+        let collector = if self.bad.door.is_some() { collector.replace("server: 127.0.0.1", "server: localhost") } else { collector };
         let Some(auth) = &self.bad.auth else { return collector };
         // A token stands in `auth`, and then there is no password.
         let password = format!("    password: {{env: {PASSWORD_VARIABLE}}}\n");
@@ -197,6 +239,42 @@ impl Running {
         }
         arrived.len()
     }
+}
+
+/// Stands on a port of its own, which is given back. What gets past the door is noted.
+fn stand_before(door: &Door, script: &Arc<Script>) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port");
+    let port = listener.local_addr().expect("it is bound").port();
+    let config = match door {
+        Door::Tls(identity, _) => Some(identity.server()),
+        Door::Drip(_) => None,
+    };
+    let wait = if let Door::Drip(wait) = door { *wait } else { Duration::ZERO };
+    let script = Arc::clone(script);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let (config, script) = (config.clone(), Arc::clone(&script));
+            std::thread::spawn(move || {
+                let Some(config) = config else {
+                    // The head of a record of 16 KiB, and then its octets: a ServerHello that could still become one.
+                    let octets = [22, 3, 3, 64, 0, 2, 0, 63].into_iter().chain(std::iter::repeat(0));
+                    return octets.map(|octet: u8| [octet]).all(|octet| {
+                        std::thread::sleep(wait);
+                        stream.write_all(&octet).is_ok()
+                    });
+                };
+                let mut tls = rustls::StreamOwned::new(rustls::ServerConnection::new(config).expect("a good configuration"), stream);
+                // Whoever takes the certificate waits for a greeting, and may say something in place of it.
+                let _ = tls.write_all(b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi\r\n");
+                let mut line = String::new();
+                if BufReader::new(tls).read_line(&mut line).is_ok_and(|octets| octets > 0) {
+                    script.note(&format!("AUTH? {line}"));
+                }
+                true
+            });
+        }
+    });
+    port
 }
 
 fn number(message: &[u8]) -> usize {

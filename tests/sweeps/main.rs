@@ -5,6 +5,7 @@ mod support;
 
 mod beside;
 mod fault_sweep;
+mod hostile_doors;
 mod hostile_imap;
 mod hostile_pop3;
 mod killsweep;
