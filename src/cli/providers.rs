@@ -64,7 +64,7 @@ impl Known {
             return built_in();
         }
         match load(&common.config, &common.environment()) {
-            Ok(loaded) => Known { providers: loaded.config.providers.clone(), config: Some(loaded.config) },
+            Ok(loaded) => Known { providers: loaded.config.providers(), config: Some(loaded.config) },
             Err(report) => {
                 let (config, errors) = (common.config.display(), report.errors.len());
                 eprintln!("note: {config} has {errors} errors (`mailgather check`): these are the built-in providers, without its own");

@@ -129,7 +129,7 @@ fn top(ctx: &mut Ctx<'_>, root: &yaml::Node) -> Option<Config> {
     let mut providers = providers::providers(ctx, &block, &limits);
     let collectors = collector::collectors(ctx, &block, &limits, &mut providers);
     let collectors = collectors.unwrap_or_default();
-    Some(Config { service, control, log_level, log_format, log_redact, collectors, providers: providers.all() })
+    Some(Config { service, control, log_level, log_format, log_redact, collectors, own_providers: providers.own() })
 }
 
 /// What to do about a key that stands in the wrong block.

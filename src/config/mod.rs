@@ -30,6 +30,14 @@ pub use model::*;
 pub use provider::{Access, Provider, ProviderDomain, provider_of, provider_of_hosts};
 pub use sources::{COLLECTORS, Sources};
 
+impl Config {
+    /// The providers that are known: the operator's own first, then those that are built in and not replaced.
+    pub fn providers(&self) -> Vec<std::sync::Arc<Provider>> {
+        let is_replaced = |preset: &Provider| self.own_providers.iter().any(|own| own.id == preset.id);
+        self.own_providers.iter().cloned().chain(presets().into_iter().filter(|preset| !is_replaced(preset))).collect()
+    }
+}
+
 /// The built-in providers, without any of an operator's own.
 pub fn presets() -> Vec<std::sync::Arc<Provider>> {
     build::provider::presets()

@@ -25,8 +25,8 @@ pub struct Config {
     pub log_redact: LogRedact,
     /// The collectors, by id; each complete, defaults applied.
     pub collectors: BTreeMap<CollectorId, Arc<Collector>>,
-    /// The providers that are known: one's own first, then those that are built in.
-    pub providers: Vec<Arc<super::Provider>>,
+    /// The providers of the operator's own ([`Config::providers`] has those that are built in as well).
+    pub own_providers: Vec<Arc<super::Provider>>,
 }
 
 /// `service:`

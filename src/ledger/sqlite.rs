@@ -469,6 +469,10 @@ impl Ledger for SqliteLedger {
     }
 
     async fn held(&self) -> Result<Vec<HeldMail>, LedgerError> {
+        // Mostly there is none, and a connection of the reader's costs more than the question.
+        if !self.write(sqlite_held::is_any).await? {
+            return Ok(Vec::new());
+        }
         self.read(sqlite_held::all).await
     }
 

@@ -41,6 +41,11 @@ pub(super) fn prune_seen(connection: &Connection, now: i64, most: u64) -> Result
     Ok(gone as u64)
 }
 
+/// Whether any mail is held.
+pub(super) fn is_any(connection: &Connection) -> Result<bool, Failure> {
+    Ok(connection.query_row("SELECT EXISTS (SELECT 1 FROM held)", [], |row| row.get(0))?)
+}
+
 pub(super) fn forget(connection: &Connection, key: &SeenKey) -> Result<(), Failure> {
     connection.prepare_cached("DELETE FROM seen WHERE key = ?1")?.execute([key.0])?;
     Ok(())

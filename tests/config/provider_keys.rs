@@ -109,8 +109,8 @@ fn own_providers_come_first() {
     // One's own of the same domain, and of the same name.
     assert_eq!(one("providers: {g: {domains: [gmail.com], server: proxy.example}}", "email: x@gmail.com").server.host, "proxy.example");
     let replaced = read(&file("providers: {gmail: {domains: [corp.example], server: own.example}}", "email: x@corp.example")).unwrap().config;
-    assert_eq!(replaced.providers.iter().filter(|provider| provider.id == "gmail").count(), 1);
-    assert!(!replaced.providers[0].built_in);
+    assert_eq!(replaced.providers().iter().filter(|provider| provider.id == "gmail").count(), 1);
+    assert!(!replaced.providers()[0].built_in);
     // Both protocols.
     let both = "providers: {p: {domains: [p.example], imap: {server: i.p.example}, pop3: {server: o.p.example, port: 1110, tls: {mode: starttls}}}}";
     assert_eq!(access(&one(both, "email: x@p.example")), ("i.p.example", 993, TlsMode::Implicit));

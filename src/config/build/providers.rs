@@ -18,9 +18,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// All of them, and who asked for one that is not there.
+/// The operator's own, the built-in ones behind them, and who asked for one that is not there.
 pub(super) struct Providers {
-    known: Vec<Arc<Known>>,
+    own: Vec<Arc<Known>>,
     missing: BTreeMap<String, Vec<(String, Span)>>,
 }
 
@@ -51,10 +51,7 @@ pub(super) fn providers(ctx: &mut Ctx<'_>, top: &Block<'_>, limits: &Limits) -> 
         }
         claimed_twice(ctx, entry.span, &own);
     }
-    let replaced = |known: &&Arc<Known>| !own.iter().any(|own| own.provider.id == known.provider.id);
-    let built_in: Vec<Arc<Known>> = BUILT_IN.iter().filter(replaced).cloned().collect();
-    own.extend(built_in);
-    Providers { known: own, missing: BTreeMap::new() }
+    Providers { own, missing: BTreeMap::new() }
 }
 
 fn claimed_twice(ctx: &mut Ctx<'_>, span: Span, own: &[Arc<Known>]) {
@@ -70,9 +67,16 @@ fn claimed_twice(ctx: &mut Ctx<'_>, span: Span, own: &[Arc<Known>]) {
 }
 
 impl Providers {
-    /// All of them, operators' own first.
-    pub fn all(&self) -> Vec<Arc<Provider>> {
-        self.known.iter().map(|known| Arc::clone(&known.provider)).collect()
+    /// Those of the file.
+    pub fn own(&self) -> Vec<Arc<Provider>> {
+        self.own.iter().map(|known| Arc::clone(&known.provider)).collect()
+    }
+
+    /// All of them, the operator's own first. The built-in ones are read when somebody comes to them: most collectors name their server.
+    fn known(&self) -> impl Iterator<Item = &Arc<Known>> + Clone {
+        let is_replaced = |known: &Known| self.own.iter().any(|own| own.provider.id == known.provider.id);
+        let built_in = std::iter::once(()).flat_map(|()| BUILT_IN.iter()).filter(move |known| !is_replaced(known));
+        self.own.iter().chain(built_in)
     }
 
     /// The provider of a collector, and what it fills in. `said` is what the collector and its templates say, `defaults` what stands below.
@@ -116,8 +120,8 @@ impl Providers {
     fn by_server(&self, server: Option<&str>) -> Filled {
         // An address says nothing: Proton's Bridge is at 127.0.0.1, and so is much else.
         let host = server.filter(|host| host.parse::<IpAddr>().is_err());
-        let provider = host.and_then(|host| self.known.iter().find(|known| known.provider.serves(host)));
-        let owner = provider.or_else(|| host.and_then(|host| self.known.iter().find(|known| known.provider.owns(host))));
+        let provider = host.and_then(|host| self.known().find(|known| known.provider.serves(host)));
+        let owner = provider.or_else(|| host.and_then(|host| self.known().find(|known| known.provider.owns(host))));
         Filled {
             received_hosts: owner.map(|known| known.provider.received_hosts.clone()).unwrap_or_default(),
             provider: provider.map(|known| Arc::clone(&known.provider)),
@@ -126,11 +130,11 @@ impl Providers {
     }
 
     fn iter(&self) -> impl Iterator<Item = &Provider> {
-        self.known.iter().map(|known| &*known.provider)
+        self.known().map(|known| &*known.provider)
     }
 
     fn named(&self, id: &str) -> Option<&Arc<Known>> {
-        self.known.iter().find(|known| known.provider.id == id)
+        self.known().find(|known| known.provider.id == id)
     }
 
     /// Names that nobody has, each once, with who asks for it.
@@ -140,7 +144,7 @@ impl Providers {
             let shown = users.iter().take(USERS_SHOWN).map(|(user, _)| user.as_str()).collect::<Vec<_>>().join(", ");
             let more = if users.len() > USERS_SHOWN { format!(" and {} more", users.len() - USERS_SHOWN) } else { String::new() };
             let problem = ctx.error(Code::Value, *span, format!("there is no provider {}", ctx.quoted(name, *span)));
-            let problem = match nearest(name, self.known.iter().map(|known| known.provider.id.as_str())) {
+            let problem = match nearest(name, self.known().map(|known| known.provider.id.as_str())) {
                 Some(near) => problem.label(format!("did you mean `{near}`?")),
                 None => problem,
             };
@@ -185,7 +189,7 @@ impl Providers {
             ProviderDomain::Exactly(domain) => Some(domain.clone()),
             ProviderDomain::Below(_) => None,
         };
-        let all = self.known.iter().flat_map(|known| known.provider.domains.iter().filter_map(exact).map(move |own| (own, &known.provider.id)));
+        let all = self.known().flat_map(|known| known.provider.domains.iter().filter_map(exact).map(move |own| (own, &known.provider.id)));
         let slips_max = if domain.as_ascii().len() < 8 { 1 } else { 2 };
         let mut near: Vec<(usize, Domain, &String)> = all.map(|(own, id)| (distance(domain.as_ascii(), own.as_ascii()), own, id)).collect();
         near.retain(|(slips, ..)| *slips <= slips_max);

@@ -13,7 +13,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -21,9 +21,9 @@ use std::time::{Duration, Instant};
 const FILE_OCTETS_MAX: u64 = 10 * 1024 * 1024;
 /// Files of one collector, with the one that is written.
 pub(super) const FILES_MAX: usize = 5;
-/// Lines, and octets of them, that wait for the thread.
-const QUEUE_LINES_MAX: usize = 16 * 1024;
+/// What waits for the thread takes at most so many octets, with what each line costs beside its own.
 const QUEUE_OCTETS_MAX: usize = 8 * 1024 * 1024;
+const LINE_COSTS: usize = 128;
 /// Octets that are written at once.
 const BATCH_OCTETS: usize = 64 * 1024;
 /// Lines that are taken from the queue before what was taken is written.
@@ -35,10 +35,10 @@ const TICK: Duration = Duration::from_secs(1);
 /// After an error no file is tried for this long.
 const AFTER_ERROR: Duration = Duration::from_secs(10);
 
-/// The way to the thread.
+/// The way to the thread: bounded by `octets`, and without the room that a bounded channel of the library takes from the start.
 #[derive(Default)]
 pub(super) struct Queue {
-    sender: OnceLock<SyncSender<Told>>,
+    sender: OnceLock<Sender<Told>>,
     octets: AtomicUsize,
     /// Lines for which there was no room.
     lost: AtomicU64,
@@ -48,7 +48,7 @@ enum Told {
     Line(String, String),
     Folder(PathBuf),
     Reopen,
-    Finish(SyncSender<()>),
+    Finish(Sender<()>),
 }
 
 impl Queue {
@@ -56,8 +56,8 @@ impl Queue {
     pub fn put(&self, id: &str, line: impl FnOnce() -> String) {
         let Some(sender) = self.sender.get() else { return };
         let line = line();
-        let length = line.len();
-        if self.octets.fetch_add(length, Relaxed) + length > QUEUE_OCTETS_MAX || sender.try_send(Told::Line(id.to_owned(), line)).is_err() {
+        let length = line.len() + LINE_COSTS;
+        if self.octets.fetch_add(length, Relaxed) + length > QUEUE_OCTETS_MAX || sender.send(Told::Line(id.to_owned(), line)).is_err() {
             self.octets.fetch_sub(length, Relaxed);
             self.lost.fetch_add(1, Relaxed);
         }
@@ -73,7 +73,7 @@ impl Queue {
 
     /// Waits until everything is written that was put here, no longer than this.
     pub fn finish(&self, wait: Duration) {
-        let (done, is_done) = sync_channel(1);
+        let (done, is_done) = channel();
         self.tell(Told::Finish(done));
         let _ = is_done.recv_timeout(wait);
     }
@@ -88,7 +88,7 @@ impl Queue {
 
 /// Starts the thread.
 pub(super) fn start(log: &Arc<Log>) {
-    let (sender, receiver) = sync_channel(QUEUE_LINES_MAX);
+    let (sender, receiver) = channel();
     let for_thread = Arc::clone(log);
     let thread = std::thread::Builder::new().name("log".into()).spawn(move || work(&for_thread, &receiver));
     match thread {
@@ -125,7 +125,7 @@ fn work(log: &Log, queue: &Receiver<Told>) {
 fn take(log: &Log, writer: &mut Writer, told: Told) {
     match told {
         Told::Line(id, line) => {
-            log.files.octets.fetch_sub(line.len(), Relaxed);
+            log.files.octets.fetch_sub(line.len() + LINE_COSTS, Relaxed);
             writer.line(&id, &line);
         }
         Told::Folder(folder) => writer.folder = Some(folder),
@@ -373,10 +373,10 @@ mod tests {
     fn the_queue_is_bounded() {
         let queue = Queue::default();
         queue.put("a", || panic!("nobody takes it"));
-        let (sender, receiver) = sync_channel(2);
+        let (sender, receiver) = channel();
         queue.sender.set(sender).unwrap();
-        (0..5).for_each(|_| queue.put("a", || "x\n".into()));
-        assert_eq!((queue.lost.load(Relaxed), queue.octets.load(Relaxed)), (3, 4));
+        (0..5).for_each(|_| queue.put("a", || "x".repeat(QUEUE_OCTETS_MAX / 2 - LINE_COSTS)));
+        assert_eq!((queue.lost.load(Relaxed), queue.octets.load(Relaxed)), (3, QUEUE_OCTETS_MAX));
         drop(receiver);
         queue.finish(Duration::from_secs(60));
     }
