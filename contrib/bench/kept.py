@@ -5,12 +5,13 @@ that the new messages of one client are nobody else's. The state "all of them we
 too; the peers' files are written for them, in the form in which they write them. The first run of each client is not counted, as long as it is
 short.
 """
-import collections, imaplib, os, poplib, shutil, socket, statistics, subprocess, sys, time
+import collections, imaplib, os, poplib, shutil, signal, socket, statistics, subprocess, sys, time
 
 import bench as b
 
 BATCH = 2000            # messages of one APPEND (RFC 3502)
 NEW = 10
+DAEMON_RUNS = 15
 SLOW = 10               # seconds: a client that takes longer is measured once
 # Whose messages go where: mpop has no SMTP, and mailgather is measured beside it into a Maildir too.
 CLIENTS = {"imap": {"mailgather": "smtp", "fetchmail": "smtp", "fdm": "smtp", "getmail": "smtp"},
@@ -41,6 +42,12 @@ def run(bench, count, runs, protocols, chosen):
                         done.append(boxes[name.removesuffix("-maildir")].run(name, target, line, new))
         for new in (0, NEW):
             table(protocol, count, new, clients, results)
+        if "mailgather" in boxes:
+            print("\nThe same passes of a running `mailgather run`, from the signal to its `session_finished`: the start of a program is not among them.\n", flush=True)
+            for line in ("near", "far"):
+                for new, walls in boxes["mailgather"].passes_of_a_daemon(line, max(runs, DAEMON_RUNS)).items():
+                    print(f"{protocol.upper()}, {'50 ms' if line == 'far' else 'loopback'}, {new or 'nothing'} new: median {statistics.median(walls):.4f} s "
+                          f"({min(walls):.4f}-{max(walls):.4f}), {len(walls)} runs, all arrived", flush=True)
         for box in boxes.values():
             shutil.rmtree(f"{bench.base}/mail/{box.user}")
     shutil.rmtree(f"{bench.base}/mail/kept@mdbox")
@@ -145,12 +152,7 @@ class Box:
     def run(self, name, target, line, new):
         want = {}
         if new:
-            Box.serial += new
-            messages = []
-            for number in range(Box.serial - new, Box.serial):
-                octets, want[f"m{number:06d}"] = b.message(number, 2000)
-                messages.append(octets)
-            append(self.bench, self.user, messages)
+            want = self.put_new()
         if name == "getmail":
             # It calls its file by the port: the same mailbox would be another one.
             files = [f"{self.state}/{self.getmail_file(line)}" for line in ("near", "far")]
@@ -171,6 +173,52 @@ class Box:
               + ("" if done["fine"] else f", exit {done['code']}, said: {done['said']!r}"), file=sys.stderr)
         shutil.rmtree(job.work, ignore_errors=True)
         return done
+
+
+    def put_new(self):
+        want, messages = {}, []
+        Box.serial += NEW
+        for number in range(Box.serial - NEW, Box.serial):
+            octets, want[f"m{number:06d}"] = b.message(number, 2000)
+            messages.append(octets)
+        append(self.bench, self.user, messages)
+        return want
+
+    def passes_of_a_daemon(self, line, runs):
+        """How long a pass takes that SIGUSR1 asks for, with nothing new and with new messages."""
+        job = b.Job(self.bench, self.protocol, "smtp", line == "far", self.user, new_only=True, state=self.state)
+        program, _, *options = b.CLIENTS["mailgather"](job)
+        config = options[options.index("--config") + 1]
+        text = open(config).read().replace("    collect: new\n", "    collect: new\n    idle: off\n    interval: 24h\n")
+        open(config, "w").write(text + "log: {level: debug}\n")
+        command = ["setpriv", f"--reuid={b.UID}", f"--regid={b.UID}", "--clear-groups", program, "run", *options]
+        daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=job.work, env=dict(os.environ, HOME=job.work))
+        try:
+            walls = {0: [], NEW: []}
+            self.finished(daemon)
+            for turn in range(runs):
+                for new in walls:
+                    want = self.put_new() if new else {}
+                    self.bench.sink("RESET")
+                    begun = time.perf_counter()
+                    daemon.send_signal(signal.SIGUSR1)
+                    self.finished(daemon)
+                    walls[new].append(time.perf_counter() - begun)
+                    arrived = b.verdict(b.arrived(self.bench, job), want)
+                    if arrived != "all":
+                        sys.exit(f"a pass of the daemon: {arrived}")
+            return walls
+        finally:
+            daemon.terminate()
+            daemon.communicate()
+
+    def finished(self, daemon):
+        for said in daemon.stderr:
+            if b" session_failed " in said:
+                sys.exit(said.decode())
+            if b" session_finished " in said:
+                return
+        sys.exit("the daemon has ended")
 
 
 def table(protocol, count, new, clients, results):
