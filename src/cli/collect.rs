@@ -102,27 +102,14 @@ fn summarise(job: &Value, json: bool, quiet: bool) -> Exit {
             }
         }
         if outcome != "ok" {
-            failed.push(error_exit(result));
+            let number = result["error"]["code"].as_str().and_then(|code| code.strip_prefix("MG-")?.parse().ok());
+            failed.push(number.map_or(Exit::TempFail, Exit::of_code));
         }
     }
     match failed[..] {
         [] => Exit::Ok,
         // With one collector the code says what is wrong with it.
         [one] if parts.len() == 1 => one,
-        _ => Exit::TempFail,
-    }
-}
-
-/// The exit code of what went wrong with one collector.
-fn error_exit(result: &Value) -> Exit {
-    match result["error"]["code"].as_str().and_then(|code| code.strip_prefix("MG-")).and_then(|number| number.parse::<u16>().ok()) {
-        Some(crate::mail::code::SECRET) => Exit::Config,
-        Some(crate::mail::code::LOGIN) => Exit::NoPermission,
-        Some(crate::mail::code::DNS | crate::mail::code::UNREACHABLE | crate::mail::code::CERTIFICATE | crate::mail::code::OPEN_CHANNEL) => {
-            Exit::Unavailable
-        }
-        Some(crate::mail::code::PROTOCOL) => Exit::Protocol,
-        Some(crate::mail::code::DISK | crate::mail::code::LEDGER | crate::mail::code::STATE_DIR) => Exit::Io,
         _ => Exit::TempFail,
     }
 }

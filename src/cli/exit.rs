@@ -1,6 +1,7 @@
 //! Exit codes (sysexits(3)).
 
 use crate::collect::PassError;
+use crate::mail::code;
 use crate::source::SourceErrorKind;
 
 /// What the codes mean, for `--help`; docs/configuration.md has the same.
@@ -59,21 +60,22 @@ impl Exit {
     /// The code of one failed collector.
     pub(super) fn of(error: &PassError) -> Exit {
         match error {
-            PassError::Source(error) => match error.kind {
-                SourceErrorKind::Secret => Exit::Config,
-                SourceErrorKind::Auth => Exit::NoPermission,
-                SourceErrorKind::Dns | SourceErrorKind::Connect | SourceErrorKind::Tls => Exit::Unavailable,
-                SourceErrorKind::Protocol => Exit::Protocol,
-                SourceErrorKind::Disk => Exit::Io,
-                // The configuration names what is not there, or what the server does not open to this login: another try finds the same. What it
-                // refuses for now only is `Throttled`.
-                SourceErrorKind::Mailbox if matches!(error.stage, "select" | "folders") => Exit::Config,
-                SourceErrorKind::Throttled | SourceErrorKind::Timeout | SourceErrorKind::Closed | SourceErrorKind::Mailbox => Exit::TempFail,
-            },
-            PassError::Ledger(_) => Exit::Io,
-            PassError::Dns(_) => Exit::Unavailable,
-            PassError::Disk(_) => Exit::Io,
-            PassError::Target(_) => Exit::TempFail,
+            // The configuration names what is not there, or what the server does not open to this login: another try finds the same. What it
+            // refuses for now only is `Throttled`.
+            PassError::Source(error) if error.kind == SourceErrorKind::Mailbox && matches!(error.stage, "select" | "folders") => Exit::Config,
+            other => Exit::of_code(other.code()),
+        }
+    }
+
+    /// The same by the number of its page, as the daemon tells it.
+    pub(super) fn of_code(number: u16) -> Exit {
+        match number {
+            code::SECRET => Exit::Config,
+            code::LOGIN => Exit::NoPermission,
+            code::DNS | code::UNREACHABLE | code::CERTIFICATE | code::OPEN_CHANNEL => Exit::Unavailable,
+            code::PROTOCOL => Exit::Protocol,
+            code::DISK | code::LEDGER | code::STATE_DIR => Exit::Io,
+            _ => Exit::TempFail,
         }
     }
 }

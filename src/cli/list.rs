@@ -3,7 +3,7 @@
 use super::Common;
 use super::exit::Exit;
 use super::peek::print;
-use crate::config::{Collector, Protocol, RecipientMode, TlsMode};
+use crate::config::{Collector, RecipientMode, TlsMode};
 use crate::mail::outcome::harmless;
 use crate::service::switches::Switches;
 use clap::Args;
@@ -57,11 +57,7 @@ fn recipient(collector: &Collector) -> String {
 }
 
 fn protocol(collector: &Collector) -> String {
-    let name = match collector.server.protocol {
-        Protocol::Imap => "imap",
-        Protocol::Pop3 => "pop3",
-    };
-    format!("{name}{}", if collector.server.tls.mode == TlsMode::Implicit { "s" } else { "" })
+    format!("{}{}", collector.server.protocol.word(), if collector.server.tls.mode == TlsMode::Implicit { "s" } else { "" })
 }
 
 fn table(collectors: &[&Collector]) -> String {
@@ -78,18 +74,13 @@ fn table(collectors: &[&Collector]) -> String {
         ];
         rows.push(cells.map(|cell| harmless(&cell, CELL_MAX)));
     }
-    let widths: Vec<usize> = (0..6).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
-    let line = |row: &[String; 6]| {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        format!("{}\n", cells.join("  ").trim_end())
-    };
-    rows.iter().map(line).collect()
+    super::table::table(&rows)
 }
 
 fn object(collector: &Collector) -> serde_json::Value {
     json!({
         "id": collector.id.as_str(), "title": collector.title, "description": collector.description, "enabled": collector.enabled,
-        "protocol": protocol(collector).trim_end_matches('s'), "server": collector.server.host, "port": collector.server.port,
+        "protocol": collector.server.protocol.word(), "server": collector.server.host, "port": collector.server.port,
         "username": collector.server.username, "email": collector.email.as_ref().map(ToString::to_string), "provider": collector.provider,
         "recipient": recipient(collector), "interval_seconds": collector.interval.as_secs_f64(), "manual": collector.manual,
     })

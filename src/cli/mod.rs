@@ -25,6 +25,7 @@ mod reload;
 mod run;
 mod status;
 mod switch;
+mod table;
 mod test;
 mod version;
 

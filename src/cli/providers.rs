@@ -7,8 +7,9 @@ mod detect;
 use super::Common;
 use super::exit::Exit;
 use super::peek::print;
+use super::table::table;
 use crate::config::words::nearest;
-use crate::config::{Access, Config, Provider, TlsMode, load, presets};
+use crate::config::{Access, Config, Provider, load, presets};
 use crate::mail::outcome::harmless;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -98,18 +99,9 @@ fn list(known: &Known, as_json: bool) -> Exit {
         print(&known.providers.iter().map(|provider| format!("{}\n", to_json(provider, known))).collect::<String>());
         return Exit::Ok;
     }
-    let rows: Vec<[String; 5]> = known.providers.iter().map(|provider| row(provider, known)).collect();
     let head = ["NAME", "IMAP", "POP3", "USED BY", "TITLE AND DOMAINS"].map(str::to_owned);
-    let width = |column: usize| rows.iter().chain([&head]).map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..4).map(width).collect();
-    let mut text = String::new();
-    for row in [&head].into_iter().chain(&rows) {
-        for (cell, width) in row.iter().zip(&widths) {
-            text += &format!("{cell}{}  ", " ".repeat(width - cell.chars().count()));
-        }
-        text += &format!("{}\n", row[4]);
-    }
-    print(&text);
+    let rows: Vec<[String; 5]> = std::iter::once(head).chain(known.providers.iter().map(|provider| row(provider, known))).collect();
+    print(&table(&rows));
     Exit::Ok
 }
 
@@ -160,21 +152,11 @@ fn show(known: &Known, name: &str, as_json: bool) -> Exit {
 }
 
 fn in_words(access: &Access) -> String {
-    format!("{} port {}, {}", access.host, access.port, tls_word(access.tls))
-}
-
-/// The word of `tls.mode`.
-pub(super) fn tls_word(mode: TlsMode) -> &'static str {
-    match mode {
-        TlsMode::Implicit => "implicit",
-        TlsMode::StartTls => "starttls",
-        TlsMode::Opportunistic => "opportunistic",
-        TlsMode::None => "none",
-    }
+    format!("{} port {}, {}", access.host, access.port, access.tls.word())
 }
 
 fn to_json(provider: &Provider, known: &Known) -> Value {
-    let access = |access: &Option<Access>| access.as_ref().map(|a| json!({"server": a.host, "port": a.port, "tls": tls_word(a.tls)}));
+    let access = |access: &Option<Access>| access.as_ref().map(|a| json!({"server": a.host, "port": a.port, "tls": a.tls.word()}));
     let folders: serde_json::Map<String, Value> = provider.special_folders.iter().map(|(of, name)| (of.clone(), json!(name))).collect();
     json!({
         "name": provider.id,

@@ -4,6 +4,7 @@ use super::Common;
 use super::daemon::{ask, encoded};
 use super::exit::Exit;
 use super::peek::print;
+use super::table::lines;
 use crate::mail::outcome::harmless;
 use clap::Args;
 use jiff::Timestamp;
@@ -96,12 +97,9 @@ fn table(collectors: &[&Value], now: Timestamp) -> String {
             one["waiting"].to_string(),
         ]);
     }
-    let widths: Vec<usize> = (0..8).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
     let mut text = String::new();
-    for (number, row) in rows.iter().enumerate() {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
+    for (number, line) in lines(&rows).into_iter().enumerate() {
+        text.push_str(&line);
         let Some(one) = number.checked_sub(1).map(|at| collectors[at]) else { continue };
         if one["failures"].as_u64().unwrap_or(0) > 0 {
             text.push_str(&trouble(one, "  ! "));

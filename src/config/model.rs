@@ -369,11 +369,7 @@ pub struct Server {
 impl Server {
     /// The mailbox that state belongs to.
     pub fn mailbox(&self) -> MailboxId {
-        let protocol = match self.protocol {
-            Protocol::Imap => "imap",
-            Protocol::Pop3 => "pop3",
-        };
-        MailboxId { protocol, host: self.host.to_ascii_lowercase(), login: self.username.clone() }
+        MailboxId { protocol: self.protocol.word(), host: self.host.to_ascii_lowercase(), login: self.username.clone() }
     }
 }
 
@@ -384,6 +380,16 @@ pub enum Protocol {
     Imap,
     /// RFC 1939.
     Pop3,
+}
+
+impl Protocol {
+    /// As the configuration has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Protocol::Imap => "imap",
+            Protocol::Pop3 => "pop3",
+        }
+    }
 }
 
 /// `partial_fetch`
@@ -444,6 +450,18 @@ pub enum TlsMode {
     Opportunistic,
     /// Never, on purpose.
     None,
+}
+
+impl TlsMode {
+    /// As the configuration has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            TlsMode::Implicit => "implicit",
+            TlsMode::StartTls => "starttls",
+            TlsMode::Opportunistic => "opportunistic",
+            TlsMode::None => "none",
+        }
+    }
 }
 
 /// `tls.verify`

@@ -1,6 +1,6 @@
 //! The JSON of what runs: pure.
 
-use crate::config::{Protocol, RecipientMode, TlsMode};
+use crate::config::RecipientMode;
 use crate::observe::version;
 use crate::service::board::{Listed, Shown};
 use crate::service::switches::Switch;
@@ -67,10 +67,10 @@ pub(super) fn collector(listed: &Listed, shown: &Shown) -> Value {
         "description": collector.description,
         "enabled": collector.enabled,
         "switch": switch(listed.switch.as_ref()),
-        "protocol": match server.protocol { Protocol::Imap => "imap", Protocol::Pop3 => "pop3" },
+        "protocol": server.protocol.word(),
         "server": server.host,
         "port": server.port,
-        "tls": match server.tls.mode { TlsMode::Implicit => "implicit", TlsMode::StartTls => "starttls", TlsMode::Opportunistic => "opportunistic", TlsMode::None => "none" },
+        "tls": server.tls.mode.word(),
         "username": server.username,
         "email": collector.email.as_ref().map(ToString::to_string),
         "provider": collector.provider,

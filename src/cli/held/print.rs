@@ -1,5 +1,6 @@
 //! What `held list` and `held show` print. All that came in a message is made harmless: it cannot steer a terminal or break a line.
 
+use super::super::table;
 use super::Exit;
 use crate::held::HoldError;
 use crate::ledger::{AtSource, HeldMail};
@@ -32,7 +33,7 @@ fn table(out: &mut dyn Write, rows: &[(HeldMail, AtSource)]) -> io::Result<()> {
             time(mail.since, "%Y-%m-%d %H:%M"),
             mail.key.collector.to_string(),
             mail.why.code().to_owned(),
-            size(mail.octets),
+            format!("{:>7}", size(mail.octets)),
             cut(&mail.from, FROM_CHARS),
             cut(&mail.subject, SUBJECT_CHARS),
             recipients(mail),
@@ -40,15 +41,7 @@ fn table(out: &mut dyn Write, rows: &[(HeldMail, AtSource)]) -> io::Result<()> {
     };
     let titles = ["NUMBER", "SINCE", "COLLECTOR", "WHY", "SIZE", "FROM", "SUBJECT", "RECIPIENTS"].map(str::to_owned);
     let lines: Vec<[String; 8]> = if rows.is_empty() { Vec::new() } else { std::iter::once(titles).chain(rows.iter().map(cells)).collect() };
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 8] = std::array::from_fn(width);
-    lines.iter().try_for_each(|line| {
-        let padded = line.iter().zip(widths).enumerate().map(|(column, (cell, width))| match column {
-            4 => format!("{cell:>width$}"),
-            _ => format!("{cell:<width$}"),
-        });
-        writeln!(out, "{}", padded.collect::<Vec<_>>().join("  ").trim_end())
-    })
+    write!(out, "{}", table::table(&lines))
 }
 
 fn recipients(mail: &HeldMail) -> String {

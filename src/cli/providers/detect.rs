@@ -2,7 +2,7 @@
 //! exchangers. What is found is shown, and never used by itself: who sits on the way to a name server does not choose who gets a password.
 
 use super::autoconfig::{self, Source};
-use super::{Exit, Known, tls_word};
+use super::{Exit, Known};
 use crate::cli::peek::print;
 use crate::cli::runtime;
 use crate::config::{Access, Provider, TlsMode, provider_of, provider_of_hosts};
@@ -193,7 +193,7 @@ fn yaml(wanted: &Wanted, found: &Found<'_>) -> String {
             text += &format!("    {sign}port: {}\n", access.port);
         }
         if access.tls != TlsMode::Implicit {
-            text += &format!("    {sign}tls: {{mode: {}}}\n", tls_word(access.tls));
+            text += &format!("    {sign}tls: {{mode: {}}}\n", access.tls.word());
         }
     }
     text += &login_lines(found, &id);
@@ -231,7 +231,7 @@ fn quoted(address: &str) -> String {
 
 fn to_json(wanted: &Wanted, found: Option<&Found<'_>>) -> Value {
     let servers = found.map(|found| {
-        let each = found.servers.iter().map(|(protocol, a)| json!({"protocol": protocol, "server": a.host, "port": a.port, "tls": tls_word(a.tls)}));
+        let each = found.servers.iter().map(|(protocol, a)| json!({"protocol": protocol, "server": a.host, "port": a.port, "tls": a.tls.word()}));
         each.collect::<Vec<_>>()
     });
     let login = found.and_then(|found| found.login.as_ref());

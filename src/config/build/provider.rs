@@ -11,7 +11,7 @@ use crate::config::error::Code;
 use crate::config::load::Environment;
 use crate::config::text::{Span, Text};
 use crate::config::yaml::{self, Entry, Node, Value};
-use crate::config::{Access, Protocol, Provider, ProviderDomain, TlsMode};
+use crate::config::{Access, Protocol, Provider, ProviderDomain};
 use crate::mail::CollectorId;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
@@ -190,7 +190,7 @@ impl Known {
         // Port and TLS belong to the server: at another one they say nothing.
         let foreign = server.is_some_and(|host| provider.access(protocol).is_none_or(|access| !access.host.eq_ignore_ascii_case(host)));
         let mode = |word: &str| if ["ssl", "ssl/tls"].contains(&word) { "implicit".to_owned() } else { word.to_owned() };
-        let access_mode = provider.access(protocol).map_or("implicit", |access| mode_word(access.tls));
+        let access_mode = provider.access(protocol).map_or("implicit", |access| access.tls.word());
         let other_mode = said.word_in("tls", "mode").is_some_and(|word| mode(word) != access_mode);
         // A name of one's own is written down in place of the provider's rule for it.
         let named = said.get("username").is_some();
@@ -237,15 +237,6 @@ fn move_to(entry: &mut Entry, span: Span) {
     }
     entry.span = span;
     of_node(&mut entry.value, span);
-}
-
-fn mode_word(mode: TlsMode) -> &'static str {
-    match mode {
-        TlsMode::Implicit => "implicit",
-        TlsMode::StartTls => "starttls",
-        TlsMode::Opportunistic => "opportunistic",
-        TlsMode::None => "none",
-    }
 }
 
 #[cfg(test)]

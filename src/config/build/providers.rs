@@ -162,10 +162,7 @@ impl Providers {
         let Some(email) = email else {
             return ctx.add(problem.hint("write `server: imap.example.org`, or `email: you@example.org`, whose domain may tell the provider"));
         };
-        let name = match protocol {
-            Protocol::Imap => "imap",
-            Protocol::Pop3 => "pop3",
-        };
+        let name = protocol.word();
         if let Some(provider) = &filled.provider {
             let other = if name == "imap" { "pop3" } else { "imap" };
             let problem = problem.note(format!("provider `{}` has no server for `protocol: {name}`", provider.id));

@@ -1,6 +1,6 @@
 //! What a probe goes through and what comes of it, as data.
 
-use crate::config::{Collector, Protocol, TlsMode};
+use crate::config::{Collector, TlsMode};
 use crate::mail::outcome::harmless;
 use crate::mail::{Blame, CollectorId, Diagnosis, Stage, code};
 use crate::source::SourceError;
@@ -201,10 +201,7 @@ pub struct Report {
 /// The server of a collector in a few words.
 pub fn server(collector: &Collector) -> String {
     let server = &collector.server;
-    let protocol = match server.protocol {
-        Protocol::Imap => "imap",
-        Protocol::Pop3 => "pop3",
-    };
+    let protocol = server.protocol.word();
     // Proton's Bridge is the built-in provider of this machine's own address: whoever stands there need not be it.
     let is_own = server.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
     let provider = collector.provider.as_ref().filter(|_| !is_own).map(|name| format!(", provider {}", harmless(name, 100)));
