@@ -25,6 +25,7 @@ pub mod config;
 pub mod control;
 pub mod deliver;
 pub mod held;
+pub mod history;
 pub mod import;
 pub mod ledger;
 pub mod mail;

@@ -9,7 +9,7 @@ const LAYERS: [&[&str]; 9] = [
     &["mail"],
     &["resolve", "proto", "policy", "import"],
     &["config"],
-    &["net", "spool", "ledger", "observe"],
+    &["net", "spool", "ledger", "observe", "history"],
     &["source", "deliver", "held"],
     &["collect"],
     &["service"],

@@ -4,6 +4,7 @@
 use super::deliver_one::{By, Deliverer, Done};
 use super::pass::PassError;
 use super::stop::Stop;
+use crate::history::{History, Row};
 use crate::ledger::{Entry, Ledger, LedgerError, Place};
 use crate::mail::{RemoteUid, TargetDown};
 use crate::source::{Fetched, Session, SourceError};
@@ -36,6 +37,9 @@ pub(super) struct Batch {
     pub outstanding: bool,
 }
 
+/// Answers for what the source has in place of a message: what the ledger and the history are to say, if anything.
+pub(super) type Other<'a> = dyn Fn(Fetched) -> (RemoteUid, Option<(Entry, Box<Row>)>) + Send + Sync + 'a;
+
 /// What puts an end to a batch before its last message.
 #[derive(Clone, Copy)]
 pub(super) struct Brakes<'a> {
@@ -53,14 +57,14 @@ pub(super) async fn fetch_and_deliver(
     deliverer: &Deliverer<'_>,
     (ledger, place): (&dyn Ledger, Place),
     brakes: Brakes<'_>,
-    other: &(dyn Fn(Fetched) -> (RemoteUid, Option<Entry>) + Send + Sync),
+    other: &Other<'_>,
 ) -> Batch {
     let in_flight = (deliverer.collector.delivery.max_connections * IN_FLIGHT_PER_CONNECTION).clamp(1, IN_FLIGHT_MAX);
     let end: Arc<Mutex<End>> = Arc::default();
     let arriving = arriving(session, brakes, &end);
     // The futures are boxed by name: their types would otherwise be too general for the compiler to see that they may cross threads.
     let take = |fetched| -> BoxFuture<'_, _> { take(deliverer, fetched, other).boxed() };
-    let record = |taken| -> BoxFuture<'_, _> { record(ledger, place, brakes.ledger_failed, taken).boxed() };
+    let record = |taken| -> BoxFuture<'_, _> { record(ledger, place, brakes.ledger_failed, deliverer.history, taken).boxed() };
     let mut recording = arriving.map(take).buffer_unordered(in_flight).map(record).buffer_unordered(RECORDS_MAX).boxed();
     let mut batch = Batch::default();
     while let Some(handled) = recording.next().await {
@@ -76,16 +80,13 @@ pub(super) async fn fetch_and_deliver(
     batch
 }
 
-async fn take(
-    deliverer: &Deliverer<'_>,
-    fetched: Fetched,
-    other: &(dyn Fn(Fetched) -> (RemoteUid, Option<Entry>) + Send + Sync),
-) -> (RemoteUid, Done) {
+async fn take(deliverer: &Deliverer<'_>, fetched: Fetched, other: &Other<'_>) -> (RemoteUid, Done) {
     match fetched {
         Fetched::Message(message) => (message.key.uid.clone(), deliverer.deliver(*message).await),
         fetched => {
             let (uid, entry) = other(fetched);
-            (uid, Done { entry, octets: 0, failed: None, in_flight: None, by: By::default() })
+            let (entry, row) = entry.unzip();
+            (uid, Done { entry, octets: 0, failed: None, in_flight: None, by: By::default(), row })
         }
     }
 }
@@ -119,15 +120,21 @@ fn arriving<'s>(session: &'s mut dyn Session, brakes: Brakes<'s>, end: &Arc<Mute
 }
 
 /// Records what became of a message. What is not recorded did not happen, as far as the source is concerned.
-async fn record(ledger: &dyn Ledger, place: Place, ledger_failed: &AtomicBool, (uid, done): (RemoteUid, Done)) -> Handled {
+async fn record(ledger: &dyn Ledger, place: Place, ledger_failed: &AtomicBool, history: &History, (uid, done): (RemoteUid, Done)) -> Handled {
     // Other copies of the letter wait until this one is recorded.
-    let Done { entry, octets, failed, in_flight: _in_flight, by } = done;
+    let Done { entry, octets, failed, in_flight: _in_flight, by, row } = done;
     let Some(entry) = entry else {
         ledger_failed.fetch_or(failed.is_some(), Ordering::Relaxed);
         return Handled { uid, octets, entry: None, failed };
     };
     let failed = ledger.record(&place, entry.clone()).await.err();
     ledger_failed.fetch_or(failed.is_some(), Ordering::Relaxed);
+    if failed.is_none() {
+        // What is not recorded did not happen.
+        if let Some(row) = row {
+            history.put(row);
+        }
+    }
     Handled { uid, octets, entry: failed.is_none().then_some((entry, by)), failed }
 }
 

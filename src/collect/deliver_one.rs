@@ -1,6 +1,7 @@
 //! One message, from whole to settled: journal, loop check, resolver, duplicates, local check, delivery, the policy for what was refused, the
 //! default box, the store of held mail, and what the ledger is to say about it all.
 
+use super::chronicle::Chronicle;
 use super::copies::Copies;
 use super::dedupe::{Dedupe, InFlight};
 use super::journal::Opened;
@@ -11,6 +12,7 @@ use crate::config::{Collector, OnHold};
 use crate::deliver::Destination;
 use crate::deliver::local_check::{Exists, LocalCheck};
 use crate::held::{HeldStore, HoldNote};
+use crate::history::{History, Row};
 use crate::ledger::{Entry, Former, FormerKey, FormerMessage, Hashes, HeldMail, Ledger, LedgerError, Pending, Seen, State};
 use crate::mail::{Address, Blame, Diagnosis, Fingerprint, Message, Outcome, Recipient, RemoteUid, Stage, TargetDown, arrived};
 use crate::observe::{Counters, maillog};
@@ -35,6 +37,8 @@ pub struct Deliverer<'a> {
     pub ledger: &'a dyn Ledger,
     /// Where mail is held.
     pub held: &'a HeldStore,
+    /// Who is told what became of it, once that is recorded.
+    pub history: &'a History,
     /// Where the original of a journal report is read from.
     pub spool: &'a Spool,
     /// The deliveries that are on their way.
@@ -72,6 +76,8 @@ pub struct Done {
     pub in_flight: Option<InFlight>,
     /// How it became what it is, for the summary.
     pub by: By,
+    /// What the history is to say when the entry is recorded.
+    pub row: Option<Box<Row>>,
 }
 
 /// By which way a message became final.
@@ -133,18 +139,20 @@ impl Deliverer<'_> {
     pub async fn deliver(&self, message: Message) -> Done {
         let octets = message.content.len();
         let uid = message.key.uid.clone();
-        let done = match self.judge(message).await {
+        let mut chronicle = Chronicle::begin(self.history, &message);
+        let done = match self.judge(message, &mut chronicle).await {
             Ok(Judged { state, identity, copy, former, seen, had, held, in_flight, by }) => {
+                let row = chronicle.finish(state.as_ref(), by, held.as_deref());
                 let entry = state.map(|state| Entry { uid, state, identity, copy, former, seen, had, held });
-                Done { entry, octets, failed: None, in_flight, by }
+                Done { entry, octets, failed: None, in_flight, by, row }
             }
-            Err(failed) => Done { entry: None, octets, failed: Some(failed), in_flight: None, by: By::default() },
+            Err(failed) => Done { entry: None, octets, failed: Some(failed), in_flight: None, by: By::default(), row: None },
         };
         self.counters.taken(octets);
         done
     }
 
-    async fn judge(&self, message: Message) -> Result<Judged, LedgerError> {
+    async fn judge(&self, message: Message, chronicle: &mut Chronicle) -> Result<Judged, LedgerError> {
         if message.repairs != Default::default() {
             maillog::repaired(&message);
         }
@@ -156,9 +164,13 @@ impl Deliverer<'_> {
         // Of a journal report it is the report that counts: two may be about one original.
         let copy = message.copy_hash();
         let Opened { message, report, whole } = self.router.open_journal(message, self.spool).await;
+        if whole.is_some() {
+            chronicle.opened(&message);
+        }
         let routed = self.router.route(&message, report.as_ref());
         let identity = match &routed {
             Routed::To(route) => {
+                chronicle.found(&route.by, &route.sender);
                 maillog::resolved(&message, &route.recipients, &route.trail);
                 message.identity(&route.recipients)
             }
@@ -170,10 +182,16 @@ impl Deliverer<'_> {
             Known::Wanting(before, former) => (before, former),
         };
         let judged = match routed {
-            Routed::To(route) => self.take_to_recipients(&message, &route, identity, before).await?,
+            Routed::To(route) => self.take_to_recipients(&message, &route, identity, before, chronicle).await?,
             // Only the report names whom its original is for: with it, other rules may find somebody.
-            Routed::Aside(aside) if aside.recipients.is_empty() => self.set_aside(whole.as_ref().unwrap_or(&message), aside, identity, before).await,
-            Routed::Aside(aside) => self.set_aside(&message, aside, identity, before).await,
+            Routed::Aside(aside) if aside.recipients.is_empty() => {
+                chronicle.aside(&aside);
+                self.set_aside(whole.as_ref().unwrap_or(&message), aside, identity, before).await
+            }
+            Routed::Aside(aside) => {
+                chronicle.aside(&aside);
+                self.set_aside(&message, aside, identity, before).await
+            }
         };
         Ok(Judged { copy: Some(copy), former, ..judged })
     }
@@ -187,7 +205,14 @@ impl Deliverer<'_> {
         !is_wanted && self.not_before.is_some_and(|limit| arrived(&message.header).is_some_and(|arrived| arrived < limit))
     }
 
-    async fn take_to_recipients(&self, message: &Message, route: &Route, identity: Fingerprint, before: Pending) -> Result<Judged, LedgerError> {
+    async fn take_to_recipients(
+        &self,
+        message: &Message,
+        route: &Route,
+        identity: Fingerprint,
+        before: Pending,
+        chronicle: &mut Chronicle,
+    ) -> Result<Judged, LedgerError> {
         let copies = Copies::enter(self, message, route, before.forgotten).await?;
         let mut tally = Tally::default();
         let mut wanting = Vec::new();
@@ -195,6 +220,7 @@ impl Deliverer<'_> {
             match copies.earlier(&recipient.address) {
                 Some(earlier) => {
                     maillog::duplicate(message, recipient, &earlier);
+                    chronicle.duplicate(recipient);
                     tally.add(recipient, Fate::Delivered);
                 }
                 None => wanting.push(recipient.clone()),
@@ -207,14 +233,14 @@ impl Deliverer<'_> {
         let asked = known.iter().enumerate().map(|(n, recipient)| (recipient, outcomes.get(n)));
         for (recipient, outcome) in asked.chain(unknown.iter().map(|(recipient, outcome)| (recipient, Some(outcome)))) {
             let fate = settle::fate(outcome, &self.collector.delivery.policy, self.circumstances(&recipient.address, given_up), &before);
-            self.log(message, recipient, outcome, &fate, &route.by);
+            self.log(message, recipient, outcome, &fate, &route.by, chronicle);
             if fate == Fate::Delivered {
                 delivered.push(recipient.address.clone());
             }
             discarded |= matches!(fate, Fate::Discard { .. });
             tally.add(recipient, fate);
         }
-        self.default_box(message, route, &before, given_up, &copies, &mut tally, &mut delivered).await;
+        self.default_box(message, route, &before, given_up, &copies, &mut tally, &mut delivered, chronicle).await;
         let instead = self.router.default_box().filter(|to| !route.recipients.iter().any(|recipient| recipient.address == **to));
         let by = match delivered.is_empty() {
             true if discarded => By::Discard,
@@ -253,6 +279,7 @@ impl Deliverer<'_> {
         copies: &Copies,
         tally: &mut Tally,
         delivered: &mut Vec<Address>,
+        chronicle: &mut Chronicle,
     ) {
         let Some(address) = self.router.default_box().filter(|_| !tally.refused().is_empty()) else { return };
         let (recipient, smtp) = (Recipient::new(address.clone()), address.to_smtp());
@@ -268,7 +295,7 @@ impl Deliverer<'_> {
         let outcomes = self.destination.deliver(&envelope, message).await;
         let outcome = outcomes.first();
         let fate = settle::fate(outcome, &self.collector.delivery.policy, self.circumstances(address, given_up), before);
-        self.log(message, &recipient, outcome, &fate, "refused address: default box");
+        self.log(message, &recipient, outcome, &fate, "refused address: default box", chronicle);
         if fate == Fate::Delivered {
             delivered.push(address.clone());
         }
@@ -457,9 +484,10 @@ impl Deliverer<'_> {
         }
     }
 
-    fn log(&self, message: &Message, recipient: &Recipient, outcome: Option<&Outcome>, fate: &Fate, by: &str) {
+    fn log(&self, message: &Message, recipient: &Recipient, outcome: Option<&Outcome>, fate: &Fate, by: &str, chronicle: &mut Chronicle) {
         let all = self.destination.name();
         let to = outcome.and_then(Outcome::reply).and_then(|reply| reply.by.as_deref()).unwrap_or(&all);
+        chronicle.recipient(recipient, outcome, fate, to);
         match fate {
             Fate::Delivered => {
                 if let Some(Outcome::Delivered(reply)) = outcome {

@@ -48,6 +48,8 @@ pub struct Pass<'a> {
     pub ledger: &'a dyn Ledger,
     /// Where mail is held.
     pub held: &'a HeldStore,
+    /// Who is told what became of it.
+    pub history: &'a crate::history::History,
     /// Where large messages are.
     pub spool: &'a Spool,
     /// The deliveries that are on their way, in all passes.

@@ -17,6 +17,7 @@ use crate::config::{self, Collector};
 use crate::deliver::Destination;
 use crate::deliver::local_check::LocalCheck;
 use crate::held::HeldStore;
+use crate::history::{Event, History};
 use crate::ledger::Ledger;
 use crate::mail::RemoteUid;
 use crate::net::Dns;
@@ -24,6 +25,7 @@ use crate::observe::maillog::{self, Failure, SessionFigures};
 use crate::observe::{Counters, Status};
 use crate::source::{Source, SourceError};
 use crate::spool::Spool;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,6 +47,8 @@ pub struct Worker {
     pub ledger: Arc<dyn Ledger>,
     /// Where mail is held.
     pub held: Arc<HeldStore>,
+    /// What became of messages, for who asks later.
+    pub history: Arc<History>,
     /// Where large messages are.
     pub spool: Spool,
     /// The room that the disk has to have.
@@ -362,6 +366,7 @@ impl Worker {
         let started = Instant::now();
         self.status.began(jiff::Timestamp::now());
         maillog::session_started(&self.collector.id, &format!("{}:{}", server.host, server.port), number);
+        self.tell_event("session_started", number, || json!({"server": format!("{}:{}", server.host, server.port)}));
         let (report, result) = permit.run(self.pass(stop, turn)).await;
         let error = result.err();
         let stop_reason = match (&error, report.stopped, report.more) {
@@ -382,6 +387,13 @@ impl Worker {
             took: started.elapsed(),
         };
         maillog::session_finished(&self.collector.id, number, &figures, stop_reason);
+        self.tell_event("session_finished", number, || {
+            json!({
+                "delivered": figures.delivered, "default_box": figures.default_box, "duplicates": figures.duplicates,
+                "discarded": figures.discarded, "deferred": figures.deferred, "left": figures.left, "held": figures.held,
+                "octets": figures.octets, "ms": figures.took.as_millis() as u64, "stop_reason": stop_reason,
+            })
+        });
         Some(Session { report, error, figures, number })
     }
 
@@ -402,6 +414,7 @@ impl Worker {
             local_check: self.local_check.as_deref(),
             ledger: &*self.ledger,
             held: &self.held,
+            history: &self.history,
             spool: &self.spool,
             dedupe: &self.dedupe,
             stop,
@@ -429,12 +442,27 @@ impl Worker {
         }
     }
 
+    /// Tells those who listen, if there are any.
+    fn tell_event(&self, name: &str, session: u64, more: impl FnOnce() -> Value) {
+        self.history.tell(|| {
+            let mut document = json!({"at": jiff::Timestamp::now().to_string(), "collector": self.collector.id.as_str(), "session": session});
+            if let (Some(document), Value::Object(more)) = (document.as_object_mut(), more()) {
+                document.extend(more);
+            }
+            Event { name: name.to_owned(), document }
+        });
+    }
+
     /// Says how a session ended, the `failures`th in a row if it failed.
     fn ended(&self, session: &Session, failures: u32, next_try: Option<Duration>) {
         let reason = session.error.as_ref().map(ToString::to_string).unwrap_or_default();
         let failure = session.error.as_ref().map(|error| Failure { code: error.code(), reason: &reason, hint: error.hint() });
         if let Some(failure) = &failure {
             maillog::session_failed(&self.collector.id, session.number, failures, failure, next_try);
+            self.tell_event("session_failed", session.number, || {
+                let next = next_try.map(|wait| wait.as_secs());
+                json!({"code": format!("MG-{}", failure.code), "reason": failure.reason, "hint": failure.hint, "failures": failures, "next_try_seconds": next})
+            });
         }
         let failure = failure.as_ref().map(|failure| (failure, failures));
         self.status.ended(jiff::Timestamp::now(), &session.figures, session.report.waiting(), failure);

@@ -1,6 +1,7 @@
 //! A pass inside one folder: list, batches, disposal. The order of effects is the one of [`super::pass`].
 
 use super::batch::{Batch, Brakes, fetch_and_deliver};
+use super::chronicle;
 use super::deliver_one::{By, Deliverer};
 use super::disposal;
 use super::first_run;
@@ -8,6 +9,7 @@ use super::pass::{Pass, PassError, PassReport, Place, Room};
 use super::plan::{self, BATCH_MESSAGES_MAX, Plan, Step, Tried, Watermark};
 use super::renumbered::Renumbered;
 use crate::config::{After, Collect, OnHold, Protocol, TooLarge};
+use crate::history::Row;
 use crate::ledger::state::Due;
 use crate::ledger::{Entry, Finished, Former, FormerKey, FormerMessage, Pending, Progress, State};
 use crate::mail::{MessageKey, Present, RemoteUid, TargetDown};
@@ -20,6 +22,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// A message that could not be fetched so often is set aside, reported, and tried once a day.
 const FETCHES_MAX: u32 = 10;
+
+/// What is to be recorded, by which way it got there, and the row of the history if it is not the plain one.
+type Recorded = (Entry, By, Option<Box<Row>>);
 
 /// The state of a pass inside its folder.
 pub(super) struct Walk<'a> {
@@ -487,6 +492,7 @@ impl<'a> Walk<'a> {
             if let Err(error) = ledger.record(place, entry.clone()).await {
                 return Err(failed.unwrap_or_else(|| error.into()));
             }
+            self.pass.history.put(chronicle::of_entry(&self.key(&entry.uid), &entry.state));
             self.count(&entry, By::default(), report);
             self.watermark.settled(&entry.uid);
         }
@@ -526,16 +532,17 @@ impl<'a> Walk<'a> {
             let unread = |error: &SourceError| self.unfetched(&uid, &format!("its header cannot be read: {}", error.text));
             let entry = match self.header_only(session, &uid, octets).await {
                 Ok(entry) => entry,
-                Err(PassError::Source(error)) if error.is_refusal() => Some((unread(&error), By::default())),
+                Err(PassError::Source(error)) if error.is_refusal() => Some((unread(&error), By::default(), None)),
                 Err(PassError::Source(error)) => {
-                    let entry = error.is_about_one_message().then(|| (unread(&error), By::default()));
+                    let entry = error.is_about_one_message().then(|| (unread(&error), By::default(), None));
                     failed = Some(error);
                     entry
                 }
                 Err(error) => return Err(error),
             };
-            if let Some((entry, by)) = entry {
+            if let Some((entry, by, row)) = entry {
                 ledger.record(place, entry.clone()).await?;
+                self.pass.history.put(row.unwrap_or_else(|| chronicle::of_entry(&self.key(&uid), &entry.state)));
                 self.count(&entry, by, report);
                 self.watermark.settled(&entry.uid);
             }
@@ -560,7 +567,8 @@ impl<'a> Walk<'a> {
                 Fetched::Message(message) => (message.key.uid.clone(), None),
             };
             let entry = entry.filter(|_| !self.is_owed(&uid));
-            (uid, entry)
+            let row = entry.as_ref().map(|entry| chronicle::of_entry(&self.key(&uid), &entry.state));
+            (uid, entry.zip(row))
         };
         fetch_and_deliver(session, &self.deliverer(), (self.pass.ledger, self.progress.place), brakes, &other).await
     }
@@ -574,6 +582,7 @@ impl<'a> Walk<'a> {
             local_check: pass.local_check,
             ledger: pass.ledger,
             held: pass.held,
+            history: pass.history,
             spool: pass.spool,
             dedupe: pass.dedupe,
             exceptions: &self.progress.exceptions,
@@ -590,9 +599,9 @@ impl<'a> Walk<'a> {
 
     /// The header of a message that is too large, with a note in place of its body, is delivered; the message itself stays where it is.
     /// `None` if the target takes nothing now.
-    async fn header_only(&self, session: &mut dyn Session, uid: &RemoteUid, octets: u64) -> Result<Option<(Entry, By)>, PassError> {
+    async fn header_only(&self, session: &mut dyn Session, uid: &RemoteUid, octets: u64) -> Result<Option<Recorded>, PassError> {
         let skipped = self.too_large(uid, octets);
-        let Some(peeked) = session.header_of(uid).await? else { return Ok(Some((skipped, By::default()))) };
+        let Some(peeked) = session.header_of(uid).await? else { return Ok(Some((skipped, By::default(), None))) };
         let note = super::note::of_too_large(&peeked.header, self.pass.collector, &self.place.name, octets);
         let mut intake = self.pass.spool.intake(self.key(uid), Some(note.len() as u64)).await;
         let message = match intake.write(&note).await {
@@ -601,17 +610,21 @@ impl<'a> Walk<'a> {
         };
         let message = match message {
             Ok(message) => message,
-            Err(error) => return Ok(Some((self.unfetched(uid, &format!("its header cannot be spooled: {error}")), By::default()))),
+            Err(error) => return Ok(Some((self.unfetched(uid, &format!("its header cannot be spooled: {error}")), By::default(), None))),
         };
         let done = Deliverer { too_large: Some(octets), ..self.deliverer() }.deliver(message).await;
         if let Some(error) = done.failed {
             return Err(error.into());
         }
+        let mut row = done.row;
         Ok(done.entry.map(|entry| match entry.state {
-            _ if done.by == By::Old => (entry, By::Old),
+            _ if done.by == By::Old => (entry, By::Old, row),
             // What is not final is tried again, and so is the header.
-            State::Pending(_) | State::Left { .. } => (entry, done.by),
-            _ => (Entry { state: skipped.state, ..entry }, By::Header),
+            State::Pending(_) | State::Left { .. } => (entry, done.by, row),
+            _ => {
+                row.iter_mut().for_each(|row| chronicle::header_only(row, octets));
+                (Entry { state: skipped.state, ..entry }, By::Header, row)
+            }
         }))
     }
 

@@ -55,6 +55,7 @@ fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("service.memory", old.memory != new.memory),
         ("service.spool_above", old.spool_above != new.spool_above),
         ("service.held", old.held != new.held),
+        ("service.history", old.history != new.history),
         ("service.dns", old.dns != new.dns),
         ("service.max_sessions", old.max_sessions != new.max_sessions),
         ("service.max_idle", old.max_idle != new.max_idle),

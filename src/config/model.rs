@@ -54,6 +54,8 @@ pub struct Service {
     pub min_free_space: u64,
     /// What held mail may take.
     pub held: HeldLimits,
+    /// How much is remembered of what became of messages.
+    pub history: HistoryLimits,
     /// The name servers for MX records; empty: those of the system.
     pub dns: Vec<SocketAddr>,
 }
@@ -79,6 +81,21 @@ pub struct HeldLimits {
 impl Default for HeldLimits {
     fn default() -> Self {
         HeldLimits { max_age: None, max_size: 1024 * 1024 * 1024 }
+    }
+}
+
+/// `service.history`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryLimits {
+    /// Older rows go; `None`: no history is kept.
+    pub keep: Option<Duration>,
+    /// The oldest rows beyond so many go.
+    pub max_entries: u64,
+}
+
+impl Default for HistoryLimits {
+    fn default() -> Self {
+        HistoryLimits { keep: Some(Duration::from_secs(90 * 86_400)), max_entries: 1_000_000 }
     }
 }
 

@@ -11,7 +11,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// The text with its encoded words decoded, as far as they are UTF-8 or ASCII; all others stay as they are. At most three times as long as the text.
-pub(super) fn decoded(text: &str) -> String {
+pub fn decoded(text: &str) -> String {
     let (mut out, mut octets, mut rest) = (String::new(), Vec::new(), text);
     while let Some(start) = rest.find("=?") {
         let (before, word) = rest.split_at(start);

@@ -14,6 +14,7 @@ mod encoded;
 mod file;
 mod store;
 
+pub use encoded::decoded;
 pub use store::{HeldStore, HoldError, HoldNote, Swept, open_file};
 
 /// The folder's name in the state directory.

@@ -13,6 +13,7 @@ use crate::deliver::local_check::LocalCheck;
 use crate::deliver::smtp::SmtpDestination;
 use crate::deliver::{self, Destination};
 use crate::held::{self, HeldStore, HoldError};
+use crate::history::History;
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{Instance, Ledger, LedgerError};
 use crate::mail::Address;
@@ -35,6 +36,7 @@ pub struct Installation {
     ledger: Arc<dyn Ledger>,
     instance: Instance,
     held: Arc<HeldStore>,
+    history: Arc<History>,
     spool: Spool,
     hostname: String,
     limits: Arc<Limits>,
@@ -106,6 +108,7 @@ impl Installation {
         Ok(Installation {
             ledger,
             held: Arc::new(held),
+            history: Arc::new(History::open(dir, service.history)),
             instance,
             spool: Spool::new(&dir.join("spool"), service.spool_above, service.memory)?,
             hostname: net::hostname(),
@@ -132,6 +135,7 @@ impl Installation {
             local_check: self.local_check(collector),
             ledger: Arc::clone(&self.ledger),
             held: Arc::clone(&self.held),
+            history: Arc::clone(&self.history),
             spool: self.spool.clone(),
             dedupe: Arc::clone(&self.dedupe),
             dns: Arc::clone(&self.dns),
@@ -161,6 +165,11 @@ impl Installation {
     /// The store of held mail.
     pub fn held(&self) -> &Arc<HeldStore> {
         &self.held
+    }
+
+    /// What became of messages.
+    pub fn history(&self) -> &Arc<History> {
+        &self.history
     }
 
     /// Where messages become whole.
@@ -216,6 +225,13 @@ impl Installation {
         let destination = destination(delivery, &always_create, &Tracer::default());
         destinations.push(Shared { delivery: Arc::clone(delivery), always_create, destination: Arc::downgrade(&destination) });
         destination
+    }
+}
+
+impl Drop for Installation {
+    /// What is still in the way of the history is written; a crash would lose it.
+    fn drop(&mut self) {
+        self.history.finish();
     }
 }
 

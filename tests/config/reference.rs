@@ -11,6 +11,7 @@ fn blocks() -> Vec<(&'static str, &'static str, String)> {
         ("## Top level", "", top("qqqqqqqq: 1")),
         ("## `service`", "", top("service: {qqqqqqqq: 1}")),
         ("## `service`", "held.", top("service: {held: {qqqqqqqq: 1}}")),
+        ("## `service`", "history.", top("service: {history: {qqqqqqqq: 1}}")),
         ("## `limits`", "", top("limits: {qqqqqqqq: 1}")),
         ("## `log`", "", top("log: {qqqqqqqq: 1}")),
         ("## `control`", "", top("control: {qqqqqqqq: 1}")),

@@ -398,6 +398,7 @@ impl Run {
             local_check: None,
             ledger: &*self.ledger,
             held: &self.held,
+            history: &mailgather::history::History::none(),
             spool: &self.world.spool,
             dedupe: &self.dedupe,
             stop: &Stop::new(),

@@ -6,7 +6,7 @@ use super::schedule::hours;
 use super::values::{boolean, duration, number, one_or_more, path, show_duration, size, text};
 use crate::config::error::Code;
 use crate::config::yaml::Entry;
-use crate::config::{HeldLimits, Hours, Service};
+use crate::config::{HeldLimits, HistoryLimits, Hours, Service};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -25,9 +25,11 @@ pub(super) const SERVICE: Keys = Keys {
         "min_free_space",
         "business_hours",
         "max_idle",
+        "history",
     ],
-    not_yet: &["history"],
+    not_yet: &[],
 };
+pub(super) const HISTORY: Keys = Keys { known: &["keep", "max_entries"], not_yet: &[] };
 pub(super) const HELD: Keys = Keys { known: &["max_age", "max_size"], not_yet: &[] };
 pub(super) const LIMITS: Keys = Keys { known: &["interval_min", "interval_max"], not_yet: &[] };
 
@@ -35,6 +37,10 @@ pub(super) const LIMITS: Keys = Keys { known: &["interval_min", "interval_max"],
 const HELD_AGE_MIN: Duration = Duration::from_secs(3_600);
 /// Least room for held mail.
 const HELD_SIZE_MIN: u64 = 1 << 20;
+/// Shortest time for which a history is worth its file.
+const HISTORY_MIN: Duration = Duration::from_secs(3_600);
+/// So many rows are some ten gigabytes.
+const HISTORY_ENTRIES: std::ops::RangeInclusive<usize> = 1_000..=50_000_000;
 /// Least threshold of the spool: most headers fit.
 const SPOOL_ABOVE_MIN: u64 = 64 << 10;
 /// Free space that is left to others, if nobody says otherwise.
@@ -76,6 +82,7 @@ pub(super) fn service(ctx: &mut Ctx<'_>, top: &Block<'_>) -> Service {
         min_free_space: block.get("min_free_space").and_then(|entry| size(ctx, entry)).unwrap_or(MIN_FREE_SPACE),
         max_idle: block.get("max_idle").and_then(|entry| number(ctx, entry, 0..=1_000_000)).unwrap_or(10_000),
         held: held(ctx, &block),
+        history: history(ctx, &block),
         dns: block.get("dns").map(|entry| dns(ctx, entry)).unwrap_or_default(),
     }
 }
@@ -119,6 +126,24 @@ fn held(ctx: &mut Ctx<'_>, service: &Block<'_>) -> HeldLimits {
         ctx.add(problem.hint("beyond it nothing more is held: messages stay on their server, set aside"));
     }
     HeldLimits { max_age, max_size }
+}
+
+/// How much history is kept.
+fn history(ctx: &mut Ctx<'_>, service: &Block<'_>) -> HistoryLimits {
+    let block = service.child(ctx, "history", &HISTORY);
+    let default = HistoryLimits::default();
+    let keep = match block.get("keep").and_then(|entry| duration(ctx, entry).map(|keep| (keep, entry))) {
+        None => default.keep,
+        Some((keep, entry)) => {
+            if !keep.is_zero() && keep < HISTORY_MIN {
+                let problem = ctx.error(Code::Range, entry.value.span, format!("`keep` is 0 or {} at least", show_duration(HISTORY_MIN)));
+                ctx.add(problem.hint("0: no history is kept"));
+            }
+            (!keep.is_zero()).then_some(keep)
+        }
+    };
+    let max_entries = block.get("max_entries").and_then(|entry| number(ctx, entry, HISTORY_ENTRIES));
+    HistoryLimits { keep, max_entries: max_entries.map_or(default.max_entries, |entries| entries as u64) }
 }
 
 /// What the file's head says about all collectors: the interval's bounds, the hours of business, and when held mail is dropped.
