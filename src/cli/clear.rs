@@ -9,6 +9,8 @@ use crate::config::{Collector, Loaded, Protocol};
 use crate::ledger::{Forget, Ledger, LedgerError, Marked, Remembered};
 use crate::mail::outcome::harmless;
 use crate::mail::{FolderName, RemoteUid, code};
+use crate::observe::logging::audit;
+use crate::service::command::Requester;
 use crate::service::{Installation, OpenError};
 use clap::Args;
 use server::Found;
@@ -100,7 +102,7 @@ async fn forget(arguments: &Clear, collector: &Arc<Collector>, ledger: &dyn Ledg
     if forgets > 0 {
         confirm(arguments)?;
         let forgotten = ledger.forget(&mailbox, &which, jiff::Timestamp::now().as_second()).await.map_err(|error| ledger_failed(&error))?;
-        tracing::warn!(event = "collector_cleared", collector = %collector.id, mailbox = %mailbox, forgotten, again = found.word(), held);
+        tracing::warn!(target: audit::TARGET, event = "collector_cleared", collector = %collector.id, by = %Requester::cli(), mailbox = %mailbox, forgotten, again = found.word(), held);
     }
     let text = match &found {
         Found::These(again) => {
@@ -132,7 +134,7 @@ async fn mark(arguments: &Clear, collector: &Arc<Collector>, ledger: &dyn Ledger
     );
     confirm(arguments)?;
     let Marked { marked, given_up } = ledger.mark_collected(&mailbox, &marks).await.map_err(|error| ledger_failed(&error))?;
-    tracing::warn!(event = "collector_marked", collector = %collector.id, mailbox = %mailbox, there, marked, given_up);
+    tracing::warn!(target: audit::TARGET, event = "collector_marked", collector = %collector.id, by = %Requester::cli(), mailbox = %mailbox, there, marked, given_up);
     let mut text = format!("{}: {marked} marked as collected, {} were so before", collector.id, (there as u64).saturating_sub(marked));
     if given_up > 0 {
         text.push_str(&format!("; {given_up} of them waited to be delivered, and are given up"));
@@ -267,7 +269,7 @@ fn folder_name(text: &str) -> FolderName {
 }
 
 /// A date, which begins at midnight, or a time.
-fn before(text: &str) -> Result<i64, String> {
+pub(super) fn before(text: &str) -> Result<i64, String> {
     if let Ok(time) = text.parse::<jiff::Timestamp>() {
         return Ok(time.as_second());
     }

@@ -40,6 +40,13 @@ pub enum Requester {
     },
 }
 
+impl Requester {
+    /// Whoever runs a command that does without the daemon.
+    pub fn cli() -> Self {
+        Requester::Socket { uid: rustix::process::getuid().as_raw(), agent: "cli" }
+    }
+}
+
 impl fmt::Display for Requester {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

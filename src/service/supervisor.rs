@@ -14,7 +14,7 @@ use crate::collect::{Stop, hours};
 use crate::config::{self, Collector, Config, Diff, Environment, Loaded, Report, Sources};
 use crate::held::HeldStore;
 use crate::mail::{CollectorId, MailboxId};
-use crate::observe::logging;
+use crate::observe::logging::{self, audit};
 use futures_util::FutureExt;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -33,6 +33,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 const AFTER_GRACE: Duration = Duration::from_secs(10);
 /// A wait for the end of a switch asks the clock again after this time.
 const CLOCK_ASKED_EVERY: Duration = Duration::from_secs(60);
+/// Collectors that a line about many of them names.
+const NAMES_SHOWN_MAX: usize = 20;
 /// How long a collector rests whose task ended by a mistake of ours.
 const AFTER_PANIC: Duration = Duration::from_secs(60);
 
@@ -122,7 +124,7 @@ impl Supervisor {
                 Command::Switch(to) => self.switch(to).await,
                 Command::FileChanged => drop(self.reload(None).await),
                 Command::Stop(by) => {
-                    info!(event = "stop_requested", by = %by);
+                    info!(target: audit::TARGET, event = "stop_requested", by = %by);
                     break;
                 }
                 Command::StopNow => return Outcome::Cut,
@@ -133,7 +135,8 @@ impl Supervisor {
 
     fn collect(&mut self, Collect { by, which, answer }: Collect) {
         let ids = which.unwrap_or_else(|| self.running.keys().cloned().collect());
-        info!(event = "collect_requested", by = %by, collectors = ids.len());
+        let names: Vec<&str> = ids.iter().take(NAMES_SHOWN_MAX).map(CollectorId::as_str).collect();
+        info!(target: audit::TARGET, event = "collect_requested", by = %by, collectors = ids.len(), names = names.join(","));
         let began: Vec<Collecting> = ids.into_iter().filter_map(|id| self.collect_one(id, answer.is_some())).collect();
         answer.map(|answer| answer.send(began));
     }
@@ -170,6 +173,9 @@ impl Supervisor {
 
     /// Reads the file; a good one is applied, a bad one reported and the old one stays. Only if somebody asked it says so when nothing changed.
     async fn reload(&mut self, by: Option<&Requester>) -> Reloaded {
+        if let Some(by) = by {
+            info!(target: audit::TARGET, event = "reload_requested", by = %by);
+        }
         let (path, environment) = (self.path.clone(), self.environment.clone());
         let read = tokio::task::spawn_blocking(move || {
             let sources = Sources::read(&path, &environment);
@@ -220,13 +226,13 @@ impl Supervisor {
         let reason = &switch.reason;
         for id in which.iter().flatten() {
             match on {
-                true => info!(event = "collector_enabled", collector = %id, by = %by, until, reason),
-                false => info!(event = "collector_disabled", collector = %id, by = %by, until, reason),
+                true => info!(target: audit::TARGET, event = "collector_enabled", collector = %id, by = %by, until, reason),
+                false => info!(target: audit::TARGET, event = "collector_disabled", collector = %id, by = %by, until, reason),
             }
         }
         match (&which, on) {
-            (None, true) => info!(event = "service_resumed", by = %by, until, reason),
-            (None, false) => info!(event = "service_paused", by = %by, until, reason),
+            (None, true) => info!(target: audit::TARGET, event = "service_resumed", by = %by, until, reason),
+            (None, false) => info!(target: audit::TARGET, event = "service_paused", by = %by, until, reason),
             (Some(_), _) => {}
         }
         self.switched();
@@ -244,7 +250,7 @@ impl Supervisor {
         for problem in &report.errors {
             error!(event = "config_error", text = %problem.to_string().replace('\n', " | "));
         }
-        error!(event = "config_rejected", file = %self.path.display(), errors = report.errors.len(), next = "the configuration that was in force stays in force");
+        error!(target: audit::TARGET, event = "config_rejected", file = %self.path.display(), errors = report.errors.len(), next = "the configuration that was in force stays in force");
         self.board.rejected(report.to_string());
     }
 
@@ -266,7 +272,7 @@ impl Supervisor {
             self.start(id, wait);
         }
         let (added, changed, removed, unchanged) = (diff.added.len(), diff.changed.len(), diff.removed.len(), diff.unchanged.len());
-        info!(event = "config_loaded", file = %self.path.display(), added, changed, removed, unchanged);
+        info!(target: audit::TARGET, event = "config_loaded", file = %self.path.display(), added, changed, removed, unchanged);
         systemd::status(&format!("{} collectors run", self.running.len()));
         if self.running.is_empty() {
             let why = if self.config.service.enabled { "no collector is enabled" } else { "service.enabled is false" };

@@ -48,6 +48,10 @@ fn said(file: &str, text: &str, found: &mut Rows) {
             }
             let (mut events, mut fields) = (Vec::new(), BTreeSet::new());
             for argument in arguments(&text[at + name.len()..]) {
+                // To whom it goes is no field.
+                if argument.starts_with("target:") {
+                    continue;
+                }
                 let (field, value) = argument.split_once('=').map_or((argument.as_str(), None), |(field, value)| (field.trim(), Some(value.trim())));
                 match (field, value) {
                     ("event", Some(value)) => events.push(value.trim_matches('"').to_owned()),

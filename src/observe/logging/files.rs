@@ -3,8 +3,8 @@
 //! Lines go through a queue of bounded size to one thread, which writes them in batches and syncs nothing: mail waits neither for the disk nor
 //! for a lock that is held while it works. What cannot be written is counted and told, once.
 
-use super::Log;
 use super::read::path;
+use super::{Log, audit};
 use crate::mail::CollectorId;
 use rustix::fs::OFlags;
 use std::collections::HashMap;
@@ -42,11 +42,18 @@ pub(super) struct Queue {
     octets: AtomicUsize,
     /// Lines for which there was no room.
     lost: AtomicU64,
+    /// What operators did: it has a place of its own, so that no flood of other lines is in its way.
+    audit: audit::Waiting,
 }
 
 enum Told {
     Line(String, String),
-    Folder(PathBuf),
+    Folder {
+        logs: PathBuf,
+        audit: PathBuf,
+    },
+    /// Something waits for the audit log.
+    Audit,
     Reopen,
     Finish(Sender<()>),
 }
@@ -63,8 +70,15 @@ impl Queue {
         }
     }
 
-    pub fn folder(&self, folder: PathBuf) {
-        self.tell(Told::Folder(folder));
+    /// A line for the audit log.
+    pub fn put_audit(&self, line: audit::Line) {
+        self.audit.put(line);
+        // With a full queue the thread is at work anyway.
+        self.sender.get().map(|sender| sender.try_send(Told::Audit));
+    }
+
+    pub fn folders(&self, logs: PathBuf, audit: PathBuf) {
+        self.tell(Told::Folder { logs, audit });
     }
 
     pub fn reopen(&self) {
@@ -98,19 +112,20 @@ pub(super) fn start(log: &Arc<Log>) {
 }
 
 fn work(log: &Log, queue: &Receiver<Told>) {
-    let mut writer = Writer::new(FILE_OCTETS_MAX);
+    let (mut writer, mut audit) = (Writer::new(FILE_OCTETS_MAX), audit::Writer::new());
     let mut swept = Instant::now();
     loop {
         match queue.recv_timeout(TICK) {
             Ok(told) => {
                 for told in std::iter::once(told).chain(queue.try_iter().take(BATCH_LINES)) {
-                    take(log, &mut writer, told);
+                    take(log, &mut writer, &mut audit, told);
                 }
                 writer.flush();
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
+        audit.write(&log.files.audit);
         if swept.elapsed() >= TICK {
             swept = Instant::now();
             log.sweep(Some(swept));
@@ -122,19 +137,22 @@ fn work(log: &Log, queue: &Receiver<Told>) {
     }
 }
 
-fn take(log: &Log, writer: &mut Writer, told: Told) {
+fn take(log: &Log, writer: &mut Writer, audit: &mut audit::Writer, told: Told) {
     match told {
         Told::Line(id, line) => {
             log.files.octets.fetch_sub(line.len() + LINE_COSTS, Relaxed);
             writer.line(&id, &line);
         }
-        Told::Folder(folder) => writer.folder = Some(folder),
+        Told::Folder { logs, audit: of_audit } => (writer.folder, audit.folder) = (Some(logs), Some(of_audit)),
+        // Written behind each group.
+        Told::Audit => {}
         Told::Reopen => {
             writer.flush();
             writer.open.clear();
         }
         Told::Finish(done) => {
             writer.flush();
+            audit.write(&log.files.audit);
             let _ = done.send(());
         }
     }
@@ -149,9 +167,9 @@ struct Writer {
     trouble: Option<(Instant, u64)>,
 }
 
-struct Open {
-    file: File,
-    size: u64,
+pub(super) struct Open {
+    pub file: File,
+    pub size: u64,
     /// Whole lines that are still to be written.
     lines: Vec<u8>,
 }
@@ -243,12 +261,17 @@ impl Open {
     }
 }
 
-/// The file of a collector, to be written at its end. A link that stands there is not followed.
+/// The file of a collector.
 fn open(folder: &Path, name: &CollectorId) -> io::Result<Open> {
+    open_at(folder, &path(folder, name, 0))
+}
+
+/// A file to be written at its end. A link that stands there is not followed.
+pub(super) fn open_at(folder: &Path, path: &Path) -> io::Result<Open> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     // Without NONBLOCK the open of a pipe would wait for its reader.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
-    let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).custom_flags(flags).open(path(folder, name, 0))?;
+    let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).custom_flags(flags).open(path)?;
     let meta = file.metadata()?;
     if !meta.is_file() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "it is no file"));

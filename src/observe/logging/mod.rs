@@ -6,6 +6,7 @@
 //!
 //! Secrets do not come this far: a password is a type that cannot be printed, and what is said to servers is masked where it is shown.
 
+pub mod audit;
 mod files;
 mod fold;
 mod form;
@@ -79,10 +80,10 @@ pub fn folder(state_dir: &Path) -> PathBuf {
     }
 }
 
-/// The collectors' files are kept from now on. Called by whoever holds the state directory: nobody else writes them.
+/// The collectors' files and the audit log are kept from now on. Called by whoever holds the state directory: nobody else writes them.
 pub fn keep_files(state_dir: &Path) {
     if let Some(log) = LOG.get() {
-        log.files.folder(folder(state_dir));
+        log.files.folders(folder(state_dir), audit::folder(state_dir));
     }
 }
 
@@ -140,6 +141,11 @@ impl Log {
     fn take(&self, mut record: Record) {
         {
             let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
+            if audit::EVENTS.contains(&record.event.as_str()) {
+                let mut record = record.clone();
+                redact::redact(&mut record, settings.redact);
+                self.files.put_audit(audit::Line { month: record.time.strftime("%Y-%m").to_string(), text: form::text(&record) });
+            }
             let mode = record.collector().and_then(|id| settings.modes.get(id)).copied().unwrap_or_default();
             let is_trouble = record.level <= Level::WARN;
             (record.is_said, record.is_filed) = match mode {
@@ -187,6 +193,7 @@ impl Log {
 /// otherwise is about its letters and its sessions.
 fn is_of_service(event: &str) -> bool {
     event == "internal_error"
+        || audit::EVENTS.contains(&event)
         || ["service_", "config_", "control_", "collect_requested", "collector_", "held_"].iter().any(|of| event.starts_with(of))
 }
 
@@ -250,11 +257,13 @@ struct Tracing(Arc<Log>);
 impl Subscriber for Tracing {
     /// Drops what libraries say: their lines are not made for operators, and might hold what passes through them.
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.is_event() && metadata.target().starts_with("mailgather") && self.0.is_enabled(*metadata.level())
+        let is_ours = metadata.is_event() && metadata.target().starts_with("mailgather");
+        is_ours && (metadata.target() == audit::TARGET || self.0.is_enabled(*metadata.level()))
     }
     fn max_level_hint(&self) -> Option<tracing::level_filters::LevelFilter> {
-        let levels = [Level::DEBUG, Level::INFO, Level::WARN, Level::ERROR];
-        levels.into_iter().find(|level| self.0.is_enabled(*level)).map(Into::into)
+        // What operators did passes in any case, and is no more verbose than this.
+        let levels = [Level::DEBUG, Level::INFO];
+        levels.into_iter().find(|level| self.0.is_enabled(*level)).or(Some(Level::INFO)).map(Into::into)
     }
     fn event(&self, event: &Event<'_>) {
         self.0.take(Record::of(event));
