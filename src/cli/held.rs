@@ -5,6 +5,8 @@ mod drop;
 mod print;
 mod release;
 
+pub(super) use print::{cut, size};
+
 use super::exit::Exit;
 use super::{Common, runtime};
 use crate::config::Loaded;

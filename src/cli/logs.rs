@@ -1,11 +1,12 @@
-//! `mailgather logs NAME`: what was logged of a collector. By the daemon if one runs, else from the state directory: after a crash it is wanted most.
+//! `mailgather logs NAME`: what was logged of a collector; `mailgather logs --audit`: what operators did. By the daemon if one runs, else from the state directory: after a crash it is wanted most.
 
 use super::daemon::failed;
 use super::exit::Exit;
 use super::{Common, runtime};
+use crate::config::{Loaded, Report};
 use crate::control::ClientError;
 use crate::mail::CollectorId;
-use crate::observe::logging::{self, read};
+use crate::observe::logging::{self, audit, read};
 use clap::Args;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -18,7 +19,11 @@ const LINE_OCTETS_MAX: usize = 1024 * 1024;
 #[command(after_help = super::exit::TABLE)]
 pub(super) struct Logs {
     /// The collector.
-    name: String,
+    #[arg(required_unless_present = "audit")]
+    name: Option<String>,
+    /// What operators did, in the last year: collecting by hand, switches, configurations, what was forgotten; by whom, and by which way.
+    #[arg(long, conflicts_with_all = ["name", "follow", "errors"])]
+    audit: bool,
     /// Go on with what is still to come, until interrupted.
     #[arg(short, long)]
     follow: bool,
@@ -41,16 +46,24 @@ pub(super) fn logs(arguments: &Logs, common: &Common) -> Exit {
 }
 
 fn try_logs(arguments: &Logs, common: &Common) -> Result<Exit, Exit> {
-    let Some(id) = CollectorId::new(&arguments.name) else {
-        eprintln!("error: no collector can be called `{}`", crate::mail::outcome::harmless(&arguments.name, 200));
-        return Err(Exit::Usage);
+    let name = arguments.name.as_deref().unwrap_or_default();
+    let id = match (CollectorId::new(name), arguments.audit) {
+        (_, true) => None,
+        (Some(id), false) => Some(id),
+        (None, false) => {
+            eprintln!("error: no collector can be called `{}`", crate::mail::outcome::harmless(name, 200));
+            return Err(Exit::Usage);
+        }
     };
     let client = common.client()?;
-    let mut place = format!("/v1/collectors/{id}/log?level={}", if arguments.errors { "errors" } else { "all" });
-    match arguments.download {
-        Some(_) => place.push_str("&download=1"),
-        None => place.push_str(&format!("&lines={}&follow={}", arguments.lines, u8::from(arguments.follow))),
-    }
+    let which = match arguments.download {
+        Some(_) => "download=1".to_owned(),
+        None => format!("lines={}&follow={}", arguments.lines, u8::from(arguments.follow)),
+    };
+    let place = match &id {
+        Some(id) => format!("/v1/collectors/{id}/log?level={}&{which}", if arguments.errors { "errors" } else { "all" }),
+        None => format!("/v1/audit?{which}"),
+    };
     let mut out = Out {
         to: None,
         file: arguments.download.clone().filter(|path| path != Path::new("-")),
@@ -62,7 +75,10 @@ fn try_logs(arguments: &Logs, common: &Common) -> Result<Exit, Exit> {
     let asked = runtime()?.block_on(client.text(&place, |piece| out.take(piece)));
     match asked {
         Ok(()) => {}
-        Err(ClientError::Connect { .. }) => of_files(arguments, common, &id, &mut out)?,
+        Err(ClientError::Connect { .. }) => match &id {
+            Some(id) => of_files(arguments, common, id, &mut out)?,
+            None => audit_of_files(arguments, common, &mut out)?,
+        },
         Err(ClientError::Broken(_)) if arguments.follow => {}
         Err(error) => return Err(failed(&error, false, &client)),
     }
@@ -73,7 +89,10 @@ fn try_logs(arguments: &Logs, common: &Common) -> Result<Exit, Exit> {
         return Ok(Exit::Unavailable);
     }
     if lines == 0 && !common.quiet {
-        eprintln!("note: nothing is in the log of `{id}`: nothing happened, or its `log` is `off`");
+        match &id {
+            Some(id) => eprintln!("note: nothing is in the log of `{id}`: nothing happened, or its `log` is `off`"),
+            None => eprintln!("note: nothing is in the audit log"),
+        }
     }
     Ok(Exit::Ok)
 }
@@ -82,7 +101,7 @@ fn try_logs(arguments: &Logs, common: &Common) -> Result<Exit, Exit> {
 fn of_files(arguments: &Logs, common: &Common, id: &CollectorId, out: &mut Out) -> Result<(), Exit> {
     let loaded = crate::config::load(&common.config, &common.environment());
     let is_known = loaded.as_ref().is_ok_and(|loaded| loaded.config.collectors.contains_key(id));
-    let state_dir = loaded.map_or_else(|_| common.environment().state_dir_without_file(), |loaded| loaded.config.service.state_dir);
+    let state_dir = state_dir(common, loaded);
     let folder = logging::folder(&state_dir);
     if !is_known && !read::is_there(&folder, id) {
         eprintln!("error: no collector is called `{id}`, and {} has no log of one", folder.display());
@@ -95,6 +114,23 @@ fn of_files(arguments: &Logs, common: &Common, id: &CollectorId, out: &mut Out) 
         eprintln!("error: cannot read the log of `{id}` in {}: {error}", folder.display());
         Exit::Io
     })
+}
+
+/// What operators did, without a daemon.
+fn audit_of_files(arguments: &Logs, common: &Common, out: &mut Out) -> Result<(), Exit> {
+    let folder = audit::folder(&state_dir(common, crate::config::load(&common.config, &common.environment())));
+    if !audit::is_there(&folder) {
+        eprintln!("note: there is no audit log in {}; `--config` or `--state-dir` names where it is", folder.display());
+    }
+    let last = arguments.download.is_none().then_some(usize::from(arguments.lines));
+    audit::read(&folder, last, |piece| out.take(&piece)).map_err(|error| {
+        eprintln!("error: cannot read the audit log in {}: {error}", folder.display());
+        Exit::Io
+    })
+}
+
+fn state_dir(common: &Common, loaded: Result<Loaded, Report>) -> PathBuf {
+    loaded.map_or_else(|_| common.environment().state_dir_without_file(), |loaded| loaded.config.service.state_dir)
 }
 
 /// Where the lines go.

@@ -11,6 +11,7 @@ mod explain;
 mod explain_journal;
 mod healthcheck;
 mod held;
+mod history;
 mod import;
 mod list;
 mod logs;
@@ -67,7 +68,9 @@ enum Subcommands {
     Pause(switch::Pause),
     /// Collect again.
     Resume(switch::Pause),
-    /// Show what was logged of a collector, from its own file.
+    /// Show what became of messages: when, from whom, for whom, how that was found, and what the target said.
+    History(history::History),
+    /// Show what was logged of a collector, from its own file; or what operators did.
     Logs(logs::Logs),
     /// Let the daemon read its configuration again.
     Reload(reload::Reload),
@@ -171,6 +174,7 @@ pub fn main() -> std::process::ExitCode {
         Subcommands::Disable(arguments) => switch::switch(arguments, common, "disable"),
         Subcommands::Pause(arguments) => switch::pause(arguments, common, "pause"),
         Subcommands::Resume(arguments) => switch::pause(arguments, common, "resume"),
+        Subcommands::History(arguments) => history::history(arguments, common),
         Subcommands::Logs(arguments) => logs::logs(arguments, common),
         Subcommands::Reload(arguments) => reload::reload(arguments, common),
         Subcommands::Stop(arguments) => reload::stop(arguments, common),

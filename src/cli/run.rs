@@ -33,8 +33,9 @@ fn try_run(common: &Common) -> Result<Exit, Exit> {
         watch::start(&loaded.folders, sender.clone());
         let logs = logging::folder(&loaded.config.service.state_dir);
         let (socket, group) = (common.socket_of(&loaded.config), loaded.config.control.group.clone());
+        let (history, state_dir) = (Arc::clone(installation.history()), installation.state_dir().clone());
         let supervisor = Supervisor::new(installation, common.config.clone(), common.environment(), loaded);
-        let daemon = Daemon { board: Arc::clone(supervisor.board()), commands: sender, logs };
+        let daemon = Daemon { board: Arc::clone(supervisor.board()), commands: sender, logs, history, state_dir };
         // Without it mail is collected all the same.
         let serving = match Listening::open(&socket, group.as_deref()).await {
             Ok(listening) => Some(tokio::spawn(control::server::serve(listening, daemon))),

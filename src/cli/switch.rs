@@ -74,7 +74,7 @@ fn state(word: &str, done: &Value) -> &'static str {
 }
 
 /// `2h`, `90m`, `1h30m`, `3d`, `45s`.
-fn seconds(text: &str) -> Result<u64, String> {
+pub(super) fn seconds(text: &str) -> Result<u64, String> {
     let (mut all, mut number, mut is_open) = (0u64, 0u64, false);
     let too_long = || "this is too long".to_owned();
     for c in text.chars() {

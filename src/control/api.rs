@@ -6,22 +6,26 @@ use super::problem::Problem;
 use super::route::Route;
 use super::{metrics, show};
 use crate::config::Diff;
+use crate::history::{self, Event};
 use crate::mail::CollectorId;
+use crate::observe::logging::audit;
 use crate::observe::logging::read::{self, Wanted};
 use crate::service::command::{Collect, Command, Reload, Requester, SwitchTo};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 /// Most collectors that one request names.
 const NAMES_MAX: usize = 20_000;
 /// Pieces of a log that wait for who reads it.
 const PIECES_MAX: usize = 4;
+/// How long a look into the history waits for what is about to be written there.
+const HISTORY_WAIT: Duration = Duration::from_secs(2);
 /// The words for a configuration that was refused: its page explains the whole family.
 const CONFIG: u16 = crate::mail::code::CONFIG_REJECTED;
 
@@ -33,6 +37,8 @@ pub(super) enum Answer {
     Text(&'static str, String),
     /// The events of a job until its end.
     Events(Arc<Job>),
+    /// What happens from now on.
+    Feed(broadcast::Receiver<Arc<Event>>),
     /// Lines of text as they come, to be kept as a file of this name.
     Lines(mpsc::Receiver<Bytes>, Option<String>),
 }
@@ -65,7 +71,13 @@ impl Api {
                 Ok(Answer::Json(status, json!({"healthy": status == 200, "failing": failing, "config_ok": shown.rejected.is_none()})))
             }
             Route::OpenApi => fine(serde_json::from_str(include_str!("openapi.json")).map_err(|error| Problem::new(500, error.to_string()))?),
-            Route::Metrics => Ok(Answer::Text(metrics::MEDIA_TYPE, metrics::text(&shown()).map_err(|error| Problem::new(500, error.to_string()))?)),
+            Route::Metrics => {
+                let state_dir = self.daemon.state_dir.clone();
+                let state_octets = tokio::task::spawn_blocking(move || metrics::state_octets(&state_dir)).await.ok().flatten();
+                let stored = metrics::Stored { history_entries: self.daemon.history.entries(), state_octets };
+                let text = metrics::text(&shown(), stored).map_err(|error| Problem::new(500, error.to_string()))?;
+                Ok(Answer::Text(metrics::MEDIA_TYPE, text))
+            }
             Route::Status => fine(show::service(&shown(), Timestamp::now())),
             Route::Collectors => {
                 let shown = shown();
@@ -85,6 +97,13 @@ impl Api {
                 }
                 let name = is_download.then(|| format!("{id}.log"));
                 Ok(Answer::Lines(lines(self.daemon.logs.clone(), id, wanted), name))
+            }
+            Route::History(wanted) => self.history(wanted).await,
+            Route::Events => Ok(Answer::Feed(self.daemon.history.listen())),
+            Route::Audit { lines, is_download } => {
+                let folder = audit::folder(&self.daemon.state_dir);
+                let last = (!is_download).then_some(lines);
+                Ok(Answer::Lines(pieces(folder, move |folder, take| audit::read(folder, last, take)), is_download.then(|| "audit.log".into())))
             }
             Route::Jobs => fine(json!({"jobs": self.jobs.all().iter().map(|job| job.json(&job.state.borrow())).collect::<Vec<_>>()})),
             Route::Job(number) => {
@@ -143,6 +162,19 @@ impl Api {
                 None => show::service(&shown, Timestamp::now()),
             },
         ))
+    }
+
+    async fn history(&self, wanted: history::Wanted) -> Result<Answer, Problem> {
+        let history = Arc::clone(&self.daemon.history);
+        let looked = tokio::task::spawn_blocking(move || {
+            // What ended before somebody asked is in it.
+            history.flush(HISTORY_WAIT);
+            history.path().map_or_else(|| Ok(history::Page::default()), |path| history::look(path, &wanted))
+        });
+        let page = looked.await.map_err(|error| Problem::new(500, error.to_string()))?;
+        let page = page.map_err(|error| Problem::new(500, error).code(crate::mail::code::STATE_DIR))?;
+        let rows: Vec<Value> = page.rows.iter().map(|(number, row)| row.json(Some(*number))).collect();
+        Ok(Answer::Json(200, json!({"history": rows, "next": page.next, "entries": self.daemon.history.entries()})))
     }
 
     async fn reload(&self, by: Requester) -> Result<Answer, Problem> {
@@ -221,10 +253,18 @@ fn stopping() -> Problem {
 
 /// The lines of a log, read as fast as they are taken; a thread of those for files follows as long as somebody listens.
 fn lines(folder: PathBuf, id: CollectorId, wanted: Wanted) -> mpsc::Receiver<Bytes> {
+    pieces(folder, move |folder, take| read::read(folder, &id, wanted, take))
+}
+
+/// Pieces of files, read as fast as they are taken.
+fn pieces(
+    folder: PathBuf,
+    read: impl FnOnce(&Path, &mut dyn FnMut(Vec<u8>) -> bool) -> std::io::Result<()> + Send + 'static,
+) -> mpsc::Receiver<Bytes> {
     let (sender, receiver) = mpsc::channel(PIECES_MAX);
     tokio::task::spawn_blocking(move || {
-        let take = |piece: Vec<u8>| if piece.is_empty() { !sender.is_closed() } else { sender.blocking_send(Bytes::from(piece)).is_ok() };
-        if let Err(error) = read::read(&folder, &id, wanted, take) {
+        let mut take = |piece: Vec<u8>| if piece.is_empty() { !sender.is_closed() } else { sender.blocking_send(Bytes::from(piece)).is_ok() };
+        if let Err(error) = read(&folder, &mut take) {
             tracing::warn!(event = "log_unreadable", file = %folder.display(), reason = %error);
         }
     });

@@ -13,6 +13,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
+use std::path::Path;
 
 /// The media type of the text.
 pub(super) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -33,13 +34,13 @@ const KINDS: &[u16] = &[
 ];
 
 /// The metrics as they are now.
-pub(super) fn text(shown: &Shown) -> Result<String, fmt::Error> {
+pub(super) fn text(shown: &Shown, stored: Stored) -> Result<String, fmt::Error> {
     let rows = shown.collectors.values().map(|listed| Row {
         id: listed.collector.id.as_str().to_owned(),
         found: listed.status.snapshot(),
         listed: listed.clone(),
     });
-    let scrape = Scrape { rows: rows.collect(), shown: shown.clone(), process: Process::read() };
+    let scrape = Scrape { rows: rows.collect(), shown: shown.clone(), process: Process::read(), stored };
     let mut registry = Registry::default();
     registry.register_collector(Box::new(scrape));
     let mut out = String::new();
@@ -47,8 +48,25 @@ pub(super) fn text(shown: &Shown) -> Result<String, fmt::Error> {
     Ok(out)
 }
 
+/// What is in the state directory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stored {
+    /// Rows of the history; `None` if there is none.
+    pub history_entries: Option<u64>,
+    /// Octets of files; see [`state_octets`].
+    pub state_octets: Option<u64>,
+}
+
+/// Octets of the ledger, the history and what else stands in the state directory itself; held mail and logs, in folders of their own, are not counted,
+/// as there may be many of them. Blocks on the disk.
+pub(super) fn state_octets(state_dir: &Path) -> Option<u64> {
+    let files = std::fs::read_dir(state_dir).ok()?.filter_map(|entry| entry.ok()?.metadata().ok());
+    Some(files.filter(|file| file.is_file()).map(|file| file.len()).sum())
+}
+
 #[derive(Debug)]
 struct Scrape {
+    stored: Stored,
     shown: Shown,
     rows: Vec<Row>,
     process: Process,
@@ -92,6 +110,10 @@ impl Collector for Scrape {
         gauges(to, "sessions_active", "Sessions that run now", None, [(vec![], active as f64)])?;
         self.of_collectors(to)?;
         self.of_messages(to)?;
+        let entries = self.stored.history_entries.map(|entries| (vec![], entries as f64));
+        gauges(to, "history_entries", "Rows of the history", None, entries)?;
+        let octets = self.stored.state_octets.map(|octets| (vec![], octets as f64));
+        gauges(to, "state", "Octets of the ledger, the history and other files in the state directory itself", Some(Unit::Bytes), octets)?;
         gauges(to, "process_start_time", "When the process started", Some(Unit::Seconds), [(vec![], time(Some(shown.started)).unwrap_or(0.0))])?;
         gauges(to, "process_resident_memory", "Memory that the process has", Some(Unit::Bytes), self.process.resident.map(|value| (vec![], value)))?;
         gauges(to, "process_open_fds", "File descriptors that the process has", None, self.process.descriptors.map(|value| (vec![], value)))

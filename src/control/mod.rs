@@ -7,6 +7,7 @@
 
 mod api;
 pub mod client;
+mod feed;
 pub mod jobs;
 mod metrics;
 mod problem;
@@ -18,6 +19,7 @@ pub mod socket;
 pub use client::{Client, ClientError};
 pub use socket::Listening;
 
+use crate::history::History;
 use crate::service::Board;
 use crate::service::command::Command;
 use std::path::PathBuf;
@@ -33,4 +35,8 @@ pub struct Daemon {
     pub commands: mpsc::Sender<Command>,
     /// Where the files of the collectors' own logs are.
     pub logs: PathBuf,
+    /// What became of messages.
+    pub history: Arc<History>,
+    /// The state directory.
+    pub state_dir: PathBuf,
 }

@@ -1,6 +1,7 @@
 //! What a request asks for: pure.
 
 use super::problem::Problem;
+use crate::history::Wanted as Rows;
 use crate::mail::CollectorId;
 use crate::observe::logging::read::{LINES_MAX, Wanted};
 use std::time::Duration;
@@ -39,6 +40,15 @@ pub(super) enum Route {
         /// As a file to be kept.
         is_download: bool,
     },
+    /// What became of messages.
+    History(Rows),
+    /// What happens from now on.
+    Events,
+    /// What operators did.
+    Audit {
+        lines: usize,
+        is_download: bool,
+    },
     Jobs,
     Job(u64),
     JobEvents(u64),
@@ -63,6 +73,9 @@ pub(super) fn route(method: &str, path: &str, query: Option<&str>) -> Result<Rou
         ["v1", "collect"] => ("POST", Route::Collect { id: None, wait: wait(query)? }),
         ["v1", "collectors", id, word @ ("enable" | "disable")] => ("POST", Route::Switch { id: Some(collector(id)?), on: word == "enable" }),
         ["v1", word @ ("pause" | "resume")] => ("POST", Route::Switch { id: None, on: word == "resume" }),
+        ["v1", "history"] => ("GET", Route::History(history(query)?)),
+        ["v1", "events"] => ("GET", Route::Events),
+        ["v1", "audit"] => ("GET", audit(query)?),
         ["v1", "jobs"] => ("GET", Route::Jobs),
         ["v1", "jobs", number] => ("GET", Route::Job(job(number)?)),
         ["v1", "jobs", number, "events"] => ("GET", Route::JobEvents(job(number)?)),
@@ -112,6 +125,74 @@ fn log(id: CollectorId, query: Option<&str>) -> Result<Route, Problem> {
     Ok(Route::Log { id, wanted: Wanted { errors, last, follow }, is_download })
 }
 
+/// `download=1`: all that is kept; else the last `lines=100`.
+fn audit(query: Option<&str>) -> Result<Route, Problem> {
+    // The same words mean the same.
+    let Some(any) = CollectorId::new("audit") else { return Err(Problem::new(500, "no such name")) };
+    match log(any, query)? {
+        Route::Log { wanted: Wanted { errors: false, follow: false, last }, is_download, .. } => {
+            Ok(Route::Audit { lines: last.unwrap_or(0), is_download })
+        }
+        _ => Err(Problem::new(400, "neither `follow` nor `level` go with the audit log")),
+    }
+}
+
+/// Which rows of the history: each key at most once, and none that is not known.
+fn history(query: Option<&str>) -> Result<Rows, Problem> {
+    let mut rows = Rows::default();
+    for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = decoded(value).ok_or_else(|| Problem::new(400, format!("the value of `{key}` is not UTF-8, written with `%` where needed")))?;
+        let is_second = match key {
+            "collector" => rows.collector.replace(value).is_some(),
+            "recipient" => rows.recipient.replace(value).is_some(),
+            "from" => rows.from.replace(value).is_some(),
+            "result" => rows.result.replace(value).is_some(),
+            "message_id" => rows.message_id.replace(value).is_some(),
+            "since" => rows.since.replace(time(key, &value)?).is_some(),
+            "until" => rows.until.replace(time(key, &value)?).is_some(),
+            "before" => rows.before.replace(number(key, &value)?).is_some(),
+            "limit" => std::mem::replace(&mut rows.limit, usize::try_from(number(key, &value)?).unwrap_or(usize::MAX)) != 0,
+            _ => {
+                let known = "it takes collector, since, until, recipient, from, result, message_id, before and limit";
+                return Err(Problem::new(400, format!("`{key}` is no key of the history")).hint(known));
+            }
+        };
+        if is_second {
+            return Err(Problem::new(400, format!("`{key}` stands there twice")));
+        }
+    }
+    Ok(rows)
+}
+
+/// Seconds since the epoch, or a time as RFC 3339 writes it.
+fn time(key: &str, value: &str) -> Result<i64, Problem> {
+    let wrong = || Problem::new(400, format!("`{key}` is a time as 2026-11-01T12:00:00Z, or a number of seconds since 1970"));
+    value.parse().or_else(|_| value.parse::<jiff::Timestamp>().map(|at| at.as_second())).map_err(|_| wrong())
+}
+
+fn number(key: &str, value: &str) -> Result<i64, Problem> {
+    value.parse().ok().filter(|number| *number > 0).ok_or_else(|| Problem::new(400, format!("`{key}` is a number from 1 on")))
+}
+
+/// A value of a query with `%D1%80` and `+` as what they stand for.
+fn decoded(value: &str) -> Option<String> {
+    let mut octets = Vec::with_capacity(value.len());
+    let mut rest = value.bytes();
+    while let Some(octet) = rest.next() {
+        octets.push(match octet {
+            b'+' => b' ',
+            b'%' => {
+                let digit = |octet: Option<u8>| char::from(octet?).to_digit(16);
+                let (high, low) = (digit(rest.next())?, digit(rest.next())?);
+                u8::try_from(16 * high + low).ok()?
+            }
+            octet => octet,
+        });
+    }
+    String::from_utf8(octets).ok()
+}
+
 /// The value of a key of the query.
 fn value<'q>(query: Option<&'q str>, key: &str) -> Option<&'q str> {
     query?.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))
@@ -154,6 +235,31 @@ mod tests {
             ("GET", "/v1/collectors/sales/log", Some("follow=yes"), Err(400)),
             ("GET", "/v1/collectors/..%2fx/log", None, Err(404)),
             ("POST", "/v1/collectors/sales/log", None, Err(405)),
+            ("GET", "/v1/history", None, Ok(Route::History(Rows::default()))),
+            (
+                "GET",
+                "/v1/history",
+                Some("recipient=%D1%80%D0%B0%D0%B7@x&since=1970-01-01T00:01:00Z&until=61&limit=5&result=held&before=9"),
+                Ok(Route::History(Rows {
+                    recipient: Some("раз@x".into()),
+                    since: Some(60),
+                    until: Some(61),
+                    limit: 5,
+                    result: Some("held".into()),
+                    before: Some(9),
+                    ..Rows::default()
+                })),
+            ),
+            ("GET", "/v1/history", Some("limit=0"), Err(400)),
+            ("GET", "/v1/history", Some("from=%ff"), Err(400)),
+            ("GET", "/v1/history", Some("from=%4"), Err(400)),
+            ("GET", "/v1/history", Some("from=a&from=b"), Err(400)),
+            ("GET", "/v1/history", Some("since=yesterday"), Err(400)),
+            ("GET", "/v1/history", Some("form=a"), Err(400)),
+            ("POST", "/v1/history", None, Err(405)),
+            ("GET", "/v1/events", None, Ok(Route::Events)),
+            ("GET", "/v1/audit", Some("lines=5"), Ok(Route::Audit { lines: 5, is_download: false })),
+            ("GET", "/v1/audit", Some("follow=1"), Err(400)),
             ("GET", "/v1/jobs/x", None, Err(404)),
             ("GET", "", None, Err(404)),
         ] {

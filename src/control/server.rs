@@ -1,6 +1,7 @@
 //! Accepts connections and speaks HTTP. A client that is slow, stuck or hostile costs one of a fixed number of connections, and nobody else's mail.
 
 use super::api::{Answer, Api, events};
+use super::feed;
 use super::jobs::Jobs;
 use super::problem::Problem;
 use super::route::route;
@@ -20,7 +21,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -58,17 +59,23 @@ async fn connection(stream: UnixStream, api: Arc<Api>, _place: OwnedSemaphorePer
     // Who cannot be told is nobody we speak to.
     let Ok(peer) = stream.peer_cred() else { return };
     let uid = peer.uid();
+    // Who does not read keeps a place; from inside the answer nothing else would end a connection whose other end is silent.
+    let cut = Arc::new(Notify::new());
+    let by_answer = Arc::clone(&cut);
     let serve = service_fn(move |request| {
-        let api = Arc::clone(&api);
-        async move { Ok::<_, Infallible>(respond(request, &api, uid).await) }
+        let (api, cut) = (Arc::clone(&api), Arc::clone(&by_answer));
+        async move { Ok::<_, Infallible>(respond(request, &api, uid, cut).await) }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(REQUEST_TIME).max_headers(FIELDS_MAX).max_buf_size(BUFFER_OCTETS_MAX);
     // What goes wrong with one connection is between us and its client, who knows.
-    let _ = builder.serve_connection(TokioIo::new(stream), serve).await;
+    tokio::select! {
+        _ = builder.serve_connection(TokioIo::new(stream), serve) => {}
+        () = cut.notified() => {}
+    }
 }
 
-async fn respond(request: Request<Incoming>, api: &Api, uid: u32) -> Response<Body> {
+async fn respond(request: Request<Incoming>, api: &Api, uid: u32, cut: Arc<Notify>) -> Response<Body> {
     let is_head = request.method() == Method::HEAD;
     let mut response = match answer(request, api, uid).await {
         Ok(Answer::Json(status, document)) => json(status, "application/json", &document),
@@ -83,10 +90,14 @@ async fn respond(request: Request<Incoming>, api: &Api, uid: u32) -> Response<Bo
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
             response
         }
+        // Who only asks for the head does not listen.
+        Ok(Answer::Feed(events)) => {
+            let mut response = Response::new(if is_head { full(Bytes::new()) } else { piecewise(feed::stream(events, cut)) });
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+            response
+        }
         Ok(Answer::Lines(pieces, name)) => {
-            let pieces =
-                stream::unfold(pieces, |mut pieces| async { pieces.recv().await.map(|piece| (Ok::<_, Infallible>(Frame::data(piece)), pieces)) });
-            let mut response = Response::new(BodyExt::boxed(StreamBody::new(Box::pin(pieces))));
+            let mut response = Response::new(piecewise(pieces));
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
             // A collector's name needs no quoting.
             let disposition = name.and_then(|name| HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")).ok());
@@ -124,6 +135,12 @@ fn json(status: u16, kind: &'static str, document: &serde_json::Value) -> Respon
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
+}
+
+/// A body that comes in pieces.
+fn piecewise(pieces: mpsc::Receiver<Bytes>) -> Body {
+    let pieces = stream::unfold(pieces, |mut pieces| async { pieces.recv().await.map(|piece| (Ok::<_, Infallible>(Frame::data(piece)), pieces)) });
+    BodyExt::boxed(StreamBody::new(Box::pin(pieces)))
 }
 
 fn full(octets: Bytes) -> Body {

@@ -41,7 +41,8 @@ fn places_problems_and_permissions() {
     // The document names each place that answers, and no other.
     let (_, openapi) = request(&path, "GET", "/openapi.json", "");
     let openapi: Value = serde_json::from_str(&openapi).unwrap();
-    for (place, methods) in openapi["paths"].as_object().unwrap() {
+    // One of them has no end.
+    for (place, methods) in openapi["paths"].as_object().unwrap().iter().filter(|(place, _)| *place != "/v1/events") {
         let place = place.replace("{id}", "one").replace("{number}", "99");
         for method in methods.as_object().unwrap().keys().filter(|method| *method == "get") {
             let (status, answer) = request(&path, &method.to_uppercase(), &place, "");

@@ -3,8 +3,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod audit;
 mod commands;
 mod files;
+mod history;
 mod http;
 mod kit;
 mod logs;

@@ -139,7 +139,7 @@ pub(super) fn at_source(copy: AtSource) -> &'static str {
     }
 }
 
-pub(super) fn size(octets: u64) -> String {
+pub(in crate::cli) fn size(octets: u64) -> String {
     match octets {
         0..1024 => format!("{octets} B"),
         1024..1_048_576 => format!("{} KiB", octets / 1024),
@@ -147,7 +147,7 @@ pub(super) fn size(octets: u64) -> String {
     }
 }
 
-pub(super) fn cut(text: &str, chars_max: usize) -> String {
+pub(in crate::cli) fn cut(text: &str, chars_max: usize) -> String {
     let text = harmless(text, 4 * chars_max);
     if text.chars().count() <= chars_max { text } else { text.chars().take(chars_max - 1).chain(['…']).collect() }
 }
