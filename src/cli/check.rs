@@ -13,8 +13,11 @@ pub(super) struct Check {
     /// Warnings count as errors.
     #[arg(long)]
     strict: bool,
+    /// Then try the connections of all enabled collectors, and their targets, as `mailgather test --all` does.
+    #[arg(long)]
+    connect: bool,
     /// For the unit file of systemd: 75 if there is no collector yet, so that there is nothing to start; else 0, as the start itself says what is wrong.
-    #[arg(long, conflicts_with_all = ["file", "strict"])]
+    #[arg(long, conflicts_with_all = ["file", "strict", "connect"])]
     for_start: bool,
 }
 
@@ -41,7 +44,7 @@ pub(super) fn check(arguments: &Check, common: &Common) -> Exit {
         all => format!("{all} collectors"),
     };
     println!("{}: ok, {all}, {enabled} enabled", common.config.display());
-    Exit::Ok
+    if arguments.connect { super::test::all(&loaded, &common) } else { Exit::Ok }
 }
 
 /// `ExecCondition=` takes 75 for "nothing to do", which is no failure.

@@ -6,12 +6,14 @@ mod clear;
 mod collect;
 mod completions;
 mod daemon;
+mod doctor;
 mod exit;
 mod explain;
 mod explain_journal;
 mod healthcheck;
 mod held;
 mod history;
+mod hidden;
 mod import;
 mod list;
 mod logs;
@@ -24,6 +26,7 @@ mod policy;
 mod providers;
 mod reload;
 mod run;
+mod secret;
 mod status;
 mod switch;
 mod table;
@@ -80,6 +83,8 @@ enum Subcommands {
     Once(once::Once),
     /// Check the configuration, and whether its secrets can be read.
     Check(check::Check),
+    /// Look at everything around the program that has to be right: rights, secrets, disk, clock, names, unit, target; and say what to do.
+    Doctor(doctor::Doctor),
     /// Try the connections of collectors step by step, from the name of the server to the destination; nothing is changed.
     Test(test::Test),
     /// Say who would get a message, and why; nothing is delivered. Or print the page of an error.
@@ -94,6 +99,8 @@ enum Subcommands {
     Held(held::Held),
     /// Forget what was collected, so that it is collected and delivered again; or mark what is there as collected.
     Clear(clear::Clear),
+    /// Keep passwords in the program's own store, for `{secret: NAME}` in the configuration.
+    Secret(secret::SecretArguments),
     /// Make a configuration of that of fetchmail, getmail or mpop, and take over what they have collected.
     Import(import::Import),
     /// Ask whether the daemon answers: for containers and monitoring.
@@ -180,6 +187,7 @@ pub fn main() -> std::process::ExitCode {
         Subcommands::Stop(arguments) => reload::stop(arguments, common),
         Subcommands::Once(arguments) => once::once(arguments, common),
         Subcommands::Check(arguments) => check::check(arguments, common),
+        Subcommands::Doctor(arguments) => doctor::doctor(arguments, common),
         Subcommands::Test(arguments) => test::test(arguments, common),
         Subcommands::Explain(arguments) => explain::explain(arguments, common),
         Subcommands::Audit(arguments) => audit::audit(arguments, common),
@@ -187,6 +195,7 @@ pub fn main() -> std::process::ExitCode {
         Subcommands::Providers(arguments) => providers::providers(arguments, common),
         Subcommands::Held(arguments) => held::held(arguments, common),
         Subcommands::Clear(arguments) => clear::clear(arguments, common),
+        Subcommands::Secret(arguments) => secret::secret(arguments, common),
         Subcommands::Import(arguments) => import::import(arguments, common),
         Subcommands::Healthcheck(arguments) => healthcheck::healthcheck(arguments, common),
         Subcommands::Completions(arguments) => completions::completions(arguments),

@@ -66,9 +66,18 @@ pub(super) fn test(arguments: &Test, common: &Common) -> Exit {
     try_test(arguments, common).unwrap_or_else(|exit| exit)
 }
 
+/// Tries all enabled collectors of a configuration that was read already.
+pub(super) fn all(loaded: &Loaded, common: &Common) -> Exit {
+    let arguments = Test { names: Vec::new(), all: true, auth: false, tls: false, deliver: None, trace: false, json: false };
+    test_of(&arguments, loaded, common).unwrap_or_else(|exit| exit)
+}
+
 fn try_test(arguments: &Test, common: &Common) -> Result<Exit, Exit> {
-    let loaded = common.load()?;
-    let collectors = chosen(arguments, &loaded)?;
+    test_of(arguments, &common.load()?, common)
+}
+
+fn test_of(arguments: &Test, loaded: &Loaded, common: &Common) -> Result<Exit, Exit> {
+    let collectors = chosen(arguments, loaded)?;
     if common.verbose > 0 {
         common.start_logging(&loaded.config, false);
     }

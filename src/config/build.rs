@@ -38,6 +38,7 @@ mod values;
 use super::error::{Code, Problem, Report, Severity};
 use super::load::Environment;
 use super::outside::Outside;
+use super::store;
 use super::text::{Span, Text};
 use super::yaml::{self, Entry, Value};
 use super::{Config, LogFormat, LogLevel, LogRedact};
@@ -117,6 +118,7 @@ fn top(ctx: &mut Ctx<'_>, root: &yaml::Node) -> Option<Config> {
         }
     }
     let service = service::service(ctx, &block);
+    ctx.secrets = service.state_dir.join(store::FOLDER);
     let limits = service::limits(ctx, &block, service.held.max_age);
     let log = block.child(ctx, "log", &LOG);
     let levels = [("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info), ("debug", LogLevel::Debug)];
@@ -157,11 +159,13 @@ struct Ctx<'a> {
     seen: HashSet<(Code, PathBuf, usize, usize, String)>,
     outside: Vec<(Span, Outside)>,
     named: HashSet<Span>,
+    /// The folder of our own secrets.
+    secrets: PathBuf,
 }
 
 impl<'a> Ctx<'a> {
     fn new(text: &'a Text<'a>, env: &'a Environment) -> Self {
-        Ctx { text, env, report: Report::default(), seen: HashSet::new(), outside: Vec::new(), named: HashSet::new() }
+        Ctx { text, env, report: Report::default(), seen: HashSet::new(), outside: Vec::new(), named: HashSet::new(), secrets: PathBuf::new() }
     }
 
     /// Says nothing about this: another error has said it.

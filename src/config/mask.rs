@@ -2,7 +2,7 @@
 //!
 //! The rule is deny by default. A line is shown up to the value of its first key that is not known to be harmless: so a secret under a
 //! misspelt key stays hidden too. Lines without a key belong to the last key above them. What may be told of a secret is where it comes
-//! from: `{file: …}`, `{env: …}`, `{credential: …}`.
+//! from: `{file: …}`, `{env: …}`, `{credential: …}`, `{secret: …}`.
 
 use super::harmless::{HARMLESS, SECRET};
 use super::words::{distance, nearest};
@@ -266,7 +266,7 @@ fn tells_only_where(value: &str) -> Option<usize> {
     let close = inner.find('}')?;
     let (kind, place) = inner[..close].split_once(':')?;
     let plain = |c: char| !c.is_whitespace() && !"{}[],:\"'#&*!|>%@`".contains(c);
-    let fine = matches!(kind.trim(), "file" | "env" | "credential") && place.trim().chars().all(plain);
+    let fine = matches!(kind.trim(), "file" | "env" | "credential" | "secret") && place.trim().chars().all(plain);
     fine.then_some(start + 1 + close + 1)
 }
 

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! In reading order: [`model`] is the result, `yaml` the tree with its places, `build` the rules, `error` what is said when one is broken,
-//! and `mask` keeps secrets out of that. `outside` looks at the files and programs that it names. [`secret`] reads a password at login, not here.
+//! and `mask` keeps secrets out of that. `outside` looks at the files and programs that it names. [`secret`] reads a password at login, not here;
+//! [`store`] keeps those that no other place keeps.
 
 mod build;
 mod diff;
@@ -18,6 +19,7 @@ mod outside;
 mod provider;
 pub mod secret;
 mod sources;
+pub mod store;
 mod text;
 pub mod words;
 mod yaml;

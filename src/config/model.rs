@@ -598,6 +598,8 @@ pub enum SecretSource {
     },
     /// A systemd credential: a file of this name in `$CREDENTIALS_DIRECTORY`.
     Credential(String),
+    /// In our own store: the path of its file there.
+    Stored(PathBuf),
 }
 
 /// `collect`

@@ -53,6 +53,7 @@ fn secret_of(text: &Text<'_>, span: Span, source: &SecretSource, report: &mut Re
         SecretSource::File(_) => "the file holds the password and nothing else, mode 0600, and belongs to the user that runs the service",
         SecretSource::Env(_) => "the variable must be set where the service is started, not only in this shell; a `{file: …}` is simpler",
         SecretSource::Credential(_) => "systemd passes credentials to the service only: from a shell this cannot be checked; a `{file: …}` can",
+        SecretSource::Stored(_) => "`mailgather secret list` shows what the store has, and who uses it",
         SecretSource::Plain(_) | SecretSource::Command { .. } => "",
     };
     match secret::check(source) {
@@ -67,7 +68,10 @@ fn secret_of(text: &Text<'_>, span: Span, source: &SecretSource, report: &mut Re
                 _ => "starts or ends with white space, which is a part of the password",
             };
             let problem = text.warning(Code::SecretSource, span, format!("{} {what}", name_of(source)));
-            report.warnings.push(problem.hint("only one line end at the end is cut; write it with `printf %s`, without anything around it"));
+            report.warnings.push(problem.hint(match source {
+                SecretSource::Stored(path) => format!("`mailgather secret set {}` takes it anew", secret::name_of(path)),
+                _ => "only one line end at the end is cut; write it with `printf %s`, without anything around it".to_owned(),
+            }));
         }
     }
 }
@@ -77,6 +81,7 @@ fn name_of(source: &SecretSource) -> String {
         SecretSource::File(path) => path.display().to_string(),
         SecretSource::Env(name) => format!("the environment variable {name}"),
         SecretSource::Credential(name) => format!("credential {name}"),
+        SecretSource::Stored(path) => format!("the secret `{}`", secret::name_of(path)),
         SecretSource::Plain(_) | SecretSource::Command { .. } => "this password".to_owned(),
     }
 }

@@ -47,6 +47,14 @@ pub enum SecretError {
     /// systemd gave no credentials.
     #[error("credential {0}: $CREDENTIALS_DIRECTORY is not set; `LoadCredential=` of the unit sets it")]
     NoCredentials(String),
+    /// Our own store has none with this name.
+    #[error("there is no secret `{name}` in {folder}: run `mailgather secret set {name}`")]
+    NotStored {
+        /// The name.
+        name: String,
+        /// Where it would be.
+        folder: PathBuf,
+    },
     /// The name is a path.
     #[error("a credential's name is one word, not a path")]
     CredentialName,
@@ -106,7 +114,7 @@ pub async fn read(source: &SecretSource) -> Result<Secret, SecretError> {
         SecretSource::Plain(secret) if secret.expose().is_empty() => Err(SecretError::Empty),
         SecretSource::Plain(secret) => Ok(secret.clone()),
         SecretSource::Env(name) => std::env::var(name).map_err(|_| SecretError::Env(name.clone())).and_then(|value| secret_of(value.into_bytes())),
-        SecretSource::File(_) | SecretSource::Credential(_) => {
+        SecretSource::File(_) | SecretSource::Credential(_) | SecretSource::Stored(_) => {
             let source = source.clone();
             let read = tokio::task::spawn_blocking(move || read_path(&path_of(&source)?, &source));
             // A task that was cancelled or panicked has read nothing.
@@ -134,7 +142,7 @@ pub fn check(source: &SecretSource) -> Result<Look, SecretError> {
         // What it looks like stands before everybody's eyes.
         SecretSource::Plain(_) => return Ok(Look::Fine),
         SecretSource::Env(name) => std::env::var(name).map_err(|_| SecretError::Env(name.clone())).and_then(|value| secret_of(value.into_bytes()))?,
-        SecretSource::File(_) | SecretSource::Credential(_) => read_path(&path_of(source)?, source).and_then(secret_of)?,
+        SecretSource::File(_) | SecretSource::Credential(_) | SecretSource::Stored(_) => read_path(&path_of(source)?, source).and_then(secret_of)?,
     };
     Ok(match secret.expose() {
         text if text.contains(['\n', '\r']) => Look::Lines,
@@ -154,7 +162,7 @@ pub struct Stamp {
 /// The stamp of a secret that lies in a file. Nothing is read; other sources have none. Blocks on the disk.
 pub fn stamp(source: &SecretSource) -> Option<Stamp> {
     let meta = match source {
-        SecretSource::File(_) | SecretSource::Credential(_) => std::fs::metadata(path_of(source).ok()?).ok()?,
+        SecretSource::File(_) | SecretSource::Credential(_) | SecretSource::Stored(_) => std::fs::metadata(path_of(source).ok()?).ok()?,
         SecretSource::Plain(_) | SecretSource::Env(_) | SecretSource::Command { .. } => return None,
     };
     Some(Stamp { inode: meta.ino(), octets: meta.len(), changed: (meta.ctime(), meta.ctime_nsec()) })
@@ -165,9 +173,14 @@ pub fn is_credential_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 255 && name != "." && name != ".." && !name.contains(['/', '\0'])
 }
 
+/// The name that a secret of our own store has.
+pub fn name_of(stored: &Path) -> std::borrow::Cow<'_, str> {
+    stored.file_name().unwrap_or_default().to_string_lossy()
+}
+
 fn path_of(source: &SecretSource) -> Result<PathBuf, SecretError> {
     match source {
-        SecretSource::File(path) => Ok(path.clone()),
+        SecretSource::File(path) | SecretSource::Stored(path) => Ok(path.clone()),
         SecretSource::Credential(name) if !is_credential_name(name) => Err(SecretError::CredentialName),
         SecretSource::Credential(name) => match std::env::var_os("CREDENTIALS_DIRECTORY") {
             Some(folder) => Ok(Path::new(&folder).join(name)),
@@ -178,7 +191,13 @@ fn path_of(source: &SecretSource) -> Result<PathBuf, SecretError> {
 }
 
 fn read_path(path: &Path, source: &SecretSource) -> Result<Vec<u8>, SecretError> {
-    let fail = |error| SecretError::File { path: path.to_owned(), error };
+    let is_stored = matches!(source, SecretSource::Stored(_));
+    let fail = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound if is_stored => {
+            SecretError::NotStored { name: name_of(path).into_owned(), folder: path.parent().unwrap_or(path).to_owned() }
+        }
+        _ => SecretError::File { path: path.to_owned(), error },
+    };
     // A FIFO would block here for ever, a device never end: only a file is opened.
     let meta = std::fs::metadata(path).map_err(fail)?;
     if !meta.is_file() {
@@ -187,8 +206,10 @@ fn read_path(path: &Path, source: &SecretSource) -> Result<Vec<u8>, SecretError>
     let file = std::fs::File::open(path).map_err(fail)?;
     let mode = file.metadata().map_err(fail)?.permissions().mode() & 0o777;
     // What systemd put into a credential's folder has the mode systemd gives it.
-    if matches!(source, SecretSource::File(_)) {
+    if is_stored || matches!(source, SecretSource::File(_)) {
         let why = match mode {
+            // Ours are made without: somebody opened it.
+            mode if is_stored && mode & 0o077 != 0 => Some("it is for its owner alone"),
             mode if mode & 0o007 != 0 => Some("everybody may use it"),
             mode if mode & 0o020 != 0 => Some("its group may change it"),
             _ => None,
@@ -330,6 +351,16 @@ mod tests {
         assert_eq!(outcome(&SecretSource::Plain(Secret::new("x".into()))).await.unwrap(), "x");
         assert!(outcome(&SecretSource::Env("MAILGATHER_NO_SUCH_VARIABLE".into())).await.unwrap_err().contains("not set"));
         assert!(outcome(&SecretSource::Credential("../etc/passwd".into())).await.unwrap_err().contains("one word"));
+        let folder = tempfile::tempdir().unwrap();
+        let stored = SecretSource::Stored(folder.path().join("boss"));
+        let missing = outcome(&stored).await.unwrap_err();
+        assert!(missing.contains("no secret `boss`") && missing.contains("mailgather secret set boss"), "{missing}");
+        std::fs::write(folder.path().join("boss"), "hunter2").unwrap();
+        for (mode, fine) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false)] {
+            std::fs::set_permissions(folder.path().join("boss"), PermissionsExt::from_mode(mode)).unwrap();
+            assert_eq!((outcome(&stored).await.is_ok(), check(&stored).is_ok()), (fine, fine), "{mode:o}");
+        }
+        assert!(stamp(&stored).is_some());
         for (name, fine) in [("office", true), ("a.b", true), ("..", false), ("a/b", false), ("", false)] {
             assert_eq!(is_credential_name(name), fine, "{name}");
         }

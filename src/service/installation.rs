@@ -267,6 +267,6 @@ fn no_password() -> SecretReader {
     Arc::new(|| Box::pin(async { Err("this relay has no login".to_owned()) }))
 }
 
-fn relay_password(relay: &Relay) -> SecretReader {
+pub(super) fn relay_password(relay: &Relay) -> SecretReader {
     relay.auth.as_ref().map_or_else(no_password, |auth| secret::reader(&auth.password))
 }

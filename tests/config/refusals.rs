@@ -21,7 +21,9 @@ fn contradictions_are_refused() {
         ("interval: 2d", "interval 2d is above limits.interval_max (24h)"),
         ("interval: 300", "`300s` for seconds or `300m` for minutes"),
         ("server: imaps://imap.example.org/", "did you mean `imap.example.org`?"),
-        ("password: {secret: x}", "`secret` does not work yet"),
+        ("password: {secret: a b}", "never the secret itself"),
+        ("password: {secret: a, file: /b}", "takes exactly one of"),
+        ("password: {command: [a], cache: 1h}", "`cache` does not work yet"),
         ("auth: {client_id: x}", "`client_id` does not work yet"),
     ] {
         // A key that the base has too is replaced.

@@ -5,11 +5,13 @@ mod support;
 
 mod audit;
 mod commands;
+mod doctor;
 mod files;
 mod history;
 mod http;
 mod kit;
 mod logs;
 mod packaging;
+mod secrets;
 mod switches;
 mod systemd;

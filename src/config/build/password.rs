@@ -6,16 +6,17 @@ use super::{Ctx, kind_of};
 use crate::config::SecretSource;
 use crate::config::error::Code;
 use crate::config::outside::Outside;
+use crate::config::store;
 use crate::config::text::{Pos, Span};
 use crate::config::yaml::{Entry, Value};
 use crate::mail::Secret;
 use std::time::Duration;
 
-const SOURCES: Keys = Keys { known: &["file", "env", "credential", "command", "timeout"], not_yet: &["secret", "cache"] };
+const SOURCES: Keys = Keys { known: &["file", "env", "credential", "command", "secret", "timeout"], not_yet: &["cache"] };
 /// How long a command may take, if nobody says otherwise.
 pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 const COMMAND_TIMEOUT_MAX: Duration = Duration::from_secs(300);
-const BETTER: &str = "better: `{file: /path}`, `{credential: name}`, `{env: NAME}` or `{command: [program, argument]}`";
+const BETTER: &str = "better: `{secret: name}`, `{file: /path}`, `{credential: name}`, `{env: NAME}` or `{command: [program, argument]}`";
 
 /// The secret of an entry. Nothing of its value gets into a message.
 pub(super) fn password(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<SecretSource> {
@@ -83,10 +84,14 @@ fn empty(ctx: &Ctx<'_>, entry: &Entry) -> crate::config::Problem {
 
 fn source(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<SecretSource> {
     let block = open_entry(ctx, entry, &format!("`{}`", entry.key), &SOURCES)?;
-    let found: Vec<_> = ["file", "env", "credential", "command"].iter().filter_map(|key| block.get(key)).collect();
+    let found: Vec<_> = ["file", "env", "credential", "command", "secret"].iter().filter_map(|key| block.get(key)).collect();
     let [one] = found[..] else {
         if found.len() > 1 || !ctx.report.errors.iter().any(|problem| problem.code == Code::NotYet) {
-            ctx.add(ctx.error(Code::SecretSource, entry.span, format!("`{}` takes exactly one of file, env, credential, command", entry.key)));
+            ctx.add(ctx.error(
+                Code::SecretSource,
+                entry.span,
+                format!("`{}` takes exactly one of file, env, credential, command, secret", entry.key),
+            ));
         }
         return None;
     };
@@ -111,6 +116,17 @@ fn source(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<SecretSource> {
                 return None;
             }
             Some(SecretSource::Credential(name.to_owned()))
+        }
+        "secret" => {
+            let name = text(ctx, one)?;
+            if !store::is_name(name) {
+                let problem = ctx.error(Code::SecretSource, one.value.span, "`secret` takes the name of a secret, never the secret itself");
+                ctx.add(
+                    problem.hint("a name has up to 64 letters, digits, `.`, `_` and `-`; `mailgather secret set NAME` keeps the secret under it"),
+                );
+                return None;
+            }
+            Some(SecretSource::Stored(ctx.secrets.join(name)))
         }
         _ => {
             let timeout = block.get("timeout").and_then(|entry| command_timeout(ctx, entry)).unwrap_or(COMMAND_TIMEOUT);

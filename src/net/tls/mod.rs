@@ -200,6 +200,12 @@ fn warn_once(host: &str, reason: &'static str) {
     }
 }
 
+/// How many authorities the system has, and what of its bundle cannot be read.
+pub fn authorities() -> (usize, Vec<String>) {
+    let found = rustls_native_certs::load_native_certs();
+    (found.certs.len(), found.errors.iter().map(ToString::to_string).collect())
+}
+
 /// The system's bundle, read once.
 fn system_roots() -> &'static RootCertStore {
     static ROOTS: OnceLock<RootCertStore> = OnceLock::new();

@@ -8,10 +8,11 @@ mod watch;
 
 pub use step::{Cause, Depth, Ended, Report, Step, StepName, plan, server};
 
-use super::installation::{configured_recipients, destination};
+use super::installation::{configured_recipients, destination, relay_password};
 use super::look;
 use crate::collect::folders;
-use crate::config::{After, Collector, FolderSelect, Protocol, TlsMode};
+use crate::config::{After, CheckLocal, Collector, Delivery, FolderSelect, Protocol, Target, TlsMode};
+use crate::deliver::local_check::{Exists, LocalCheck};
 use crate::deliver::{Destination, Inspection};
 use crate::mail::outcome::harmless;
 use crate::mail::{Address, Blame, Diagnosis, Envelope, FolderName, Outcome, Recipient, ReversePath, Stage};
@@ -26,6 +27,8 @@ use watch::Watch;
 const FOLDERS_MAX: usize = 100;
 /// Names of folders in a line.
 const FOLDERS_SHOWN: usize = 8;
+/// Most recipients that a target is asked about.
+const RECIPIENTS_ASKED_MAX: usize = 20;
 /// How long the target may be looked at.
 const INSPECTION_MAX: Duration = Duration::from_secs(60);
 /// How long another port may take to answer.
@@ -83,12 +86,8 @@ async fn tried(collector: &Collector, order: &Order, watch: &Arc<Watch>) -> Resu
     // What was seen is seen: a good-bye that fails changes nothing.
     let _ = session.close().await;
     if order.depth == Depth::Whole {
-        let mut recipients = configured_recipients(collector);
-        let destination = destination(&collector.delivery, &recipients, &order.tracer);
-        recipients.extend(collector.folders.iter().filter_map(|folder| folder.forward_to.clone()).flatten());
-        recipients.sort_unstable();
-        recipients.dedup();
-        inspect(&*destination, &recipients, watch).await?;
+        let destination = destination(&collector.delivery, &configured_recipients(collector), &order.tracer);
+        inspect(&*destination, &recipients(collector), watch).await?;
         if let Some(address) = &order.deliver {
             deliver(&*destination, address, collector, watch).await?;
         }
@@ -236,14 +235,48 @@ fn shown(names: &[&FolderName]) -> String {
     text
 }
 
-/// Looks at the target. Of several servers one that works is enough.
-async fn inspect(destination: &dyn Destination, recipients: &[Address], watch: &Watch) -> Result<(), Cause> {
+/// All recipients that the configuration of a collector names.
+pub fn recipients(collector: &Collector) -> Vec<Address> {
+    let mut recipients = configured_recipients(collector);
+    recipients.extend(collector.folders.iter().filter_map(|folder| folder.forward_to.clone()).flatten());
+    recipients.sort_unstable();
+    recipients.dedup();
+    recipients
+}
+
+/// Looks at a target alone, whoever's mail goes there: whether it answers, and takes these recipients. No MAIL is sent.
+pub async fn inspect_target(delivery: &Arc<Delivery>, recipients: &[Address]) -> Vec<Inspection> {
+    inspected(&*destination(delivery, recipients, &Tracer::default()), recipients).await
+}
+
+/// What a server says about recipients, by RCPT; no mail is sent. Nothing for Maildirs, which [`inspect_target`] has looked at.
+pub async fn known_recipients(delivery: &Delivery, recipients: &[Address]) -> Vec<(Address, Exists)> {
+    let (check, relay) = match &delivery.target {
+        Target::Smtp(relay) => (CheckLocal::Smtp(relay.clone()), relay),
+        Target::Lmtp(relay) => (CheckLocal::Lmtp(relay.clone()), relay),
+        Target::Maildir { .. } => return Vec::new(),
+    };
+    let check = LocalCheck::new(&check, relay_password(relay));
+    let mut known = Vec::new();
+    for address in recipients.iter().take(RECIPIENTS_ASKED_MAX) {
+        known.push((address.clone(), check.exists(address).await));
+    }
+    check.rest().await;
+    known
+}
+
+async fn inspected(destination: &dyn Destination, recipients: &[Address]) -> Vec<Inspection> {
     // Whoever waits for a test is a person: a delivery waits longer, as RFC 5321 §4.5.3.2 wants it.
-    let inspected = timeout(INSPECTION_MAX, destination.inspect(recipients)).await.unwrap_or_else(|_| {
+    timeout(INSPECTION_MAX, destination.inspect(recipients)).await.unwrap_or_else(|_| {
         let text = format!("no answer in {} s", INSPECTION_MAX.as_secs());
         let diagnosis = Diagnosis::of_text(Stage::Connect, Blame::Target, text);
         vec![Inspection { place: destination.name(), found: Err(diagnosis), doubts: Vec::new() }]
-    });
+    })
+}
+
+/// Looks at the target. Of several servers one that works is enough.
+async fn inspect(destination: &dyn Destination, recipients: &[Address], watch: &Watch) -> Result<(), Cause> {
+    let inspected = inspected(destination, recipients).await;
     let (mut works, mut fails, mut doubts, mut first_failure) = (Vec::new(), Vec::new(), Vec::new(), None);
     for Inspection { place, found, doubts: doubtful } in inspected {
         match found {
