@@ -20,6 +20,8 @@ fn try_run(common: &Common) -> Result<Exit, Exit> {
     let loaded = common.load()?;
     common.start_logging(&loaded.config, false);
     raise_open_files();
+    // Before there are threads.
+    let inherited = control::socket::inherited();
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         let (sender, commands) = tokio::sync::mpsc::channel(COMMANDS_MAX);
@@ -37,7 +39,12 @@ fn try_run(common: &Common) -> Result<Exit, Exit> {
         let supervisor = Supervisor::new(installation, common.config.clone(), common.environment(), loaded);
         let daemon = Daemon { board: Arc::clone(supervisor.board()), commands: sender, logs, history, state_dir };
         // Without it mail is collected all the same.
-        let serving = match Listening::open(&socket, group.as_deref()).await {
+        let listening = match inherited {
+            Ok(Some(listener)) => Listening::of_systemd(listener),
+            Ok(None) => Listening::open(&socket, group.as_deref()).await,
+            Err(error) => Err(error),
+        };
+        let serving = match listening {
             Ok(listening) => Some(tokio::spawn(control::server::serve(listening, daemon))),
             Err(error) => {
                 tracing::error!(event = "control_unavailable", reason = %error, next = "the daemon collects, and cannot be asked");

@@ -12,6 +12,8 @@ use tokio::net::{UnixListener, UnixStream};
 
 /// The socket's name in its folder.
 const NAME: &str = "control.sock";
+/// What the socket is called among those that systemd gives (`FileDescriptorName=`).
+const INHERITED_NAME: &str = "control";
 /// Longest path of a socket (unix(7): `sun_path`, with its NUL).
 const PATH_OCTETS_MAX: usize = 107;
 
@@ -29,12 +31,37 @@ pub fn default_path(state_dir: &Path) -> PathBuf {
     }
 }
 
+/// The socket that systemd made and listens on already (sd_listen_fds(3)), if it gave one to this process. To be called once, before any thread is
+/// started: the variables that tell of it are taken away, so that no child believes them.
+pub fn inherited() -> Result<Option<std::os::unix::net::UnixListener>, SocketError> {
+    let variable = |name: &str| std::env::var(name).ok();
+    // What was given to another process is nothing of ours.
+    if variable("LISTEN_PID").and_then(|pid| pid.parse().ok()) != Some(std::process::id()) {
+        return Ok(None);
+    }
+    let names = variable("LISTEN_FDNAMES").unwrap_or_default();
+    let mut given = listenfd::ListenFd::from_env();
+    if given.len() == 0 {
+        return Ok(None);
+    }
+    let at = names.split(':').position(|name| name == INHERITED_NAME).ok_or(SocketError::NotNamed(given.len()))?;
+    let listener = given.take_unix_listener(at).map_err(|error| SocketError::WrongKind(error.to_string()))?;
+    let listener = listener.ok_or(SocketError::NotNamed(given.len()))?;
+    match socket2::SockRef::from(&listener).is_listener() {
+        Ok(true) => Ok(Some(listener)),
+        Ok(false) => Err(SocketError::WrongKind("it does not listen".to_owned())),
+        Err(error) => Err(SocketError::WrongKind(error.to_string())),
+    }
+}
+
 /// A socket that listens; its file goes with it.
 #[derive(Debug)]
 pub struct Listening {
     /// Where connections come in.
     pub listener: UnixListener,
     path: PathBuf,
+    /// It is systemd's, which goes on listening when we end.
+    is_inherited: bool,
 }
 
 /// Why it does not.
@@ -52,6 +79,12 @@ pub enum SocketError {
     /// The system knows no such group.
     #[error("there is no group `{0}` in /etc/group")]
     NoGroup(String),
+    /// systemd gave sockets, and not the one.
+    #[error("systemd gave {0} sockets, and none of them is called `{INHERITED_NAME}`: write `FileDescriptorName={INHERITED_NAME}`")]
+    NotNamed(usize),
+    /// systemd gave something else under its name.
+    #[error("what systemd gave as `{INHERITED_NAME}` is no unix stream socket that listens: write `ListenStream=` with a path ({0})")]
+    WrongKind(String),
     /// The system says no.
     #[error("{path}: {error}")]
     Io {
@@ -91,7 +124,16 @@ impl Listening {
             let _ = std::fs::remove_file(&new);
             return Err(failed(error.into()));
         }
-        Ok(Listening { listener, path: path.to_owned() })
+        Ok(Listening { listener, path: path.to_owned(), is_inherited: false })
+    }
+
+    /// Takes over the socket that systemd made, which also says who may open it. Must be called inside the runtime.
+    pub fn of_systemd(listener: std::os::unix::net::UnixListener) -> Result<Self, SocketError> {
+        let path = listener.local_addr().ok().and_then(|address| Some(address.as_pathname()?.to_owned())).unwrap_or_default();
+        let failed = |error: io::Error| SocketError::Io { path: path.clone(), error };
+        listener.set_nonblocking(true).map_err(failed)?;
+        let listener = UnixListener::from_std(listener).map_err(failed)?;
+        Ok(Listening { listener, path, is_inherited: true })
     }
 
     /// Where it is.
@@ -115,7 +157,9 @@ fn number(group: &str) -> Option<u32> {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        if !self.is_inherited {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
