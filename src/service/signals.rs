@@ -2,6 +2,7 @@
 
 use super::command::{Collect, Command, Reload, Requester};
 use crate::observe::logging;
+use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::Sender;
 use tracing::info;
@@ -17,6 +18,8 @@ pub fn listen(commands: Sender<Command>) -> std::io::Result<()> {
     let mut quit = signal(SignalKind::quit())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // A file beyond RLIMIT_FSIZE is an error of write(2) like a full disk: unheard, this signal would end the process. The handler stays.
+    drop(signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?);
     tokio::spawn(async move {
         let mut stopping = false;
         loop {

@@ -7,6 +7,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -39,7 +40,8 @@ pub struct SpoolError {
 impl Spool {
     /// A spool in `dir` (made if it is missing), for messages above `spool_above` octets; `memory` octets of messages in memory in all.
     pub fn new(dir: &Path, spool_above: u64, memory: u64) -> Result<Self, SpoolError> {
-        std::fs::create_dir_all(dir).map_err(|error| SpoolError { dir: dir.into(), error })?;
+        // For its owner alone, whatever the umask says.
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| SpoolError { dir: dir.into(), error })?;
         let units = memory.max(spool_above).div_ceil(BUDGET_UNIT).min(Semaphore::MAX_PERMITS as u64) as usize;
         Ok(Spool { dir: dir.into(), spool_above, budget: Arc::new(Semaphore::new(units)) })
     }

@@ -145,3 +145,71 @@ fn metrics_follow_the_collectors() {
     assert!(text.contains("mailgather_config_last_reload_successful 0.0\n"), "{text}");
     daemon.stop().expect_success();
 }
+
+/// f74: whoever is not the daemon's user is kept out by the kernel; what stands in the socket's place is never followed nor removed; floods and rubbish
+/// cost nobody's mail, and little memory.
+#[test]
+fn f74_other_users_links_floods_and_rubbish() {
+    use std::os::unix::fs::symlink;
+    let (server, sink) = (Dovecot::start(), Sink::lmtp());
+    let program = Mailgather::new(&config(&sink.delivery(), &[imap(&server, "one")]));
+    let path = program.state_dir().join("control.sock");
+    // A link that somebody laid there: the daemon collects, and is not led elsewhere.
+    let precious = program.path().join("precious");
+    std::fs::write(&precious, "precious").unwrap();
+    symlink(&precious, &path).unwrap();
+    let mut daemon = program.run();
+    assert!(daemon.wait_for("control_unavailable").contains("is no socket"));
+    server.put("one", &letter(1));
+    daemon.signal(crate::support::process::Signal::USR1);
+    sink.wait_for(1);
+    assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
+    assert!(std::fs::symlink_metadata(&path).unwrap().is_symlink());
+    daemon.stop().expect_success();
+    std::fs::remove_file(&path).unwrap();
+    // What a crash left is taken away.
+    let daemon = running(&program, 1);
+    socket(&program);
+    daemon.kill();
+    assert!(path.exists(), "a crash leaves it");
+    let daemon = running(&program, 1);
+    eventually("it answers", SOON, || UnixStream::connect(&path).is_ok());
+    assert_eq!(request(&path, "GET", "/livez", "").0, 200);
+    // Another user: every folder on the way is open, and the socket is not.
+    for folder in [program.path().to_owned(), program.state_dir()] {
+        std::fs::set_permissions(folder, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let mut other = std::process::Command::new("setpriv");
+    other.args(["--reuid", "5000", "--regid", "5000", "--clear-groups", "curl", "--silent", "--show-error", "--unix-socket"]);
+    let asked = other.arg(&path).arg("http://localhost/v1/status").output().unwrap();
+    let said = String::from_utf8_lossy(&asked.stderr);
+    assert!(!asked.status.success() && asked.stdout.is_empty() && !said.contains("No such file"), "{said}");
+    // A gigabyte is announced, and some of it sent; headers without an end; rubbish.
+    let memory = daemon.peak_memory();
+    let mut floods: Vec<UnixStream> = Vec::new();
+    for n in 0..30 {
+        let mut stream = UnixStream::connect(&path).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
+        let head = match n % 3 {
+            0 => "POST /v1/collect HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\n\r\n",
+            1 => "GET /livez HTTP/1.1\r\nHost: x\r\nX-Long: ",
+            _ => "\u{1}\u{2}\u{3}\r\n",
+        };
+        // Who is cut off while it sends has been told.
+        let _ = stream.write_all(head.as_bytes());
+        for _ in 0..64 {
+            if stream.write_all(&[b'x'; 64 * 1024]).is_err() {
+                break;
+            }
+        }
+        floods.push(stream);
+    }
+    server.put("one", &letter(2));
+    daemon.signal(crate::support::process::Signal::USR1);
+    sink.wait_for(2);
+    drop(floods);
+    eventually("it answers", Duration::from_secs(60), || request(&path, "GET", "/livez", "").0 == 200);
+    assert!(daemon.peak_memory() < memory + (32 << 20), "{memory} {}", daemon.peak_memory());
+    daemon.stop().expect_success();
+    assert_eq!(sink.count(), 2);
+}

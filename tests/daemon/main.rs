@@ -3,13 +3,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod clock;
+mod faults;
 mod ledger;
 mod once;
 mod outages;
 mod reloading;
 mod running;
 mod stopping;
+mod storms;
 mod targets;
+mod watching;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
