@@ -5,6 +5,7 @@
 mod support;
 
 mod detection;
+mod dns_faults;
 mod name_server;
 mod outgoing;
 mod reload;

@@ -6,6 +6,7 @@ mod support;
 mod clear;
 mod epochs;
 mod flagged;
+mod migration;
 mod uidl;
 
 use support::*;
