@@ -17,6 +17,9 @@ pub(super) struct Collect {
     /// All enabled ones: the same as to name none.
     #[arg(long, conflicts_with = "names")]
     all: bool,
+    /// One session each, which takes so many new messages at most; what is to be tried again comes beside them. The rest comes after the interval.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    limit: Option<u32>,
     /// Do not wait for the end.
     #[arg(long)]
     no_wait: bool,
@@ -27,7 +30,14 @@ pub(super) struct Collect {
 
 pub(super) fn collect(arguments: &Collect, common: &Common) -> Exit {
     ask(common, arguments.json, async |client| {
-        let body = if arguments.names.is_empty() { Value::Null } else { json!({"names": arguments.names}) };
+        let mut body = serde_json::Map::new();
+        if !arguments.names.is_empty() {
+            body.insert("names".to_owned(), json!(arguments.names));
+        }
+        if let Some(limit) = arguments.limit {
+            body.insert("limit".to_owned(), json!(limit));
+        }
+        let body = if body.is_empty() { Value::Null } else { Value::Object(body) };
         let job = client.post("/v1/collect", &body).await?;
         if arguments.no_wait {
             let text = format!("job {}: {} collectors", job["job"], job["collectors"].as_array().map_or(0, Vec::len));

@@ -28,6 +28,9 @@ const PROGRESS_TICK: Duration = Duration::from_millis(100);
 pub(super) struct Once {
     /// Only these collectors, also disabled ones; all enabled ones by default, and none if `service.enabled` is false.
     names: Vec<String>,
+    /// One session each, which takes so many new messages at most; what is to be tried again comes beside them.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    limit: Option<u32>,
 }
 
 pub(super) fn once(arguments: &Once, common: &Common) -> Exit {
@@ -70,10 +73,15 @@ fn try_once(arguments: &Once, common: &Common) -> Result<Exit, Exit> {
         let progress = tokio::spawn(show_progress(workers.iter().map(|worker| Arc::clone(&worker.counters)).collect()));
         let started = Instant::now();
         let sessions = workers.into_iter().map(|worker| {
-            let stop = stop.clone();
+            let (stop, limit) = (stop.clone(), arguments.limit);
             // A task of its own each: one that panics must not take the others along.
             let name = name_of(&worker.collector);
-            let task = tokio::spawn(async move { worker.drain(&stop).await });
+            let task = tokio::spawn(async move {
+                match limit {
+                    None => worker.drain(&stop).await,
+                    Some(limit) => worker.some(limit as usize, &stop).await,
+                }
+            });
             async move { (name, task.await.ok()) }
         });
         let results = futures_util::future::join_all(sessions).await;

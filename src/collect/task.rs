@@ -353,6 +353,22 @@ impl Worker {
         }
     }
 
+    /// One session, which takes so many new messages at most. What an earlier one left to be tried again, or owes, comes beside them.
+    pub async fn some(self, limit: usize, stop: &Stop) -> Session {
+        let most = match self.collector.max_messages_per_session {
+            0 => limit,
+            most => most.min(limit),
+        };
+        let collector = Collector { max_messages_per_session: most, ..Collector::clone(&self.collector) };
+        let worker = Worker { collector: Arc::new(collector), ..self };
+        let Some(mut session) = worker.session(stop, Turn { forced: true, ..Turn::default() }, false).await else { return Session::none() };
+        worker.ended(&session, 1, None);
+        worker.tell(&session, &mut Told::default());
+        session.report.deferred += session.report.put_off;
+        session.error = session.error.or_else(|| session.report.undisposed.clone().map(PassError::from));
+        session
+    }
+
     /// One pass under a permit; `None` if the stop came before the permit.
     async fn session(&self, stop: &Stop, turn: Turn, failing: bool) -> Option<Session> {
         let server = &self.collector.server;

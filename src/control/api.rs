@@ -22,6 +22,8 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 /// Most collectors that one request names.
 const NAMES_MAX: usize = 20_000;
+/// Most messages that one request may name as its limit: as `max_messages_per_session`.
+const LIMIT_MAX: u64 = 100_000;
 /// Pieces of a log that wait for who reads it.
 const PIECES_MAX: usize = 4;
 /// How long a look into the history waits for what is about to be written there.
@@ -121,9 +123,11 @@ impl Api {
     }
 
     async fn collect(&self, id: Option<CollectorId>, wait: Option<Duration>, body: &[u8], by: Requester) -> Result<Answer, Problem> {
-        let which = match id {
-            Some(id) => Some(vec![id]),
-            None => names(body)?,
+        let (named, limit) = asked(body)?;
+        let which = match (id, named) {
+            (Some(_), Some(_)) => return Err(Problem::new(400, "the path names the collector: the body has no `names`")),
+            (Some(id), None) => Some(vec![id]),
+            (None, named) => named,
         };
         let shown = self.daemon.board.shown();
         if let Some(unknown) = which.iter().flatten().find(|id| !shown.collectors.contains_key(id)) {
@@ -131,7 +135,7 @@ impl Api {
         }
         let (answer, began) = oneshot::channel();
         let who = by.to_string();
-        self.tell(Command::Collect(Collect { by, which, answer: Some(answer) })).await?;
+        self.tell(Command::Collect(Collect { by, which, limit, answer: Some(answer) })).await?;
         let began = began.await.map_err(|_| stopping())?;
         let job = self.jobs.collect(who, began);
         let job =
@@ -208,21 +212,31 @@ impl Api {
     }
 }
 
-/// Whose mail, as the body says: `{"names": ["a", "b"]}`; nothing at all: all that are enabled.
-fn names(body: &[u8]) -> Result<Option<Vec<CollectorId>>, Problem> {
+/// Whose mail and how much, as the body says: `{"names": ["a", "b"], "limit": 5}`, each of them or none; nothing at all: all that are enabled.
+fn asked(body: &[u8]) -> Result<(Option<Vec<CollectorId>>, Option<usize>), Problem> {
     if body.iter().all(u8::is_ascii_whitespace) {
-        return Ok(None);
+        return Ok((None, None));
     }
-    let wrong = || Problem::new(400, "the body is `{\"names\": [\"a\", \"b\"]}`, or nothing");
+    let wrong = || {
+        Problem::new(
+            400,
+            format!("the body is `{{\"names\": [\"a\", \"b\"], \"limit\": 5}}`, each of them or none; a limit is from 1 to {LIMIT_MAX}"),
+        )
+    };
     let body: Value = serde_json::from_slice(body).map_err(|_| wrong())?;
-    let names = body.get("names").and_then(Value::as_array).ok_or_else(wrong)?;
+    let body =
+        body.as_object().filter(|body| !body.is_empty() && body.keys().all(|key| matches!(key.as_str(), "names" | "limit"))).ok_or_else(wrong)?;
+    let limit = body.get("limit").map(|limit| limit.as_u64().filter(|limit| (1..=LIMIT_MAX).contains(limit)).ok_or_else(wrong)).transpose()?;
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok());
+    let Some(names) = body.get("names") else { return Ok((None, limit)) };
+    let names = names.as_array().ok_or_else(wrong)?;
     if names.len() > NAMES_MAX {
         return Err(Problem::new(413, format!("more than {NAMES_MAX} names")));
     }
     let mut ids: Vec<CollectorId> = names.iter().map(|name| name.as_str().and_then(CollectorId::new).ok_or_else(wrong)).collect::<Result<_, _>>()?;
     ids.sort();
     ids.dedup();
-    Ok(Some(ids))
+    Ok((Some(ids), limit))
 }
 
 /// For how long something is switched, and why: `{"for_seconds": 7200, "reason": "..."}`; nothing at all: until the reverse is said.
@@ -294,11 +308,26 @@ mod tests {
 
     #[test]
     fn the_body_of_a_collection() {
-        assert_eq!(names(b" \r\n"), Ok(None));
-        let ids = names(br#"{"names": ["b", "a", "b"]}"#).unwrap().unwrap();
-        assert_eq!(ids.iter().map(CollectorId::as_str).collect::<Vec<_>>(), ["a", "b"]);
-        for wrong in [&b"[]"[..], b"{}", br#"{"names": [1]}"#, br#"{"names": ["a b"]}"#, b"\xff", b"{\"names\""] {
-            assert_eq!(names(wrong).unwrap_err().status, 400);
+        assert_eq!(asked(b" \r\n"), Ok((None, None)));
+        let names = |body: &[u8]| {
+            let (ids, limit) = asked(body).unwrap();
+            (ids.map(|ids| ids.iter().map(|id| id.as_str().to_owned()).collect::<Vec<_>>().join(" ")), limit)
+        };
+        assert_eq!(names(br#"{"names": ["b", "a", "b"]}"#), (Some("a b".to_owned()), None));
+        assert_eq!(names(br#"{"names": ["a"], "limit": 7}"#), (Some("a".to_owned()), Some(7)));
+        assert_eq!(names(br#"{"limit": 1}"#), (None, Some(1)));
+        for wrong in [
+            &b"[]"[..],
+            b"{}",
+            br#"{"names": [1]}"#,
+            br#"{"names": ["a b"]}"#,
+            b"\xff",
+            b"{\"names\"",
+            br#"{"limit": 0}"#,
+            br#"{"limit": "5"}"#,
+            br#"{"names": ["a"], "since": "1d"}"#,
+        ] {
+            assert_eq!(asked(wrong).unwrap_err().status, 400);
         }
     }
 }

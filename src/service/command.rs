@@ -63,6 +63,8 @@ pub struct Collect {
     pub by: Requester,
     /// Whose mail; `None`: of every enabled collector. One that is disabled is collected once.
     pub which: Option<Vec<CollectorId>>,
+    /// One session each, which takes so many new messages at most; `None`: until there are no new ones.
+    pub limit: Option<usize>,
     /// Where to tell what began; nobody waits for a signal.
     pub answer: Option<oneshot::Sender<Vec<Collecting>>>,
 }

@@ -28,7 +28,7 @@ pub fn listen(commands: Sender<Command>) -> std::io::Result<()> {
                     logging::reopen();
                     Command::Reload(Reload { by: Requester::Signal, answer: None })
                 }
-                _ = user1.recv() => Command::Collect(Collect { by: Requester::Signal, which: None, answer: None }),
+                _ = user1.recv() => Command::Collect(Collect { by: Requester::Signal, which: None, limit: None, answer: None }),
                 _ = user2.recv() => {
                     // Unheard, it would end the process.
                     info!(event = "status_requested", by = "signal", next = "not available yet");

@@ -133,17 +133,22 @@ impl Supervisor {
         self.shut_down(commands).await
     }
 
-    fn collect(&mut self, Collect { by, which, answer }: Collect) {
+    fn collect(&mut self, Collect { by, which, limit, answer }: Collect) {
         let ids = which.unwrap_or_else(|| self.running.keys().cloned().collect());
         let names: Vec<&str> = ids.iter().take(NAMES_SHOWN_MAX).map(CollectorId::as_str).collect();
-        info!(target: audit::TARGET, event = "collect_requested", by = %by, collectors = ids.len(), names = names.join(","));
-        let began: Vec<Collecting> = ids.into_iter().filter_map(|id| self.collect_one(id, answer.is_some())).collect();
+        info!(target: audit::TARGET, event = "collect_requested", by = %by, collectors = ids.len(), names = names.join(","), limit);
+        let is_heard = answer.is_some();
+        let begin = |id| match limit {
+            None => self.collect_one(id, is_heard),
+            Some(limit) => self.collect_some(id, limit),
+        };
+        let began: Vec<Collecting> = ids.into_iter().filter_map(begin).collect();
         answer.map(|answer| answer.send(began));
     }
 
     /// `None`: no such collector, or nobody wants to hear of it.
     fn collect_one(&mut self, id: CollectorId, is_heard: bool) -> Option<Collecting> {
-        let Some(running) = self.running.get(&id) else { return self.collect_disabled(id) };
+        let Some(running) = self.running.get(&id) else { return self.collect_apart(id, None) };
         if !is_heard {
             running.asks.ask();
             return None;
@@ -152,8 +157,21 @@ impl Supervisor {
         Some(Collecting { heard: running.asks.ask_and_hear(), id, counters })
     }
 
-    /// A pass of a collector that does not run by itself.
-    fn collect_disabled(&mut self, id: CollectorId) -> Option<Collecting> {
+    /// One session with a limit. A collector that runs steps aside for it at a message's border, and begins again after its interval: what the limit
+    /// leaves is not to come a moment later.
+    fn collect_some(&mut self, id: CollectorId, limit: usize) -> Option<Collecting> {
+        let interval = self.running.contains_key(&id).then(|| self.config.collectors.get(&id).map(|collector| collector.interval)).flatten();
+        self.stop(&id);
+        let began = self.collect_apart(id.clone(), Some(limit));
+        if let Some(interval) = interval {
+            // It waits for the session first, as that is in its mailbox.
+            self.start(&id, interval);
+        }
+        began
+    }
+
+    /// A pass beside what runs by itself: of a collector that does not, or with a limit.
+    fn collect_apart(&mut self, id: CollectorId, limit: Option<usize>) -> Option<Collecting> {
         let mailbox = self.config.collectors.get(&id)?.server.mailbox();
         let worker = self.worker(&id)?;
         let (answer, heard) = oneshot::channel();
@@ -166,7 +184,11 @@ impl Supervisor {
             for predecessor in before {
                 predecessor.requested().await;
             }
-            let _ = answer.send(Arc::new(worker.drain(&stop).await));
+            let session = match limit {
+                None => worker.drain(&stop).await,
+                Some(limit) => worker.some(limit, &stop).await,
+            };
+            let _ = answer.send(Arc::new(session));
         });
         Some(Collecting { id, counters, heard })
     }

@@ -136,3 +136,44 @@ fn stop_ends_the_daemon_and_waits() {
     assert!(asked.status.success() && String::from_utf8_lossy(&asked.stderr).contains("the daemon has ended"), "{asked:?}");
     assert!(daemon.count_log("stop_requested by=\"cli") == 1 && daemon.count_log("service_stopped") == 1, "{:?}", daemon.log());
 }
+
+/// A limit is one session with at most so many new messages; the rest comes later, each once, also while the collector runs and waits in IDLE.
+#[test]
+fn a_limit_takes_so_many_and_the_rest_comes_later() {
+    let (server, sink) = (Dovecot::start(), Sink::lmtp());
+    let one = imap(&server, "one").after("delete").set("idle", "off");
+    let program = Mailgather::new(&config(&sink.delivery(), &[one, imap(&server, "off").after("delete").set("enabled", "false")]));
+    (0..7).for_each(|n| server.put("one", &letter(n)));
+    (0..5).for_each(|n| server.put("off", &letter(100 + n)));
+    // Without a daemon.
+    let done = program.run_to_end("once", &["one", "--limit", "2"]).expect_success();
+    assert!(done.stdout.contains("one: 2 delivered") && server.count("one") == 5, "{}", done.stdout);
+    let daemon = running(&program, 1);
+    sink.wait_for(7);
+    let path = socket(&program);
+    (7..13).for_each(|n| server.put("one", &letter(n)));
+    assert_eq!(program.run_to_end("collect", &["one", "--limit", "3"]).expect_success().stdout, "one: 3 delivered\n");
+    assert_eq!((sink.count(), server.count("one")), (10, 3));
+    assert_eq!(program.run_to_end("collect", &["off", "--limit", "4"]).expect_success().stdout, "off: 4 delivered\n");
+    assert_eq!((sink.count(), server.count("off")), (14, 1));
+    // It goes on as before: asked, it takes all that is left.
+    assert_eq!(program.run_to_end("collect", &[]).expect_success().stdout, "one: 3 delivered\n");
+    let (status, body) = request(&path, "POST", "/v1/collectors/off/collect?wait=30s", "{\"limit\": 1}");
+    assert!(status == 200 && body.contains("\"delivered\":1"), "{body}");
+    for (place, body) in
+        [("/v1/collect", "{\"limit\": 0}"), ("/v1/collect", "{\"since\": \"1d\"}"), ("/v1/collectors/one/collect", "{\"names\": [\"off\"]}")]
+    {
+        assert_eq!(request(&path, "POST", place, body).0, 400, "{place} {body}");
+    }
+    for wrong in [&["one", "--limit", "0"][..], &["one", "--since", "1d"], &["one", "--refetch", "1"], &["one", "--purge-collected"]] {
+        program.run_to_end("collect", wrong).expect_code(64);
+    }
+    assert!(daemon.count_log("collectors=1 limit=3") == 1, "{:?}", daemon.log());
+    assert_eq!((server.count("one"), server.count("off")), (0, 0));
+    daemon.stop().expect_success();
+    let mut subjects: Vec<String> = sink.taken().iter().map(|taken| maildir::field(&taken.content, "Subject").unwrap()).collect();
+    let all = subjects.len();
+    subjects.sort();
+    subjects.dedup();
+    assert_eq!((all, subjects.len()), (18, 18));
+}
