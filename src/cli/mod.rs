@@ -12,13 +12,14 @@ mod explain;
 mod explain_journal;
 mod healthcheck;
 mod held;
-mod history;
 mod hidden;
+mod history;
 mod import;
 mod list;
 mod logs;
 mod man;
 mod mbox;
+mod notify;
 mod once;
 mod pages;
 mod peek;
@@ -75,6 +76,8 @@ enum Subcommands {
     History(history::History),
     /// Show what was logged of a collector, from its own file; or what operators did.
     Logs(logs::Logs),
+    /// Show who is told of trouble and what was told, or try it.
+    Notify(notify::Notify),
     /// Let the daemon read its configuration again.
     Reload(reload::Reload),
     /// End the daemon at the next message's border.
@@ -183,6 +186,7 @@ pub fn main() -> std::process::ExitCode {
         Subcommands::Resume(arguments) => switch::pause(arguments, common, "resume"),
         Subcommands::History(arguments) => history::history(arguments, common),
         Subcommands::Logs(arguments) => logs::logs(arguments, common),
+        Subcommands::Notify(arguments) => notify::notify(arguments, common),
         Subcommands::Reload(arguments) => reload::reload(arguments, common),
         Subcommands::Stop(arguments) => reload::stop(arguments, common),
         Subcommands::Once(arguments) => once::once(arguments, common),

@@ -2,11 +2,13 @@
 
 use super::exit::Exit;
 use super::{Common, runtime};
-use crate::control::{self, Daemon, Listening};
+use crate::control::{self, Daemon, Listening, metrics_listener};
 use crate::mail::code;
 use crate::observe::{logging, version};
+use crate::service::notices::{self, Notices};
 use crate::service::{Installation, OpenError, Outcome, Supervisor, signals, watch};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Commands that may wait for the supervisor.
@@ -35,9 +37,13 @@ fn try_run(common: &Common) -> Result<Exit, Exit> {
         watch::start(&loaded.folders, sender.clone());
         let logs = logging::folder(&loaded.config.service.state_dir);
         let (socket, group) = (common.socket_of(&loaded.config), loaded.config.control.group.clone());
-        let (history, state_dir) = (Arc::clone(installation.history()), installation.state_dir().clone());
+        let (metrics, state_dir, ledger) = (loaded.config.metrics, installation.state_dir().clone(), Arc::clone(installation.ledger()));
+        let history = Arc::clone(installation.history());
         let supervisor = Supervisor::new(installation, common.config.clone(), common.environment(), loaded);
-        let daemon = Daemon { board: Arc::clone(supervisor.board()), commands: sender, logs, history, state_dir };
+        let (board, notices) = (Arc::clone(supervisor.board()), Arc::new(Notices::default()));
+        let telling = tokio::spawn(notices::run(Arc::clone(&notices), Arc::clone(&board), Arc::clone(&ledger), state_dir.clone()));
+        let daemon = Daemon { board, commands: sender, logs, history, ledger, state_dir, notices, requests: Arc::default() };
+        let measuring = serve_metrics(metrics, &daemon).await;
         // Without it mail is collected all the same.
         let listening = match inherited {
             Ok(Some(listener)) => Listening::of_systemd(listener),
@@ -52,6 +58,8 @@ fn try_run(common: &Common) -> Result<Exit, Exit> {
             }
         };
         let outcome = supervisor.run(commands).await;
+        telling.abort();
+        measuring.inspect(tokio::task::JoinHandle::abort);
         if let Some(serving) = serving {
             serving.abort();
             // The socket's file goes with it.
@@ -65,6 +73,18 @@ fn try_run(common: &Common) -> Result<Exit, Exit> {
         Outcome::Clean => Exit::Ok,
         Outcome::Cut => Exit::TempFail,
     })
+}
+
+/// The place for metrics on TCP, if there is to be one. Without it mail is collected all the same.
+async fn serve_metrics(address: Option<SocketAddr>, daemon: &Daemon) -> Option<tokio::task::JoinHandle<()>> {
+    let address = address?;
+    match metrics_listener::open(address).await {
+        Ok(listener) => Some(tokio::spawn(metrics_listener::serve(listener, daemon.clone()))),
+        Err(error) => {
+            tracing::error!(event = "metrics_unavailable", address = %address, reason = %error, next = "the control socket has them too");
+            None
+        }
+    }
 }
 
 /// Thousands of collectors that wait in IDLE need as many descriptors; the usual limit of 1024 is there for programs that use select(2). What the system

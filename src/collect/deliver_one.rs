@@ -13,8 +13,9 @@ use crate::deliver::Destination;
 use crate::deliver::local_check::{Exists, LocalCheck};
 use crate::held::{HeldStore, HoldNote};
 use crate::history::{History, Row};
-use crate::ledger::{Entry, Former, FormerKey, FormerMessage, Hashes, HeldMail, Ledger, LedgerError, Pending, Seen, State};
-use crate::mail::{Address, Blame, Diagnosis, Fingerprint, Message, Outcome, Recipient, RemoteUid, Stage, TargetDown, arrived};
+use crate::ledger::{Entry, Former, FormerKey, FormerMessage, Hashes, HeldMail, HeldWhy, Ledger, LedgerError, Pending, Seen, State};
+use crate::mail::{Address, Blame, Diagnosis, Envelope, Fingerprint, Message, Outcome, Recipient, RemoteUid, Stage, TargetDown, arrived};
+use crate::observe::counters::{Attempt, Found, Skipped};
 use crate::observe::{Counters, maillog};
 use crate::policy::{Action, Circumstances};
 use crate::spool::Spool;
@@ -22,6 +23,7 @@ use futures_util::future::join_all;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// What all messages of a pass share.
 pub struct Deliverer<'a> {
@@ -140,6 +142,7 @@ impl Deliverer<'_> {
         let octets = message.content.len();
         let uid = message.key.uid.clone();
         let mut chronicle = Chronicle::begin(self.history, &message);
+        let (begun, arrived) = (Instant::now(), arrived(&message.header));
         let done = match self.judge(message, &mut chronicle).await {
             Ok(Judged { state, identity, copy, former, seen, had, held, in_flight, by }) => {
                 let row = chronicle.finish(state.as_ref(), by, held.as_deref());
@@ -149,7 +152,26 @@ impl Deliverer<'_> {
             Err(failed) => Done { entry: None, octets, failed: Some(failed), in_flight: None, by: By::default(), row: None },
         };
         self.counters.taken(octets);
+        let is_final = done.entry.as_ref().is_some_and(|entry| matches!(entry.state, State::Kept | State::Owed | State::Flagged));
+        if is_final && matches!(done.by, By::Delivery | By::Unresolved | By::Refused) {
+            let late = arrived.map(|arrived| Duration::from_secs(jiff::Timestamp::now().as_second().saturating_sub(arrived).max(0).unsigned_abs()));
+            self.counters.delivered(begun.elapsed(), late);
+        }
         done
+    }
+
+    /// One delivery to the target.
+    async fn hand_over(&self, envelope: &Envelope, message: &Message) -> Vec<Outcome> {
+        let begun = Instant::now();
+        let outcomes = self.destination.deliver(envelope, message).await;
+        let attempts = outcomes.iter().map(|outcome| match outcome {
+            Outcome::Delivered(_) => Attempt::Accepted,
+            Outcome::Deferred(_) => Attempt::Temporary,
+            Outcome::Rejected(_) => Attempt::Permanent,
+            Outcome::Unknown(_) => Attempt::Unknown,
+        });
+        self.counters.answered(begun.elapsed(), attempts);
+        outcomes
     }
 
     async fn judge(&self, message: Message, chronicle: &mut Chronicle) -> Result<Judged, LedgerError> {
@@ -172,9 +194,18 @@ impl Deliverer<'_> {
             Routed::To(route) => {
                 chronicle.found(&route.by, &route.sender);
                 maillog::resolved(&message, &route.recipients, &route.trail);
+                self.counters.found(route.found());
                 message.identity(&route.recipients)
             }
-            Routed::Aside(aside) => message.identity(&aside.recipients),
+            Routed::Aside(aside) => {
+                match aside.why {
+                    HeldWhy::Loop => self.counters.skipped(Skipped::Loop),
+                    HeldWhy::TooLarge => self.counters.skipped(Skipped::TooLarge),
+                    HeldWhy::Unresolved => self.counters.found(Found::Nothing),
+                    HeldWhy::Refused | HeldWhy::GaveUp | HeldWhy::InDoubt | HeldWhy::Content => {}
+                }
+                message.identity(&aside.recipients)
+            }
         };
         let (before, former) = match self.known(&message, &copy, &identity) {
             Known::Settled(state, former) => return Ok(Judged { copy: Some(copy), former, by: By::Duplicate, ..Judged::of(state, identity) }),
@@ -292,7 +323,7 @@ impl Deliverer<'_> {
         let dress =
             Dress { refused: &refused, in_doubt: before.in_doubt > 0, source_ip: self.source_ip, too_large: self.too_large, ..Dress::default() };
         let envelope = self.router.envelope(message, route, std::slice::from_ref(&recipient), &dress);
-        let outcomes = self.destination.deliver(&envelope, message).await;
+        let outcomes = self.hand_over(&envelope, message).await;
         let outcome = outcomes.first();
         let fate = settle::fate(outcome, &self.collector.delivery.policy, self.circumstances(address, given_up), before);
         self.log(message, &recipient, outcome, &fate, "refused address: default box", chronicle);
@@ -450,7 +481,7 @@ impl Deliverer<'_> {
             return Vec::new();
         }
         let dress = Dress { in_doubt, source_ip: self.source_ip, too_large: self.too_large, ..Dress::default() };
-        let mut outcomes = self.destination.deliver(&self.router.envelope(message, route, recipients, &dress), message).await;
+        let mut outcomes = self.hand_over(&self.router.envelope(message, route, recipients, &dress), message).await;
         if let Some(sender) = route.sender_instead(&outcomes) {
             maillog::second_try(message, &format!("the target refuses the sender {}; once more from {sender}", route.sender));
             let dress = Dress { sender: Some(&sender), ..dress };
@@ -478,7 +509,7 @@ impl Deliverer<'_> {
         if some.is_empty() {
             return;
         }
-        let again = self.destination.deliver(&self.router.envelope(message, route, &some, dress), message).await;
+        let again = self.hand_over(&self.router.envelope(message, route, &some, dress), message).await;
         for (position, outcome) in positions.into_iter().zip(again) {
             outcomes[position] = outcome;
         }

@@ -2,9 +2,10 @@
 
 use super::pass::{PassError, PassReport};
 use super::walk::Walk;
-use crate::config::{After, Collect};
+use crate::config::{After, Collect, Protocol};
 use crate::ledger::Finished;
 use crate::mail::RemoteUid;
+use crate::observe::counters::{Remote, RemoteResult};
 use crate::observe::maillog;
 use crate::source::{Disposal, Disposed, Session, SourceError, SourceErrorKind};
 use std::sync::PoisonError;
@@ -132,6 +133,22 @@ fn left_flagged(how: &Disposal, has_uidplus: bool, may_expunge_all: bool) -> &'s
     }
 }
 
+/// Counts what was done to copies, and the commands that remove what is flagged: IMAP has them.
+fn count(walk: &Walk<'_>, how: &Disposal, result: RemoteResult, copies: u64) {
+    let counters = walk.pass.counters;
+    match how {
+        Disposal::Keep => {}
+        Disposal::MarkSeen | Disposal::Flag => counters.remote(Remote::Flag, result, copies),
+        Disposal::Move(_) => counters.remote(Remote::Move, result, copies),
+        Disposal::Delete => {
+            counters.remote(Remote::Delete, result, copies);
+            if walk.pass.collector.server.protocol == Protocol::Imap {
+                counters.remote(Remote::Expunge, result, 1);
+            }
+        }
+    }
+}
+
 async fn one_command(
     walk: &Walk<'_>,
     session: &mut dyn Session,
@@ -141,9 +158,11 @@ async fn one_command(
     report: &mut PassReport,
 ) -> Result<(), PassError> {
     let collector = walk.pass.collector;
+    let count = |result| count(walk, how, result, uids.len() as u64);
     let disposed = match session.dispose(&uids, how.clone()).await {
         Ok(disposed) => disposed,
         Err(error) if error.is_refusal() => {
+            count(RemoteResult::Refused);
             // They stay owed, and are disposed of when the server lets us. New mail does not wait for that; the operator is told at the end.
             refused(walk, with_hint(error));
             return Ok(());
@@ -163,6 +182,11 @@ async fn one_command(
         Disposed::FlaggedOnly => left_flagged(how, walk.selected.can_delete, collector.server.allow_plain_expunge),
     };
     maillog::disposed(&collector.id, word, uids.len(), state);
+    count(match disposed {
+        Disposed::Confirmed => RemoteResult::Confirmed,
+        Disposed::Requested => RemoteResult::Requested,
+        Disposed::FlaggedOnly => RemoteResult::Flagged,
+    });
     // What is only requested may come to nothing, in each session anew.
     report.progress += if disposed == Disposed::Requested { 0 } else { uids.len() as u64 };
     match (disposed, how) {

@@ -5,6 +5,7 @@ use super::journal::Opened;
 use crate::config::{Collector, Delivery, FolderFlag, Otherwise, Protocol, RecipientMode, Target, TlsMode, TooLarge};
 use crate::ledger::{HeldWhy, Instance};
 use crate::mail::{Address, Client, Envelope, HeaderBlock, Message, Outcome, Recipient, Repairs, ReversePath, Stage};
+use crate::observe::counters::Found;
 use crate::observe::maillog;
 use crate::policy::Action;
 use crate::proto::smtp::is_bad_sender;
@@ -251,6 +252,22 @@ impl Route {
     /// True if nobody was found, and the default box gets it.
     pub fn is_default_box(&self) -> bool {
         matches!(self.resolution, Resolution::DefaultBox(..))
+    }
+
+    /// What named the recipients, for counting.
+    pub fn found(&self) -> Found {
+        match &self.resolution {
+            Resolution::Recipients(_, evidence) if evidence.is_forward() => Found::Forward,
+            Resolution::Recipients(_, evidence) => match evidence.stage {
+                0 => Found::Journal,
+                1 | 2 => Found::Header,
+                3 => Found::Received,
+                _ if evidence.header.starts_with("list") => Found::List,
+                _ => Found::Guess,
+            },
+            Resolution::DefaultBox(..) => Found::Default,
+            Resolution::Leave(_) | Resolution::Hold(_) | Resolution::Discard(_) => Found::Nothing,
+        }
     }
 
     /// Another reverse-path, where the target refused this one for everybody and another may do: it says that it cannot be answered to, or the

@@ -410,6 +410,7 @@ impl Worker {
                 "octets": figures.octets, "ms": figures.took.as_millis() as u64, "stop_reason": stop_reason,
             })
         });
+        self.counters.session(figures.took);
         Some(Session { report, error, figures, number })
     }
 

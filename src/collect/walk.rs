@@ -13,6 +13,7 @@ use crate::history::Row;
 use crate::ledger::state::Due;
 use crate::ledger::{Entry, Finished, Former, FormerKey, FormerMessage, Pending, Progress, State};
 use crate::mail::{MessageKey, Present, RemoteUid, TargetDown};
+use crate::observe::counters::Skipped;
 use crate::observe::maillog;
 use crate::source::{Fetched, Listed, Listing, Selected, Session, SourceError, Want, Wanted};
 use std::collections::HashSet;
@@ -648,6 +649,7 @@ impl<'a> Walk<'a> {
 
     fn too_large(&self, uid: &RemoteUid, octets: u64) -> Entry {
         maillog::skipped(&self.key(uid), &format!("{octets} octets are more than max_message_size"));
+        self.pass.counters.skipped(Skipped::TooLarge);
         Entry::new(uid.clone(), State::Skipped { octets }, None)
     }
 

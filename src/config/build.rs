@@ -20,6 +20,7 @@ mod fetching;
 mod folders;
 mod headers;
 mod join;
+mod notify;
 mod password;
 mod pattern;
 mod policy;
@@ -47,8 +48,22 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 const TOP: Keys = Keys {
-    known: &["version", "include", "service", "limits", "log", "defaults", "delivery", "collectors", "providers", "templates", "control"],
-    not_yet: &["ledger", "metrics", "web", "notify"],
+    known: &[
+        "version",
+        "include",
+        "service",
+        "limits",
+        "log",
+        "defaults",
+        "delivery",
+        "collectors",
+        "providers",
+        "templates",
+        "control",
+        "metrics",
+        "notify",
+    ],
+    not_yet: &["ledger", "web"],
 };
 const LOG: Keys = Keys { known: &["level", "format", "redact"], not_yet: &[] };
 
@@ -128,10 +143,12 @@ fn top(ctx: &mut Ctx<'_>, root: &yaml::Node) -> Option<Config> {
     let redacts = [("none", LogRedact::None), ("subjects", LogRedact::Subjects), ("addresses", LogRedact::Addresses)];
     let log_redact = log.get("redact").and_then(|entry| values::choice(ctx, entry, &redacts, &[])).unwrap_or_default();
     let control = control::control(ctx, &block);
+    let notify = notify::notify(ctx, &block);
+    let metrics = notify::metrics(ctx, &block);
     let mut providers = providers::providers(ctx, &block, &limits);
     let collectors = collector::collectors(ctx, &block, &limits, &mut providers);
     let collectors = collectors.unwrap_or_default();
-    Some(Config { service, control, log_level, log_format, log_redact, collectors, own_providers: providers.own() })
+    Some(Config { service, control, metrics, notify, log_level, log_format, log_redact, collectors, own_providers: providers.own() })
 }
 
 /// What to do about a key that stands in the wrong block.
@@ -244,6 +261,9 @@ mod tests {
             &TOP,
             &LOG,
             &control::CONTROL,
+            &notify::NOTIFY,
+            &notify::VIA,
+            &notify::METRICS,
             &recipient::RECIPIENT,
             &auto::AUTO,
             &auto::REWRITE,
@@ -272,6 +292,6 @@ mod tests {
             &service::LIMITS,
         ];
         let hidden: Vec<_> = blocks.iter().flat_map(|keys| keys.known).filter(|key| !HARMLESS.contains(key)).collect();
-        assert_eq!(hidden, [&"command", &"password"]);
+        assert_eq!(hidden, [&"webhook", &"token", &"command", &"command", &"password"]);
     }
 }

@@ -46,10 +46,12 @@ fn is_same(before: &Arc<Collector>, after: &Arc<Collector>) -> bool {
 /// What the running process holds open or has handed out.
 fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
     let is_control_new = old.control != new.control;
+    let is_metrics_new = old.metrics != new.metrics;
     let is_format_new = old.log_format != new.log_format;
     let (old, new) = (&old.service, &new.service);
     let settings = [
         ("control", is_control_new),
+        ("metrics", is_metrics_new),
         ("log.format", is_format_new),
         ("service.state_dir", old.state_dir != new.state_dir),
         ("service.memory", old.memory != new.memory),

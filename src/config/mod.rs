@@ -15,6 +15,7 @@ mod harmless;
 mod load;
 mod mask;
 pub mod model;
+pub mod notices;
 mod outside;
 mod provider;
 pub mod secret;
@@ -29,6 +30,7 @@ pub use diff::{Diff, diff};
 pub use error::{Code, Place, Problem, Report, Severity};
 pub use load::{Environment, Loaded, STATE_DIR_OF_ROOT, load, load_and_look, parse, parse_and_look};
 pub use model::*;
+pub use notices::{Channel, NoticeEvent, Way, WebPlace};
 pub use provider::{Access, Provider, ProviderDomain, provider_of, provider_of_hosts};
 pub use sources::{COLLECTORS, Sources};
 

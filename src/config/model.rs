@@ -17,6 +17,10 @@ pub struct Config {
     pub service: Service,
     /// How the daemon is asked.
     pub control: Control,
+    /// Where metrics are asked for, beside the control socket.
+    pub metrics: Option<SocketAddr>,
+    /// Who is told of trouble.
+    pub notify: Vec<Arc<super::Channel>>,
     /// How much is logged.
     pub log_level: LogLevel,
     /// In what form.

@@ -2,9 +2,10 @@
 
 use super::Daemon;
 use super::jobs::{Job, Jobs};
+use super::metrics::Form;
 use super::problem::Problem;
 use super::route::Route;
-use super::{metrics, show};
+use super::show;
 use crate::config::Diff;
 use crate::history::{self, Event};
 use crate::mail::CollectorId;
@@ -73,12 +74,13 @@ impl Api {
                 Ok(Answer::Json(status, json!({"healthy": status == 200, "failing": failing, "config_ok": shown.rejected.is_none()})))
             }
             Route::OpenApi => fine(serde_json::from_str(include_str!("openapi.json")).map_err(|error| Problem::new(500, error.to_string()))?),
-            Route::Metrics => {
-                let state_dir = self.daemon.state_dir.clone();
-                let state_octets = tokio::task::spawn_blocking(move || metrics::state_octets(&state_dir)).await.ok().flatten();
-                let stored = metrics::Stored { history_entries: self.daemon.history.entries(), state_octets };
-                let text = metrics::text(&shown(), stored).map_err(|error| Problem::new(500, error.to_string()))?;
-                Ok(Answer::Text(metrics::MEDIA_TYPE, text))
+            Route::Metrics => self.metrics(Form::Prometheus).await,
+            Route::Notices => fine(self.daemon.notices.json()),
+            Route::TestNotices => {
+                let results = self.daemon.notices.test(&by.to_string()).await;
+                fine(
+                    json!({"results": results.iter().map(|result| json!({"channel": result.channel, "ok": result.outcome.is_ok(), "reason": result.outcome.as_ref().err()})).collect::<Vec<_>>()}),
+                )
             }
             Route::Status => fine(show::service(&shown(), Timestamp::now())),
             Route::Collectors => {
@@ -120,6 +122,12 @@ impl Api {
                 Ok(Answer::Json(202, json!({"stopping": true, "pid": std::process::id()})))
             }
         }
+    }
+
+    /// The metrics in this form.
+    pub(super) async fn metrics(&self, form: Form) -> Result<Answer, Problem> {
+        let text = self.daemon.metrics(form).await.map_err(|error| Problem::new(500, error.to_string()))?;
+        Ok(Answer::Text(form.media_type(), text))
     }
 
     async fn collect(&self, id: Option<CollectorId>, wait: Option<Duration>, body: &[u8], by: Requester) -> Result<Answer, Problem> {

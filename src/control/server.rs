@@ -3,8 +3,9 @@
 use super::api::{Answer, Api, events};
 use super::feed;
 use super::jobs::Jobs;
+use super::metrics::Form;
 use super::problem::Problem;
-use super::route::route;
+use super::route::{Route, route};
 use super::{Daemon, Listening};
 use crate::service::command::Requester;
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use futures_util::{StreamExt, stream};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -113,6 +114,7 @@ async fn respond(request: Request<Incoming>, api: &Api, uid: u32, cut: Arc<Notif
         }
     };
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    api.daemon.requests.answered(response.status().as_u16());
     if is_head {
         *response.body_mut() = full(Bytes::new());
     }
@@ -122,12 +124,20 @@ async fn respond(request: Request<Incoming>, api: &Api, uid: u32, cut: Arc<Notif
 async fn answer(request: Request<Incoming>, api: &Api, uid: u32) -> Result<Answer, Problem> {
     let (head, body) = request.into_parts();
     let route = route(head.method.as_str(), head.uri.path(), head.uri.query())?;
+    if route == Route::Metrics {
+        return api.metrics(form_of(&head.headers)).await;
+    }
     let is_cli = head.headers.get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(super::client::AGENT.as_bytes()));
     let by = Requester::Socket { uid, agent: if is_cli { "cli" } else { "api" } };
     let body = tokio::time::timeout(REQUEST_TIME, Limited::new(body, BODY_OCTETS_MAX).collect()).await;
     let body = body.map_err(|_| Problem::new(400, format!("the body did not come in {} s", REQUEST_TIME.as_secs())))?;
     let body = body.map_err(|_| Problem::new(413, format!("the body is broken, or longer than {BODY_OCTETS_MAX} octets")))?.to_bytes();
     api.answer(route, &body, by).await
+}
+
+/// The form of metrics that a request wants.
+pub(super) fn form_of(headers: &HeaderMap) -> Form {
+    Form::of_accept(headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()))
 }
 
 fn json(status: u16, kind: &'static str, document: &serde_json::Value) -> Response<Body> {

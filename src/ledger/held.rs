@@ -1,7 +1,7 @@
 //! Held mail, as the ledger knows it: what it is, why it is held, and who is to get it. Its octets are in a file (see [`crate::held`]).
 
 use super::State;
-use crate::mail::{MessageKey, TraceId, code};
+use crate::mail::{CollectorId, MessageKey, TraceId, code};
 use std::fmt;
 use std::str::FromStr;
 
@@ -105,6 +105,21 @@ pub struct HeldMail {
     pub from: String,
     /// Subject, the same.
     pub subject: String,
+}
+
+/// Held mail of one collector with the same reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldTotal {
+    /// Whose.
+    pub collector: CollectorId,
+    /// Why.
+    pub why: HeldWhy,
+    /// How many messages.
+    pub messages: u64,
+    /// Their octets.
+    pub octets: u64,
+    /// Since when the first of them, in seconds since the epoch.
+    pub since: i64,
 }
 
 /// What the ledger knows about the copy of a held message at its source.

@@ -30,7 +30,7 @@ pub(crate) mod suite;
 
 pub use forget::{Forget, Mark, Marked, Remembered};
 pub use former::{Former, FormerKey, FormerMessage};
-pub use held::{AtSource, HeldEnd, HeldId, HeldMail, HeldWhy};
+pub use held::{AtSource, HeldEnd, HeldId, HeldMail, HeldTotal, HeldWhy};
 pub use state::{Pending, State, due};
 
 use crate::mail::{Epoch, Fingerprint, FolderName, KnownUids, MailboxId, Present, RemoteUid, TraceId};
@@ -97,6 +97,9 @@ pub trait Ledger: Send + Sync {
 
     /// All held mail, oldest first.
     async fn held(&self) -> Result<Vec<HeldMail>, LedgerError>;
+
+    /// How much mail is held, by collector and reason.
+    async fn held_totals(&self) -> Result<Vec<HeldTotal>, LedgerError>;
 
     /// Octets of all held mail.
     async fn held_octets(&self) -> Result<u64, LedgerError>;

@@ -7,8 +7,8 @@ use super::sqlite_rows::{
     FolderRow, Uid, doubt_unfinished_batch, earlier, encode_batch, except, exceptions, folder_row, former, highest, keep, kept, prune,
 };
 use super::{
-    AtSource, Claim, Entry, Finished, Forget, HeldEnd, HeldId, HeldMail, History, Instance, Ledger, LedgerError, Mark, Marked, Place, Progress,
-    Remembered, SEEN_MAX, Seen, SeenKey, State, schema, sqlite_forget, sqlite_held,
+    AtSource, Claim, Entry, Finished, Forget, HeldEnd, HeldId, HeldMail, HeldTotal, History, Instance, Ledger, LedgerError, Mark, Marked, Place,
+    Progress, Remembered, SEEN_MAX, Seen, SeenKey, State, schema, sqlite_forget, sqlite_held,
 };
 use crate::mail::{Epoch, FolderName, MailboxId, Present, RemoteUid, TraceId};
 use async_trait::async_trait;
@@ -474,6 +474,10 @@ impl Ledger for SqliteLedger {
             return Ok(Vec::new());
         }
         self.read(sqlite_held::all).await
+    }
+
+    async fn held_totals(&self) -> Result<Vec<HeldTotal>, LedgerError> {
+        self.read(sqlite_held::totals).await
     }
 
     async fn held_octets(&self) -> Result<u64, LedgerError> {

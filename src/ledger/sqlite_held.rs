@@ -2,7 +2,7 @@
 
 use super::sqlite::Failure;
 use super::sqlite_rows::{Uid, except, keep, uid_of};
-use super::{AtSource, FormerKey, HeldEnd, HeldId, HeldMail, HeldWhy, Seen, SeenKey, State};
+use super::{AtSource, FormerKey, HeldEnd, HeldId, HeldMail, HeldTotal, HeldWhy, Seen, SeenKey, State};
 use crate::mail::{CollectorId, Epoch, Fingerprint, FolderName, MailboxId, MessageKey, RemoteUid, TraceId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
@@ -203,6 +203,22 @@ pub(super) fn at_source(connection: &Connection, mail: &HeldMail) -> Result<AtSo
         Some(_) => AtSource::Stays,
         None => AtSource::Unknown,
     })
+}
+
+pub(super) fn totals(connection: &Connection) -> Result<Vec<HeldTotal>, Failure> {
+    let sql = "SELECT collector, why, count(*), sum(octets), min(since) FROM held GROUP BY collector, why";
+    let mut select = connection.prepare_cached(sql)?;
+    let mut rows = select.query([])?;
+    let mut totals = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (collector, why): (String, String) = (row.get(0)?, row.get(1)?);
+        // What an operator wrote there by hand counts as nothing.
+        let why = HeldWhy::ALL.into_iter().find(|known| known.code() == why);
+        let (Some(why), Some(collector)) = (why, CollectorId::new(&collector)) else { continue };
+        let (messages, octets): (i64, i64) = (row.get(2)?, row.get(3)?);
+        totals.push(HeldTotal { collector, why, messages: messages.cast_unsigned(), octets: octets.cast_unsigned(), since: row.get(4)? });
+    }
+    Ok(totals)
 }
 
 pub(super) fn octets(connection: &Connection) -> Result<u64, Failure> {

@@ -1,4 +1,5 @@
-//! Small documents by HTTPS. Never by HTTP: what is read here says where passwords go, and anybody on the way could write an open answer.
+//! Small documents by HTTPS. Never by HTTP: what is read here says where passwords go, and anybody on the way could write an open answer. [`post`]
+//! sends one over a connection that somebody else has made.
 //!
 //! One connection for each question, HTTP/1.1, certificates verified as everywhere; a redirect leads to another https place on the port of
 //! HTTPS, a few times at most; size, header and time have limits.
@@ -10,10 +11,10 @@ use crate::config::Tls;
 use crate::mail::Domain;
 use crate::mail::outcome::harmless;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Empty, Full, LengthLimitError, Limited};
 use hyper::body::Body;
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, HOST, LOCATION, USER_AGENT};
+use hyper::header::{ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue, LOCATION, USER_AGENT};
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
@@ -152,6 +153,33 @@ async fn ask(channel: Channel, place: &Place, octets_max: usize) -> Result<Answe
         Ok(document) => Ok(Answer::Document(document.to_bytes().to_vec())),
         Err(error) if error.is::<LengthLimitError>() => Err(HttpError::TooLong(octets_max)),
         Err(error) => Err(broken(&*error)),
+    }
+}
+
+/// Sends a document of JSON over a connection that was made for it; the answer is read no further than its status. What is no 2xx is an error.
+pub async fn post(channel: Channel, host: &str, target: &str, token: Option<&str>, document: String) -> Result<(), HttpError> {
+    let broken = |error: &dyn std::error::Error| HttpError::Broken(in_words(error));
+    let mut connection = http1::Builder::new();
+    connection.max_buf_size(HEADER_OCTETS_MAX).max_headers(FIELDS_MAX);
+    let (mut sender, connection) = connection.handshake(TokioIo::new(channel)).await.map_err(|error| broken(&error))?;
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
+    let mut request = Request::post(target)
+        .header(HOST, host)
+        .header(USER_AGENT, concat!("mailgather/", env!("CARGO_PKG_VERSION")))
+        .header(CONTENT_TYPE, "application/json")
+        .header(ACCEPT_ENCODING, "identity")
+        .header(CONNECTION, "close");
+    if let Some(token) = token {
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| HttpError::Broken("the token holds line ends".to_owned()))?;
+        value.set_sensitive(true);
+        request = request.header(AUTHORIZATION, value);
+    }
+    let request = request.body(Full::new(Bytes::from(document))).map_err(|error| broken(&error))?;
+    let answer = sender.send_request(request).await.map_err(|error| broken(&error))?;
+    match answer.status() {
+        status if status.is_success() => Ok(()),
+        status => Err(HttpError::Status(status.as_u16())),
     }
 }
 

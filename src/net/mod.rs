@@ -11,7 +11,7 @@ mod witness;
 pub use channel::Channel;
 pub use dial::{DialError, DialErrorKind, tcp, tcp_seen, unix};
 pub use dns::{Dns, DnsError, ServiceHost};
-pub use http::{HttpError, Https};
+pub use http::{HttpError, Https, post};
 pub use tls::{Certificate, Handshake, TlsClient, authorities, install_crypto_provider, random_octets};
 pub use trace::{Dialect, LINES_MAX as TRACE_LINES_MAX, Trace, Tracer};
 pub use witness::{Nobody, Seen, Witness};

@@ -28,6 +28,8 @@ pub struct Snapshot {
     pub next: Option<Timestamp>,
     /// Sessions that failed in a row.
     pub failures: u32,
+    /// The same, with those that somebody asked for, and those that wait for a target or a disk: each tells that it is still so.
+    pub failed_in_row: u32,
     /// When the first of them ended.
     pub failing_since: Option<Timestamp>,
     /// Why the last one failed.
@@ -126,12 +128,12 @@ impl Status {
                 _ if figures.messages() > 0 => state.sessions.ok += 1,
                 _ => state.sessions.empty += 1,
             }
-            (state.last_success, state.failures, state.failing_since, state.trouble) = (Some(now), 0, None, None);
+            (state.last_success, state.failures, state.failed_in_row, state.failing_since, state.trouble) = (Some(now), 0, 0, None, None);
             return;
         };
         state.sessions.failed += 1;
         *state.failed_by.entry(failure.code).or_default() += 1;
-        state.failures = failures;
+        (state.failures, state.failed_in_row) = (failures, state.failed_in_row.saturating_add(1));
         state.failing_since.get_or_insert(now);
         let reason = crate::mail::outcome::harmless(failure.reason, REASON_OCTETS_MAX);
         state.trouble = Some(Trouble { code: failure.code, reason, hint: failure.hint.to_owned() });

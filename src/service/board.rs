@@ -1,7 +1,7 @@
 //! What the daemon shows of itself: one place, written by the supervisor at each change, read by everybody else.
 
 use super::switches::Switch;
-use crate::config::Collector;
+use crate::config::{Channel, Collector, LogRedact};
 use crate::mail::CollectorId;
 use crate::observe::{Counters, Status};
 use jiff::Timestamp;
@@ -26,14 +26,18 @@ pub struct Shown {
     pub loaded_by: String,
     /// What is wrong with the file as it is now, if it could not take its place.
     pub rejected: Option<Rejected>,
-    /// How often the file was read again: taken, and not taken.
-    pub reloads: (u64, u64),
+    /// How often the file was read again, by whom (the first word of it, of a small set), and whether it was taken.
+    pub reloads: BTreeMap<(String, bool), u64>,
     /// Settings of the file that wait for a restart.
     pub needs_restart: Vec<&'static str>,
     /// `service.enabled`, or what a command said.
     pub enabled: bool,
     /// The whole service was switched by a command.
     pub switch: Option<Switch>,
+    /// Who is told of trouble.
+    pub notify: Vec<Arc<Channel>>,
+    /// What is hidden from them.
+    pub redact: LogRedact,
     /// It is told to end.
     pub stopping: bool,
     /// Every collector of the configuration, enabled or not.
@@ -62,6 +66,14 @@ pub struct Listed {
     pub switch: Option<Switch>,
 }
 
+impl Shown {
+    /// `cli uid=0` counts as `cli`.
+    fn count_reload(&mut self, by: &str, is_taken: bool) {
+        let trigger = by.split(' ').next().unwrap_or_default().to_owned();
+        *self.reloads.entry((trigger, is_taken)).or_default() += 1;
+    }
+}
+
 impl Board {
     /// That of a process that starts now.
     pub fn new(file: PathBuf) -> Self {
@@ -72,10 +84,12 @@ impl Board {
             loaded: now,
             loaded_by: "start".into(),
             rejected: None,
-            reloads: (0, 0),
+            reloads: BTreeMap::new(),
             needs_restart: Vec::new(),
             enabled: true,
             switch: None,
+            notify: Vec::new(),
+            redact: LogRedact::default(),
             stopping: false,
             collectors: BTreeMap::new(),
         }))
@@ -94,16 +108,16 @@ impl Board {
     /// The file was read again, and is in force.
     pub(super) fn taken(&self, by: String) {
         self.update(|shown| {
+            shown.count_reload(&by, true);
             (shown.rejected, shown.loaded, shown.loaded_by) = (None, Timestamp::now(), by);
-            shown.reloads.0 += 1;
         });
     }
 
     /// The file was read again, and what was in force stays in force.
-    pub(super) fn rejected(&self, text: String) {
+    pub(super) fn rejected(&self, text: String, by: &str) {
         self.update(|shown| {
+            shown.count_reload(by, false);
             shown.rejected = Some(Rejected { at: Timestamp::now(), text });
-            shown.reloads.1 += 1;
         });
     }
 

@@ -17,8 +17,8 @@ use crate::history::History;
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{Instance, Ledger, LedgerError};
 use crate::mail::Address;
-use crate::net::{self, Dns, Tracer};
-use crate::observe::logging;
+use crate::net::{self, Dns, Seen, Tracer, Witness};
+use crate::observe::{Counters, Status, logging};
 use crate::proto;
 use crate::source::{self, Source};
 use crate::spool::{Spool, SpoolError};
@@ -127,9 +127,14 @@ impl Installation {
 
     /// Everything that one collector needs to run. Made when the collector begins: IDLE at its server is tried again.
     pub fn worker(&self, collector: &Arc<Collector>) -> Worker {
+        self.worker_of(collector, Arc::default(), Arc::default())
+    }
+
+    /// The same, with what is known of the collector.
+    pub fn worker_of(&self, collector: &Arc<Collector>, counters: Arc<Counters>, status: Arc<Status>) -> Worker {
         Worker {
             collector: Arc::clone(collector),
-            source: self.source(collector),
+            source: self.source(collector, &counters),
             router: self.router(collector),
             destination: self.destination(collector),
             local_check: self.local_check(collector),
@@ -142,8 +147,8 @@ impl Installation {
             room: self.room.clone(),
             limits: Arc::clone(&self.limits),
             idle_server: self.idle_servers.enter(&collector.server.host, collector.server.port),
-            counters: Arc::default(),
-            status: Arc::default(),
+            counters,
+            status,
         }
     }
 
@@ -191,18 +196,19 @@ impl Installation {
         Some(Arc::new(LocalCheck::new(&collector.check_local, password)))
     }
 
-    fn source(&self, collector: &Collector) -> Box<dyn Source> {
+    fn source(&self, collector: &Collector, counters: &Arc<Counters>) -> Box<dyn Source> {
         let (server, spool, id) = (collector.server.clone(), self.spool.clone(), collector.id.clone());
         let password = secret::reader(&server.password);
+        let witness = Arc::new(CertificateWatch(Arc::clone(counters)));
         // What is to be held is fetched whole, as far as there can be room for it.
         let limit = match collector.too_large {
             TooLarge::Hold => collector.max_message_size.and(Some(self.held_max)),
             TooLarge::Skip | TooLarge::HeadersOnly => collector.max_message_size,
         };
         match server.protocol {
-            Protocol::Imap => Box::new(source::imap::ImapSource::new(server, password, spool, id, limit)),
+            Protocol::Imap => Box::new(source::imap::ImapSource::new(server, password, spool, id, limit).seen_by(witness)),
             Protocol::Pop3 => {
-                let source = source::pop3::Pop3Source::new(server, password, spool, id, limit);
+                let source = source::pop3::Pop3Source::new(server, password, spool, id, limit).seen_by(witness);
                 Box::new(source.by_content(may_read_all(collector)))
             }
         }
@@ -232,6 +238,19 @@ impl Drop for Installation {
     /// What is still in the way of the history is written; a crash would lose it.
     fn drop(&mut self) {
         self.history.finish();
+    }
+}
+
+/// Notes until when the certificate of a collector's server is valid.
+struct CertificateWatch(Arc<Counters>);
+
+impl Witness for CertificateWatch {
+    fn saw(&self, seen: Seen) {
+        if let Seen::Secured(handshake) = seen
+            && let Some(certificate) = handshake.certificate
+        {
+            self.0.certificate(certificate.until.as_second());
+        }
     }
 }
 

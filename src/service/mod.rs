@@ -1,11 +1,12 @@
 //! Layer 6: the daemon. An [`Installation`] holds what belongs to the state directory; the [`supervisor`] runs one task per collector and
 //! applies each new configuration by its difference from the last; [`signals`] and [`watch`] turn the outside into [`Command`]s.
-//! Beside it, without the state directory: [`look`] opens a mailbox for looking only, [`probe`] tries a collector's connections step by step.
+//! [`notices`] tells people of trouble. Beside it, without the state directory: [`look`] opens a mailbox for looking only, [`probe`] tries a collector's connections step by step.
 
 pub mod board;
 pub mod command;
 pub mod installation;
 pub mod look;
+pub mod notices;
 pub mod probe;
 pub mod signals;
 pub mod supervisor;

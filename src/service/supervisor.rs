@@ -212,7 +212,7 @@ impl Supervisor {
         }
         self.digest = digest.unwrap_or_default();
         let by = by.map_or_else(|| "file".to_owned(), ToString::to_string);
-        let loaded = loaded.inspect_err(|report| self.reject(report))?;
+        let loaded = loaded.inspect_err(|report| self.reject(report, &by))?;
         if loaded.config == self.written {
             info!(event = "config_unchanged", file = %self.path.display());
             self.board.taken(by);
@@ -268,12 +268,12 @@ impl Supervisor {
         self.apply(Some(old))
     }
 
-    fn reject(&self, report: &Report) {
+    fn reject(&self, report: &Report, by: &str) {
         for problem in &report.errors {
             error!(event = "config_error", text = %problem.to_string().replace('\n', " | "));
         }
         error!(target: audit::TARGET, event = "config_rejected", file = %self.path.display(), errors = report.errors.len(), next = "the configuration that was in force stays in force");
-        self.board.rejected(report.to_string());
+        self.board.rejected(report.to_string(), by);
     }
 
     fn apply(&mut self, old: Option<Config>) -> Diff {
@@ -319,6 +319,7 @@ impl Supervisor {
                 })
                 .collect();
             (shown.enabled, shown.switch) = (config.service.enabled, switches.of_service(now).cloned());
+            (shown.notify, shown.redact) = (config.notify.clone(), config.log_redact);
             shown.needs_restart.extend(needs_restart);
             shown.needs_restart.sort_unstable();
             shown.needs_restart.dedup();
@@ -328,7 +329,7 @@ impl Supervisor {
     /// The worker of a collector, with what is known of it.
     fn worker(&self, id: &CollectorId) -> Option<Worker> {
         let Listed { collector, status, counters, .. } = self.board.listed(id)?;
-        Some(Worker { status, counters, ..self.installation.worker(&collector) })
+        Some(self.installation.worker_of(&collector, counters, status))
     }
 
     /// Those who may still be at work in this mailbox.

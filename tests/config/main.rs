@@ -11,6 +11,7 @@ mod delivery_keys;
 mod files;
 mod log_events;
 mod log_keys;
+mod notify_keys;
 mod outside;
 mod provider_keys;
 mod recipient_keys;

@@ -15,6 +15,8 @@ fn blocks() -> Vec<(&'static str, &'static str, String)> {
         ("## `limits`", "", top("limits: {qqqqqqqq: 1}")),
         ("## `log`", "", top("log: {qqqqqqqq: 1}")),
         ("## `control`", "", top("control: {qqqqqqqq: 1}")),
+        ("## `metrics`", "", top("metrics: {qqqqqqqq: 1}")),
+        ("## `notify`", "", top("notify: [{qqqqqqqq: 1}]")),
         ("## A collector", "", with("qqqqqqqq: 1")),
         ("### `folders`", "", with("folders: [{name: A, qqqqqqqq: 1}]")),
         ("### `schedule`", "", with("schedule: {days: mon, qqqqqqqq: 1}")),

@@ -125,9 +125,9 @@ fn metrics_follow_the_collectors() {
         "mailgather_config_last_reload_successful 1.0",
         "mailgather_collector_up{collector=\"one\"} 1.0",
         "mailgather_sessions_total{collector=\"one\",result=\"ok\"} 1",
-        "mailgather_messages_delivered_total{collector=\"one\"} 3",
+        "mailgather_messages_delivered_total{collector=\"one\",transport=\"lmtp\"} 3",
         "mailgather_session_errors_total{collector=\"one\",reason=\"auth\"} 0",
-        "# EOF",
+        "mailgather_message_size_bytes_count{collector=\"one\"} 3",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}: {text}");
     }

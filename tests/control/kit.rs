@@ -47,3 +47,10 @@ pub fn request(path: &std::path::Path, method: &str, place: &str, body: &str) ->
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
     (status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
 }
+
+/// The same configuration, in which the password of this collector is a wrong one.
+pub fn with_wrong_password(config: &str, id: &str) -> String {
+    let (before, block) = config.split_once(&format!("  {id}:\n")).unwrap();
+    let line = block.lines().find(|line| line.contains("password: {env:")).unwrap();
+    format!("{before}  {id}:\n{}", block.replacen(line, "    password: {command: [echo, wrong]}", 1))
+}

@@ -9,8 +9,8 @@ use mailgather::deliver::Destination;
 use mailgather::held::HeldStore;
 use mailgather::ledger::sqlite::SqliteLedger;
 use mailgather::ledger::{
-    Claim, Entry, Finished, Forget, HeldEnd, HeldId, HeldMail, HeldWhy, History, Instance, Ledger, LedgerError, Mark, Marked, Place, Progress,
-    Remembered, Seen, SeenKey,
+    Claim, Entry, Finished, Forget, HeldEnd, HeldId, HeldMail, HeldTotal, HeldWhy, History, Instance, Ledger, LedgerError, Mark, Marked, Place,
+    Progress, Remembered, Seen, SeenKey,
 };
 use mailgather::mail::*;
 use mailgather::observe::Counters;
@@ -331,6 +331,9 @@ impl Ledger for FaultyLedger {
     }
     async fn held(&self) -> Result<Vec<HeldMail>, LedgerError> {
         self.inner.held().await
+    }
+    async fn held_totals(&self) -> Result<Vec<HeldTotal>, LedgerError> {
+        self.inner.held_totals().await
     }
     async fn held_octets(&self) -> Result<u64, LedgerError> {
         self.apply("held_octets", self.inner.held_octets()).await

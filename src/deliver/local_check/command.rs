@@ -61,12 +61,12 @@ impl Command {
     }
 }
 
-/// A child whose whole group is killed when this is dropped.
-struct Running(Child);
+/// A child that leads a group of its own, which is killed when this is dropped.
+pub(crate) struct Running(pub(crate) Child);
 
 impl Running {
     /// Exit status (`None` for a signal) and the first of what it wrote.
-    async fn end(&mut self) -> (std::io::Result<Option<i32>>, String) {
+    pub(crate) async fn end(&mut self) -> (std::io::Result<Option<i32>>, String) {
         let mut said = (Vec::new(), Vec::new());
         let (out, err) = (self.0.stdout.take(), self.0.stderr.take());
         let status = {

@@ -10,6 +10,7 @@ mod file;
 
 use self::answers::Answers;
 use self::command::Command;
+pub(crate) use self::command::Running;
 use self::file::AddressFile;
 use super::Destination;
 use super::smtp::{Limits, Probed, SmtpDestination};

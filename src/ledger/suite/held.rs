@@ -12,6 +12,9 @@ pub(crate) async fn held_mail_is_recorded_with_its_state(ledger: &dyn Ledger) {
     assert_eq!(second, HeldMail { id: second.id, ..two });
     assert_ne!(first.id, second.id);
     assert_eq!(ledger.held_octets().await.unwrap(), 200);
+    let [total] = &ledger.held_totals().await.unwrap()[..] else { panic!("all have the same collector and reason") };
+    assert_eq!((&total.collector, total.why, total.messages, total.octets), (&first.key.collector, first.why, 2, 200));
+    assert_eq!(total.since, first.since.min(second.since));
     let progress = opened(ledger, 1, History::None).await;
     assert_eq!(progress.exceptions.into_iter().collect::<Vec<_>>(), [(uid(1), State::Held), (uid(2), State::Owed)]);
     // A stale pass holds nothing.

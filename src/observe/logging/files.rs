@@ -74,7 +74,7 @@ impl Queue {
     pub fn put_audit(&self, line: audit::Line) {
         self.audit.put(line);
         // With a full queue the thread is at work anyway.
-        self.sender.get().map(|sender| sender.try_send(Told::Audit));
+        self.sender.get().map(|sender| sender.send(Told::Audit));
     }
 
     pub fn folders(&self, logs: PathBuf, audit: PathBuf) {

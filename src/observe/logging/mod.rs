@@ -21,6 +21,7 @@ use fold::Folds;
 pub use form::json_of_line;
 use journald::Journal;
 use record::Record;
+pub use redact::redacted;
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};

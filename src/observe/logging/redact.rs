@@ -29,6 +29,12 @@ pub(super) fn redact(record: &mut Record, how: LogRedact) {
     }
 }
 
+/// A text for somebody who reads it elsewhere than in the log: a notice.
+pub fn redacted(text: &str, how: LogRedact) -> String {
+    let hidden = if how == LogRedact::Addresses { without_people(text) } else { None };
+    hidden.unwrap_or_else(|| text.to_owned())
+}
+
 /// The text with the local part of each address hidden: domains tell the operator which server it is about. `None`: there is none.
 fn without_people(text: &str) -> Option<String> {
     let mut out = String::new();
