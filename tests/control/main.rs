@@ -11,6 +11,8 @@ mod history;
 mod http;
 mod kit;
 mod logs;
+mod metrics;
+mod notices;
 mod packaging;
 mod secrets;
 mod switches;
