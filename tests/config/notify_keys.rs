@@ -91,6 +91,15 @@ fn who_would_hear_of_a_broken_target_by_that_target_alone_is_warned() {
     }
 }
 
+/// The example of docs/monitoring.md works as it stands.
+#[test]
+fn the_example_of_the_page_is_taken() {
+    let docs = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/monitoring.md")).unwrap();
+    let example = docs.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let loaded = read(&format!("{example}{}", with(""))).unwrap_or_else(|report| panic!("{report}"));
+    assert_eq!((loaded.config.notify.len(), loaded.warnings.len()), (3, 0));
+}
+
 #[test]
 fn metrics_have_an_address() {
     let of = |metrics: &str| {

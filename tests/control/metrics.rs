@@ -1,7 +1,7 @@
 //! Metrics: docs/monitoring.md, the shipped alerts and the dashboard name what there is and nothing else; the real promtool takes all of it.
 
 use crate::kit::{imap, letter, raw, request, running, socket, with_wrong_password};
-use crate::support::process::Channel;
+use crate::support::process::{Channel, Guarded};
 use crate::support::*;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// What Prometheus itself adds, and what belongs to its own language.
 const OF_PROMETHEUS: &[&str] = &["up"];
@@ -228,6 +229,47 @@ fn metrics_over_tcp_and_nothing_else() {
     let other = running(&second, 1);
     assert!(other.count_log("metrics_unavailable") == 1, "{:?}", other.log());
     other.stop().expect_success();
+    daemon.stop().expect_success();
+}
+
+/// Prometheus itself scrapes the daemon without a complaint, and has loaded the alerts.
+#[test]
+fn prometheus_takes_the_metrics_and_the_alerts() {
+    let (server, sink, port, own) = (Dovecot::start(), Sink::lmtp(), free_port(), free_port());
+    let text = format!("metrics: {{listen: '127.0.0.1:{port}'}}\n{}", config(&sink.delivery(), &[imap(&server, "one")]));
+    server.put("one", &letter(1));
+    let program = Mailgather::new(&text);
+    let daemon = running(&program, 1);
+    let folder = tempfile::tempdir().unwrap();
+    let shipped = std::fs::read_to_string(root("contrib/prometheus/scrape.yml")).unwrap();
+    let changed = shipped
+        .replace("127.0.0.1:9480", &format!("127.0.0.1:{port}"))
+        .replace("  - mailgather.rules.yml", &format!("  - {}", root("contrib/prometheus/mailgather.rules.yml").display()));
+    std::fs::write(folder.path().join("prometheus.yml"), format!("global: {{scrape_interval: 1s}}\n{changed}")).unwrap();
+    let (listen, file) =
+        (format!("--web.listen-address=127.0.0.1:{own}"), format!("--config.file={}", folder.path().join("prometheus.yml").display()));
+    let data = format!("--storage.tsdb.path={}", folder.path().join("data").display());
+    let binary = promtool().with_file_name("prometheus");
+    let _prometheus = Guarded::start(binary.to_str().unwrap(), &[&listen, &file, &data], &folder.path().join("log"));
+    let get = |place: &str| -> Value {
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", own)) else { return Value::Null };
+        let _ = stream.write_all(format!("GET {place} HTTP/1.0\r\nHost: x\r\n\r\n").as_bytes());
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        answer.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok()).unwrap_or_default()
+    };
+    let mut target = Value::Null;
+    eventually("it has scraped", Duration::from_secs(60), || {
+        target = get("/api/v1/targets")["data"]["activeTargets"][0].clone();
+        target["health"] == "up" || target["health"] == "down"
+    });
+    assert!(target["health"] == "up" && target["lastError"] == "", "{target}");
+    let count = |query: &str| get(&format!("/api/v1/query?query={query}"))["data"]["result"].as_array().map_or(0, Vec::len);
+    eventually("it knows a counter and a histogram", SOON, || {
+        count("mailgather_messages_delivered_total") == 1 && count("mailgather_message_size_bytes_bucket%7Ble=%22%2BInf%22%7D") == 1
+    });
+    let rules = get("/api/v1/rules");
+    assert_eq!(rules["data"]["groups"][0]["rules"].as_array().map(Vec::len), Some(13), "{rules}");
     daemon.stop().expect_success();
 }
 

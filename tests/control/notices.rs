@@ -111,7 +111,7 @@ fn with_notify(notify: &str, config: &str) -> String {
 
 /// A login that is refused is told once by mail, webhook and command, through a real Postfix; not once more by another failure nor by a restart; and its end.
 #[test]
-fn p5_trouble_is_told_once_by_each_way_and_so_is_its_end() {
+fn trouble_is_told_once_by_each_way_and_so_is_its_end() {
     let (server, sink, postfix, hook) = (Dovecot::start(), Sink::lmtp(), Postfix::start(), Hook::start());
     let folder = tempfile::tempdir().unwrap();
     let (program, record) = recorder(folder.path());

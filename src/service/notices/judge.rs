@@ -5,13 +5,16 @@ use crate::config::{Channel, Collector, NoticeEvent};
 use crate::ledger::{HeldTotal, HeldWhy};
 use crate::mail::code;
 use crate::observe::status::Snapshot;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
 /// A certificate that ends sooner than this is told of.
 pub(super) const CERTIFICATE_LEFT: Duration = Duration::from_secs(14 * 86_400);
 /// So long no session may go well, at least, unless somebody says otherwise.
 const STALE_MIN: Duration = Duration::from_secs(30 * 60);
+/// A target that is down is asked again sooner than the interval says, and an operator may ask at any time: what fails so often and yet so briefly is
+/// a server that is restarted.
+const BRIEF: Duration = Duration::from_secs(5 * 60);
 /// A login that is refused is told of after so many sessions, if not sooner: it does not mend itself, and is tried ever more rarely.
 const REFUSALS: u32 = 2;
 
@@ -41,7 +44,7 @@ pub(super) enum Finding {
 /// Looks for one event.
 pub(super) fn judge(channel: &Channel, event: NoticeEvent, seen: &Seen<'_>, now: Timestamp) -> Finding {
     match event {
-        NoticeEvent::Failing | NoticeEvent::AuthFailed => failing(channel, event, seen),
+        NoticeEvent::Failing | NoticeEvent::AuthFailed => failing(channel, event, seen, now),
         NoticeEvent::Stale => stale(channel, seen, now),
         NoticeEvent::Held => held(seen, |why| why != HeldWhy::Loop || !channel.events.contains(&NoticeEvent::Loop)),
         NoticeEvent::Loop => held(seen, |why| why == HeldWhy::Loop),
@@ -50,7 +53,7 @@ pub(super) fn judge(channel: &Channel, event: NoticeEvent, seen: &Seen<'_>, now:
 }
 
 /// A login that is refused is its own event for those who want to hear of it, else a failure like others.
-fn failing(channel: &Channel, event: NoticeEvent, seen: &Seen<'_>) -> Finding {
+fn failing(channel: &Channel, event: NoticeEvent, seen: &Seen<'_>, now: Timestamp) -> Finding {
     let found = seen.found;
     let Some(trouble) = &found.trouble else {
         return if found.last_success.is_some() { Finding::Fine } else { Finding::Unknown };
@@ -61,10 +64,11 @@ fn failing(channel: &Channel, event: NoticeEvent, seen: &Seen<'_>) -> Finding {
         return Finding::Unknown;
     }
     let after = if is_login { channel.after.min(REFUSALS) } else { channel.after };
-    if found.failed_in_row < after {
+    let since = found.failing_since.unwrap_or(seen.since);
+    let least = seen.collector.interval.saturating_mul(after.saturating_sub(1)).min(BRIEF);
+    if found.failed_in_row < after || now.duration_since(since) < SignedDuration::try_from(least).unwrap_or(SignedDuration::MAX) {
         return Finding::Unknown;
     }
-    let since = found.failing_since.unwrap_or(seen.since);
     Finding::Open { code: trouble.code, message: trouble.reason.clone(), hint: trouble.hint.clone(), since }
 }
 
@@ -79,12 +83,12 @@ fn stale(channel: &Channel, seen: &Seen<'_>, now: Timestamp) -> Finding {
     // Nothing is due while the schedule is closed.
     let due = last.checked_add(collector.interval).unwrap_or(last);
     let opens = due.checked_add(hours::wait(&collector.schedule, due)).unwrap_or(due).max(last);
-    let late = if hours::wait(&collector.schedule, now).is_zero() { now.duration_since(opens) } else { jiff::SignedDuration::ZERO };
+    let late = if hours::wait(&collector.schedule, now).is_zero() { now.duration_since(opens) } else { SignedDuration::ZERO };
     let is_stale = now.duration_since(last).unsigned_abs() > limit && !late.is_negative() && late.unsigned_abs() + collector.interval > limit;
     if !is_stale {
         return if seen.found.last_success.is_some() { Finding::Fine } else { Finding::Unknown };
     }
-    let is_told = |event| channel.events.contains(&event) && matches!(failing(channel, event, seen), Finding::Open { .. });
+    let is_told = |event| channel.events.contains(&event) && matches!(failing(channel, event, seen, now), Finding::Open { .. });
     if is_told(NoticeEvent::Failing) || is_told(NoticeEvent::AuthFailed) {
         return Finding::Unknown;
     }
@@ -196,7 +200,13 @@ mod tests {
         ] {
             let found = of(failed, code);
             let seen = Seen { collector: &collector, found: &found, held: None, certificate: None, since: at(0) };
-            assert_eq!(words(judge(channel, event, &seen, at(10))), wanted, "{event:?} {failed} {code}");
+            assert_eq!(words(judge(channel, event, &seen, at(3_600))), wanted, "{event:?} {failed} {code}");
+        }
+        // So many within a minute are a server that is restarted.
+        let brief = Snapshot { failing_since: Some(at(0)), ..of(9, 431) };
+        for (now, wanted) in [(60, "unknown"), (299, "unknown"), (300, "431 no")] {
+            let seen = Seen { collector: &collector, found: &brief, held: None, certificate: None, since: at(0) };
+            assert_eq!(words(judge(&both, NoticeEvent::Failing, &seen, at(now))), wanted, "{now}");
         }
         let nothing = Snapshot::default();
         let seen = Seen { collector: &collector, found: &nothing, held: None, certificate: None, since: at(0) };
