@@ -5,12 +5,13 @@ pub(super) mod server;
 use super::exit::Exit;
 use super::peek::{named, names};
 use super::{Common, runtime};
-use crate::config::{Collector, Loaded, Protocol};
+use crate::config::{Collector, Loaded};
 use crate::ledger::{Forget, Ledger, LedgerError, Marked, Remembered};
 use crate::mail::outcome::harmless;
-use crate::mail::{FolderName, RemoteUid, code};
+use crate::mail::{RemoteUid, code};
 use crate::observe::logging::audit;
 use crate::service::command::Requester;
+use crate::service::refetch::{self, folder_name};
 use crate::service::{Installation, OpenError};
 use clap::Args;
 use server::Found;
@@ -223,49 +224,13 @@ fn check_uids(which: &Forget, remembered: &[Remembered]) -> Result<(), Exit> {
 
 /// UIDs as they were given: numbers for IMAP; for POP3 what the log prints, in which strange octets are escaped.
 fn uids(given: &[String], collector: &Collector) -> Result<Vec<RemoteUid>, Exit> {
-    let of = |text: &String| match collector.server.protocol {
-        Protocol::Pop3 => Some(RemoteUid::Opaque(unescaped(text).into())),
-        Protocol::Imap => text.parse().ok().filter(|uid| *uid > 0).map(RemoteUid::Number),
-    };
-    given
-        .iter()
-        .map(|text| {
-            of(text).ok_or_else(|| {
-                eprintln!(
-                    "error: `{text}` is no UID of IMAP, which is a number\nhint: the log names each message by COLLECTOR/FOLDER/UIDVALIDITY/UID"
-                );
-                Exit::Usage
-            })
+    let of = |text: &String| {
+        refetch::uid(text, collector.server.protocol).ok_or_else(|| {
+            eprintln!("error: `{text}` is no UID of IMAP, which is a number\nhint: the log names each message by COLLECTOR/FOLDER/UIDVALIDITY/UID");
+            Exit::Usage
         })
-        .collect()
-}
-
-/// The reverse of [`u8::escape_ascii`]; what is no escape stays as it is.
-fn unescaped(text: &str) -> Vec<u8> {
-    let (mut octets, mut rest) = (Vec::new(), text.as_bytes());
-    while let Some((&first, more)) = rest.split_first() {
-        let (octet, left) = match (first, more) {
-            (b'\\', [b'x', high, low, left @ ..]) => {
-                match std::str::from_utf8(&[*high, *low]).ok().and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-                    Some(octet) => (octet, left),
-                    None => (first, more),
-                }
-            }
-            (b'\\', [b't', left @ ..]) => (b'\t', left),
-            (b'\\', [b'r', left @ ..]) => (b'\r', left),
-            (b'\\', [b'n', left @ ..]) => (b'\n', left),
-            (b'\\', [octet @ (b'\\' | b'\'' | b'"'), left @ ..]) => (*octet, left),
-            _ => (first, more),
-        };
-        octets.push(octet);
-        rest = left;
-    }
-    octets
-}
-
-/// INBOX is the same in any case (RFC 9051 §5.1).
-fn folder_name(text: &str) -> FolderName {
-    if text.eq_ignore_ascii_case("INBOX") { FolderName::inbox() } else { FolderName::new(text) }
+    };
+    given.iter().map(of).collect()
 }
 
 /// A date, which begins at midnight, or a time.
@@ -318,15 +283,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_dates_and_uidls() {
+    fn numbers_and_dates() {
         assert_eq!([0, 7, 310, 4_310, 1_000_000].map(grouped), ["0", "7", "310", "4 310", "1 000 000"]);
         assert_eq!(before("2026-11-01T12:00:00Z"), Ok(1_793_534_400));
         assert!(before("2026-11-01").is_ok_and(|time| (time - 1_793_491_200).abs() <= 14 * 3600));
         assert!(before("yesterday").unwrap_err().contains("2026-11-01"));
-        for octets in [&b"plain-1"[..], b"\0=00ff*2", b"a\\b'c\"\t\r\xff", b"\\x4", b""] {
-            assert_eq!(unescaped(&RemoteUid::Opaque(octets.into()).to_string()), octets);
-        }
-        assert_eq!(unescaped("a\\b"), b"a\\b");
-        assert_eq!((folder_name("Inbox"), folder_name("inbox/a")), (FolderName::inbox(), FolderName::new("inbox/a")));
     }
 }

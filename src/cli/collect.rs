@@ -20,6 +20,13 @@ pub(super) struct Collect {
     /// One session each, which takes so many new messages at most; what is to be tried again comes beside them. The rest comes after the interval.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: Option<u32>,
+    /// Deliver this message once more, on purpose: the one with this UID or UIDL, as the log has it; may be given several times. It must have been
+    /// collected from the one collector that is named, and still be on its server.
+    #[arg(long, value_name = "UID", conflicts_with_all = ["limit", "all"], requires = "names")]
+    refetch: Vec<String>,
+    /// The folder of that message, where the collector has several.
+    #[arg(long, value_name = "NAME", requires = "refetch")]
+    folder: Option<String>,
     /// Do not wait for the end.
     #[arg(long)]
     no_wait: bool,
@@ -27,6 +34,10 @@ pub(super) struct Collect {
     #[arg(long)]
     json: bool,
 }
+
+/// What `--refetch` does, in words.
+pub(super) const AGAIN: &str =
+    "note: what is named is forgotten and delivered once more, to all of its recipients, on purpose; new mail comes beside it";
 
 pub(super) fn collect(arguments: &Collect, common: &Common) -> Exit {
     ask(common, arguments.json, async |client| {
@@ -36,6 +47,15 @@ pub(super) fn collect(arguments: &Collect, common: &Common) -> Exit {
         }
         if let Some(limit) = arguments.limit {
             body.insert("limit".to_owned(), json!(limit));
+        }
+        if !arguments.refetch.is_empty() {
+            body.insert("refetch".to_owned(), json!(arguments.refetch));
+            if !common.quiet {
+                eprintln!("{}", AGAIN);
+            }
+        }
+        if let Some(folder) = &arguments.folder {
+            body.insert("folder".to_owned(), json!(folder));
         }
         let body = if body.is_empty() { Value::Null } else { Value::Object(body) };
         let job = client.post("/v1/collect", &body).await?;

@@ -9,6 +9,7 @@ use crate::config::{Collector, Loaded, STATE_DIR_OF_ROOT};
 use crate::mail::code;
 use crate::mail::outcome::harmless;
 use crate::observe::Counters;
+use crate::service::refetch;
 use crate::service::switches::Switches;
 use crate::service::{Command, Installation, signals};
 use clap::Args;
@@ -31,6 +32,13 @@ pub(super) struct Once {
     /// One session each, which takes so many new messages at most; what is to be tried again comes beside them.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: Option<u32>,
+    /// Deliver this message once more, on purpose: the one with this UID or UIDL, as the log has it; may be given several times. It must have been
+    /// collected from the one collector that is named, and still be on its server.
+    #[arg(long, value_name = "UID", conflicts_with = "limit", requires = "names")]
+    refetch: Vec<String>,
+    /// The folder of that message, where the collector has several.
+    #[arg(long, value_name = "NAME", requires = "refetch")]
+    folder: Option<String>,
 }
 
 pub(super) fn once(arguments: &Once, common: &Common) -> Exit {
@@ -66,6 +74,9 @@ fn try_once(arguments: &Once, common: &Common) -> Result<Exit, Exit> {
             Exit::Os
         })?;
         let installation = Installation::open(&loaded.config).await.map_err(|error| open_failed(&error))?;
+        if !arguments.refetch.is_empty() {
+            again(arguments, &collectors, &installation, common).await?;
+        }
         // Beside the passes, as in the daemon: no mail waits for it.
         let held = Arc::clone(installation.held());
         let sweep = tokio::spawn(async move { held.sweep(jiff::Timestamp::now().as_second()).await });
@@ -106,6 +117,24 @@ fn try_once(arguments: &Once, common: &Common) -> Result<Exit, Exit> {
         }
     }
     Ok(overall(&exits))
+}
+
+/// Forgets the messages that are to come once more.
+async fn again(arguments: &Once, collectors: &[Arc<Collector>], installation: &Installation, common: &Common) -> Result<(), Exit> {
+    let refused = |why: String| {
+        eprintln!("error: {why}\nhint: nothing was changed; the log names each message by COLLECTOR/FOLDER/UIDVALIDITY/UID");
+        Exit::Usage
+    };
+    let [collector] = collectors else { return Err(refused("messages are named of one collector at a time".to_owned())) };
+    let ledger = &**installation.ledger();
+    let which = refetch::which(collector, &arguments.refetch, arguments.folder.as_deref(), ledger).await.map_err(refused)?;
+    let forgotten = ledger.forget(&collector.server.mailbox(), &which, jiff::Timestamp::now().as_second()).await;
+    let forgotten = forgotten.map_err(|error| super::clear::ledger_failed(&error))?;
+    tracing::info!(event = "collector_refetches", collector = %collector.id, mailbox = %collector.server.mailbox(), forgotten);
+    if !common.quiet {
+        eprintln!("{}", super::collect::AGAIN);
+    }
+    Ok(())
 }
 
 /// The collectors that were named, or all that are enabled.

@@ -11,7 +11,8 @@ use crate::history::{self, Event};
 use crate::mail::CollectorId;
 use crate::observe::logging::audit;
 use crate::observe::logging::read::{self, Wanted};
-use crate::service::command::{Collect, Command, Reload, Requester, SwitchTo};
+use crate::service::command::{Collect, Command, Manner, Reload, Requester, SwitchTo};
+use crate::service::refetch::UIDS_MAX;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use jiff::Timestamp;
@@ -131,7 +132,7 @@ impl Api {
     }
 
     async fn collect(&self, id: Option<CollectorId>, wait: Option<Duration>, body: &[u8], by: Requester) -> Result<Answer, Problem> {
-        let (named, limit) = asked(body)?;
+        let (named, manner) = asked(body)?;
         let which = match (id, named) {
             (Some(_), Some(_)) => return Err(Problem::new(400, "the path names the collector: the body has no `names`")),
             (Some(id), None) => Some(vec![id]),
@@ -143,8 +144,8 @@ impl Api {
         }
         let (answer, began) = oneshot::channel();
         let who = by.to_string();
-        self.tell(Command::Collect(Collect { by, which, limit, answer: Some(answer) })).await?;
-        let began = began.await.map_err(|_| stopping())?;
+        self.tell(Command::Collect(Collect { by, which, manner, answer: Some(answer) })).await?;
+        let began = began.await.map_err(|_| stopping())?.map_err(|why| Problem::new(404, why))?;
         let job = self.jobs.collect(who, began);
         let job =
             job.ok_or_else(|| Problem::new(429, "too many jobs are running").hint("the collectors were asked all the same; GET /v1/collectors"))?;
@@ -220,23 +221,35 @@ impl Api {
     }
 }
 
-/// Whose mail and how much, as the body says: `{"names": ["a", "b"], "limit": 5}`, each of them or none; nothing at all: all that are enabled.
-fn asked(body: &[u8]) -> Result<(Option<Vec<CollectorId>>, Option<usize>), Problem> {
+/// Whose mail and how, as the body says: `{"names": ["a", "b"], "limit": 5}`, `{"names": ["a"], "refetch": ["8812"], "folder": "INBOX"}`, each key or not;
+/// nothing at all: all that are enabled.
+fn asked(body: &[u8]) -> Result<(Option<Vec<CollectorId>>, Manner), Problem> {
     if body.iter().all(u8::is_ascii_whitespace) {
-        return Ok((None, None));
+        return Ok((None, Manner::Whole));
     }
     let wrong = || {
-        Problem::new(
-            400,
-            format!("the body is `{{\"names\": [\"a\", \"b\"], \"limit\": 5}}`, each of them or none; a limit is from 1 to {LIMIT_MAX}"),
-        )
+        let what = format!(
+            "the body is nothing, or has `names` (a list), and `limit` (1 to {LIMIT_MAX}) or `refetch` (a list of UIDs as texts) with `folder`"
+        );
+        Problem::new(400, what)
     };
     let body: Value = serde_json::from_slice(body).map_err(|_| wrong())?;
-    let body =
-        body.as_object().filter(|body| !body.is_empty() && body.keys().all(|key| matches!(key.as_str(), "names" | "limit"))).ok_or_else(wrong)?;
-    let limit = body.get("limit").map(|limit| limit.as_u64().filter(|limit| (1..=LIMIT_MAX).contains(limit)).ok_or_else(wrong)).transpose()?;
-    let limit = limit.and_then(|limit| usize::try_from(limit).ok());
-    let Some(names) = body.get("names") else { return Ok((None, limit)) };
+    let known = |key: &String| matches!(key.as_str(), "names" | "limit" | "refetch" | "folder");
+    let body = body.as_object().filter(|body| !body.is_empty() && body.keys().all(known)).ok_or_else(wrong)?;
+    let text = |value: &Value| value.as_str().map(str::to_owned).ok_or_else(wrong);
+    let manner = match (body.get("limit"), body.get("refetch"), body.get("folder")) {
+        (None, None, None) => Manner::Whole,
+        (Some(limit), None, None) => {
+            let limit = limit.as_u64().filter(|limit| (1..=LIMIT_MAX).contains(limit)).ok_or_else(wrong)?;
+            Manner::Some(usize::try_from(limit).map_err(|_| wrong())?)
+        }
+        (None, Some(uids), folder) => {
+            let uids = uids.as_array().filter(|uids| !uids.is_empty() && uids.len() <= UIDS_MAX).ok_or_else(wrong)?;
+            Manner::Again { uids: uids.iter().map(text).collect::<Result<_, _>>()?, folder: folder.map(text).transpose()? }
+        }
+        _ => return Err(wrong()),
+    };
+    let Some(names) = body.get("names") else { return Ok((None, manner)) };
     let names = names.as_array().ok_or_else(wrong)?;
     if names.len() > NAMES_MAX {
         return Err(Problem::new(413, format!("more than {NAMES_MAX} names")));
@@ -244,7 +257,7 @@ fn asked(body: &[u8]) -> Result<(Option<Vec<CollectorId>>, Option<usize>), Probl
     let mut ids: Vec<CollectorId> = names.iter().map(|name| name.as_str().and_then(CollectorId::new).ok_or_else(wrong)).collect::<Result<_, _>>()?;
     ids.sort();
     ids.dedup();
-    Ok((Some(ids), limit))
+    Ok((Some(ids), manner))
 }
 
 /// For how long something is switched, and why: `{"for_seconds": 7200, "reason": "..."}`; nothing at all: until the reverse is said.
@@ -316,14 +329,16 @@ mod tests {
 
     #[test]
     fn the_body_of_a_collection() {
-        assert_eq!(asked(b" \r\n"), Ok((None, None)));
+        assert_eq!(asked(b" \r\n"), Ok((None, Manner::Whole)));
         let names = |body: &[u8]| {
-            let (ids, limit) = asked(body).unwrap();
-            (ids.map(|ids| ids.iter().map(|id| id.as_str().to_owned()).collect::<Vec<_>>().join(" ")), limit)
+            let (ids, manner) = asked(body).unwrap();
+            (ids.map(|ids| ids.iter().map(|id| id.as_str().to_owned()).collect::<Vec<_>>().join(" ")), manner)
         };
-        assert_eq!(names(br#"{"names": ["b", "a", "b"]}"#), (Some("a b".to_owned()), None));
-        assert_eq!(names(br#"{"names": ["a"], "limit": 7}"#), (Some("a".to_owned()), Some(7)));
-        assert_eq!(names(br#"{"limit": 1}"#), (None, Some(1)));
+        assert_eq!(names(br#"{"names": ["b", "a", "b"]}"#), (Some("a b".to_owned()), Manner::Whole));
+        assert_eq!(names(br#"{"names": ["a"], "limit": 7}"#), (Some("a".to_owned()), Manner::Some(7)));
+        assert_eq!(names(br#"{"limit": 1}"#), (None, Manner::Some(1)));
+        let again = Manner::Again { uids: vec!["7".to_owned()], folder: Some("INBOX".to_owned()) };
+        assert_eq!(names(br#"{"names": ["a"], "refetch": ["7"], "folder": "INBOX"}"#), (Some("a".to_owned()), again));
         for wrong in [
             &b"[]"[..],
             b"{}",
@@ -332,6 +347,10 @@ mod tests {
             b"\xff",
             b"{\"names\"",
             br#"{"limit": 0}"#,
+            br#"{"limit": 1, "refetch": ["7"]}"#,
+            br#"{"refetch": [7]}"#,
+            br#"{"refetch": []}"#,
+            br#"{"folder": "INBOX"}"#,
             br#"{"limit": "5"}"#,
             br#"{"names": ["a"], "since": "1d"}"#,
         ] {

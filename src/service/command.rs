@@ -63,10 +63,27 @@ pub struct Collect {
     pub by: Requester,
     /// Whose mail; `None`: of every enabled collector. One that is disabled is collected once.
     pub which: Option<Vec<CollectorId>>,
-    /// One session each, which takes so many new messages at most; `None`: until there are no new ones.
-    pub limit: Option<usize>,
-    /// Where to tell what began; nobody waits for a signal.
-    pub answer: Option<oneshot::Sender<Vec<Collecting>>>,
+    /// How.
+    pub manner: Manner,
+    /// Where to tell what began, or why nothing did; nobody waits for a signal.
+    pub answer: Option<oneshot::Sender<Result<Vec<Collecting>, String>>>,
+}
+
+/// How mail is collected that somebody asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Manner {
+    /// Until there is no new mail.
+    #[default]
+    Whole,
+    /// One session each, which takes so many new messages at most.
+    Some(usize),
+    /// The same as the first, and these messages once more, on purpose; for one collector.
+    Again {
+        /// Their UIDs or UIDLs, as the log has them.
+        uids: Vec<String>,
+        /// Their folder, where the mailbox has several.
+        folder: Option<String>,
+    },
 }
 
 /// A pass that was asked for.

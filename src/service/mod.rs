@@ -8,6 +8,7 @@ pub mod installation;
 pub mod look;
 pub mod notices;
 pub mod probe;
+pub mod refetch;
 pub mod signals;
 pub mod supervisor;
 pub mod switches;

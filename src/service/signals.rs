@@ -1,6 +1,6 @@
 //! Signals become commands.
 
-use super::command::{Collect, Command, Reload, Requester};
+use super::command::{Collect, Command, Manner, Reload, Requester};
 use crate::observe::logging;
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,7 +28,7 @@ pub fn listen(commands: Sender<Command>) -> std::io::Result<()> {
                     logging::reopen();
                     Command::Reload(Reload { by: Requester::Signal, answer: None })
                 }
-                _ = user1.recv() => Command::Collect(Collect { by: Requester::Signal, which: None, limit: None, answer: None }),
+                _ = user1.recv() => Command::Collect(Collect { by: Requester::Signal, which: None, manner: Manner::Whole, answer: None }),
                 _ = user2.recv() => {
                     // Unheard, it would end the process.
                     info!(event = "status_requested", by = "signal", next = "not available yet");

@@ -5,7 +5,8 @@
 //! same block under a new name) starts when it has ended. An unchanged collector is not touched.
 
 use super::board::{Board, Listed};
-use super::command::{Collect, Collecting, Command, Reload, Reloaded, Requester, SwitchTo};
+use super::command::{Collect, Collecting, Command, Manner, Reload, Reloaded, Requester, SwitchTo};
+use super::refetch;
 use super::switches::{Switch, Switches};
 use super::{Installation, systemd};
 use crate::collect::asks::Asks;
@@ -13,6 +14,7 @@ use crate::collect::task::Worker;
 use crate::collect::{Stop, hours};
 use crate::config::{self, Collector, Config, Diff, Environment, Loaded, Report, Sources};
 use crate::held::HeldStore;
+use crate::ledger::Forget;
 use crate::mail::{CollectorId, MailboxId};
 use crate::observe::logging::{self, audit};
 use futures_util::FutureExt;
@@ -54,6 +56,16 @@ pub struct Supervisor {
     /// Collectors that were asked to stop and may still be in a pass, and passes of those that are disabled.
     ending: Vec<Ending>,
     board: Arc<Board>,
+}
+
+/// A pass beside what runs by itself.
+enum Apart {
+    /// Until there is no new mail.
+    Whole,
+    /// One session with a limit.
+    Some(usize),
+    /// With messages that are to come once more.
+    Again(Forget),
 }
 
 struct Ending {
@@ -115,7 +127,7 @@ impl Supervisor {
             };
             let Some(command) = command else { break };
             match command {
-                Command::Collect(collect) => self.collect(collect),
+                Command::Collect(collect) => self.collect(collect).await,
                 Command::Reload(Reload { by, answer }) => {
                     let reloaded = self.reload(Some(&by)).await;
                     // Who asked may have gone away.
@@ -133,22 +145,40 @@ impl Supervisor {
         self.shut_down(commands).await
     }
 
-    fn collect(&mut self, Collect { by, which, limit, answer }: Collect) {
+    async fn collect(&mut self, Collect { by, which, manner, answer }: Collect) {
         let ids = which.unwrap_or_else(|| self.running.keys().cloned().collect());
         let names: Vec<&str> = ids.iter().take(NAMES_SHOWN_MAX).map(CollectorId::as_str).collect();
-        info!(target: audit::TARGET, event = "collect_requested", by = %by, collectors = ids.len(), names = names.join(","), limit);
-        let is_heard = answer.is_some();
-        let begin = |id| match limit {
-            None => self.collect_one(id, is_heard),
-            Some(limit) => self.collect_some(id, limit),
+        let (limit, again) = match &manner {
+            Manner::Whole => (None, None),
+            Manner::Some(limit) => (Some(*limit), None),
+            Manner::Again { uids, .. } => (None, Some(uids.len())),
         };
-        let began: Vec<Collecting> = ids.into_iter().filter_map(begin).collect();
+        info!(target: audit::TARGET, event = "collect_requested", by = %by, collectors = ids.len(), names = names.join(","), limit, again);
+        let is_heard = answer.is_some();
+        let began = match manner {
+            Manner::Whole => Ok(ids.into_iter().filter_map(|id| self.collect_one(id, is_heard)).collect()),
+            Manner::Some(limit) => Ok(ids.into_iter().filter_map(|id| self.collect_aside(id, Apart::Some(limit))).collect()),
+            Manner::Again { uids, folder } => self.collect_again(ids, &uids, folder.as_deref()).await,
+        };
         answer.map(|answer| answer.send(began));
+    }
+
+    /// Single messages once more.
+    async fn collect_again(&mut self, ids: Vec<CollectorId>, uids: &[String], folder: Option<&str>) -> Result<Vec<Collecting>, String> {
+        let [id] = &ids[..] else { return Err("messages are named of one collector at a time".to_owned()) };
+        let collector = self.config.collectors.get(id).cloned().ok_or("there is no such collector")?;
+        let mailbox = collector.server.mailbox();
+        // What is forgotten must not be what another pass is working on.
+        if let Some((other, _)) = self.running.iter().find(|(other, running)| *other != id && running.mailbox == mailbox) {
+            return Err(format!("the collector `{other}` collects the same mailbox"));
+        }
+        let which = refetch::which(&collector, uids, folder, &**self.installation.ledger()).await?;
+        Ok(self.collect_aside(id.clone(), Apart::Again(which)).into_iter().collect())
     }
 
     /// `None`: no such collector, or nobody wants to hear of it.
     fn collect_one(&mut self, id: CollectorId, is_heard: bool) -> Option<Collecting> {
-        let Some(running) = self.running.get(&id) else { return self.collect_apart(id, None) };
+        let Some(running) = self.running.get(&id) else { return self.collect_apart(id, Apart::Whole) };
         if !is_heard {
             running.asks.ask();
             return None;
@@ -157,21 +187,21 @@ impl Supervisor {
         Some(Collecting { heard: running.asks.ask_and_hear(), id, counters })
     }
 
-    /// One session with a limit. A collector that runs steps aside for it at a message's border, and begins again after its interval: what the limit
-    /// leaves is not to come a moment later.
-    fn collect_some(&mut self, id: CollectorId, limit: usize) -> Option<Collecting> {
+    /// A pass for which a collector that runs steps aside at a message's border; it begins again after its interval: what a limit leaves is not to come
+    /// a moment later.
+    fn collect_aside(&mut self, id: CollectorId, how: Apart) -> Option<Collecting> {
         let interval = self.running.contains_key(&id).then(|| self.config.collectors.get(&id).map(|collector| collector.interval)).flatten();
         self.stop(&id);
-        let began = self.collect_apart(id.clone(), Some(limit));
+        let began = self.collect_apart(id.clone(), how);
         if let Some(interval) = interval {
-            // It waits for the session first, as that is in its mailbox.
+            // It waits for the pass first, as that is in its mailbox.
             self.start(&id, interval);
         }
         began
     }
 
-    /// A pass beside what runs by itself: of a collector that does not, or with a limit.
-    fn collect_apart(&mut self, id: CollectorId, limit: Option<usize>) -> Option<Collecting> {
+    /// A pass beside what runs by itself.
+    fn collect_apart(&mut self, id: CollectorId, how: Apart) -> Option<Collecting> {
         let mailbox = self.config.collectors.get(&id)?.server.mailbox();
         let worker = self.worker(&id)?;
         let (answer, heard) = oneshot::channel();
@@ -184,9 +214,20 @@ impl Supervisor {
             for predecessor in before {
                 predecessor.requested().await;
             }
-            let session = match limit {
-                None => worker.drain(&stop).await,
-                Some(limit) => worker.some(limit, &stop).await,
+            let session = match how {
+                Apart::Whole => worker.drain(&stop).await,
+                Apart::Some(limit) => worker.some(limit, &stop).await,
+                Apart::Again(which) => {
+                    let (id, mailbox) = (&worker.collector.id, worker.collector.server.mailbox());
+                    match worker.ledger.forget(&mailbox, &which, Timestamp::now().as_second()).await {
+                        Ok(forgotten) => info!(event = "collector_refetches", collector = %id, mailbox = %mailbox, forgotten),
+                        Err(error) => {
+                            error!(event = "collector_refetch_failed", collector = %id, mailbox = %mailbox, reason = %error, next = "nothing was forgotten, and nothing comes again");
+                            return;
+                        }
+                    }
+                    worker.drain(&stop).await
+                }
             };
             let _ = answer.send(Arc::new(session));
         });

@@ -165,7 +165,13 @@ fn a_limit_takes_so_many_and_the_rest_comes_later() {
     {
         assert_eq!(request(&path, "POST", place, body).0, 400, "{place} {body}");
     }
-    for wrong in [&["one", "--limit", "0"][..], &["one", "--since", "1d"], &["one", "--refetch", "1"], &["one", "--purge-collected"]] {
+    for wrong in [
+        &["one", "--limit", "0"][..],
+        &["one", "--since", "1d"],
+        &["one", "--purge-collected"],
+        &["one", "--limit", "1", "--refetch", "1"],
+        &["--refetch", "1"],
+    ] {
         program.run_to_end("collect", wrong).expect_code(64);
     }
     assert!(daemon.count_log("collectors=1 limit=3") == 1, "{:?}", daemon.log());
@@ -176,4 +182,59 @@ fn a_limit_takes_so_many_and_the_rest_comes_later() {
     subjects.sort();
     subjects.dedup();
     assert_eq!((all, subjects.len()), (18, 18));
+}
+
+/// A message is delivered once more on purpose, while the daemon runs and without one; what was not collected is refused, and nothing is changed.
+#[test]
+fn a_message_is_fetched_again_on_purpose() {
+    let (server, sink) = (Dovecot::start(), Sink::lmtp());
+    let pop = CollectorYaml::pop3(&server, "pop").forward_to("anna@example.org").set("interval", "1h");
+    let program = Mailgather::new(&config(&sink.delivery(), &[imap(&server, "one").set("idle", "on"), pop]));
+    (1..4).for_each(|n| server.put("one", &letter(n)));
+    server.put("pop", &letter(9));
+    let daemon = running(&program, 2);
+    socket(&program);
+    sink.wait_for(4);
+    let subjects = || {
+        let mut subjects: Vec<String> = sink.taken().iter().map(|taken| maildir::field(&taken.content, "Subject").unwrap()).collect();
+        subjects.sort();
+        subjects
+    };
+    let before = sessions(&daemon, "one");
+    let done = program.run_to_end("collect", &["one", "--refetch", "2"]).expect_success();
+    assert!(done.stdout == "one: 1 delivered\n" && done.stderr.contains("on purpose"), "{}{}", done.stdout, done.stderr);
+    assert_eq!(subjects(), ["letter 1", "letter 2", "letter 2", "letter 3", "letter 9"]);
+    // New mail comes beside it, and the next pass brings neither again.
+    server.put("one", &letter(4));
+    assert_eq!(
+        program.run_to_end("collect", &["one", "--refetch", "1", "--refetch", "3", "--folder", "INBOX"]).expect_success().stdout,
+        "one: 3 delivered\n"
+    );
+    assert_eq!(program.run_to_end("collect", &[]).expect_success().stdout, "one: 0 delivered\npop: 0 delivered\n");
+    assert_eq!(sink.count(), 8);
+    assert!(sessions(&daemon, "one") >= before + 3, "each was a pass");
+    for (names, words) in [
+        (&["one", "--refetch", "77"][..], "is not one that was collected"),
+        (&["one", "--refetch", "x"], "is no UID of IMAP"),
+        (&["one", "--refetch", "1", "--folder", "Nowhere"], "knows no such folder"),
+        (&["one", "pop", "--refetch", "1"], "one collector at a time"),
+    ] {
+        let refused = program.run_to_end("collect", names).expect_code(64);
+        assert!(refused.stderr.contains(words), "{names:?}: {}", refused.stderr);
+    }
+    assert!(daemon.count_log("collector_refetches collector=one") == 2 && daemon.count_log("collectors=1 again=1") >= 1, "{:?}", daemon.log());
+    // By POP3 the name is the one in the log.
+    let logged = daemon.log().into_iter().find(|line| line.contains("message_delivered") && line.contains("pop/")).unwrap();
+    daemon.stop().expect_success();
+    let key = logged.split_whitespace().find_map(|word| word.trim_matches('"').strip_prefix("key=")).map(str::to_owned);
+    let uidl = key.as_deref().and_then(|key| key.rsplit('/').next()).unwrap_or_else(|| panic!("{logged}")).trim_matches('"').to_owned();
+    let done = program.run_to_end("once", &["pop", "--refetch", &uidl]).expect_success();
+    assert!(done.stdout.contains("pop: 1 delivered"), "{}", done.stdout);
+    let refused = program.run_to_end("once", &["pop", "--refetch", "nobody"]).expect_code(64);
+    assert!(refused.stderr.contains("is not one that was collected") && refused.stderr.contains("nothing was changed"), "{}", refused.stderr);
+    assert_eq!(sink.count(), 9);
+}
+
+fn sessions(daemon: &crate::support::process::Daemon, id: &str) -> usize {
+    daemon.log().iter().filter(|line| line.contains("session_started") && line.contains(&format!("collector={id} "))).count()
 }
