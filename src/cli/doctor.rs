@@ -94,8 +94,13 @@ fn summary(findings: &[Finding]) -> String {
     let count = |state| findings.iter().filter(|finding| finding.state == state).count();
     match (count(State::Failed), count(State::Warning)) {
         (0, 0) => "all is well\n".to_owned(),
-        (failed, warnings) => format!("{failed} failed, {warnings} warnings\n"),
+        (failed, warnings) => format!("{failed} failed, {}\n", many(warnings, "warning")),
     }
+}
+
+/// `1 warning`, `2 warnings`.
+fn many(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// The configuration is taken; what it names may be missing all the same.
@@ -106,14 +111,15 @@ fn configuration(loaded: &Loaded, outside: &Report) -> Vec<Finding> {
         0 | 1 => String::new(),
         files => format!(", {files} files"),
     };
+    let collectors = many(all.len(), "collector");
     let name = loaded.files.first().map(|file| file.display().to_string()).unwrap_or_default();
-    let mut findings = vec![Finding::ok("config", format!("{name}: {} collectors, {enabled} enabled{files}", all.len()))];
+    let mut findings = vec![Finding::ok("config", format!("{name}: {collectors}, {enabled} enabled{files}"))];
     if enabled == 0 {
         findings.push(Finding::warning("config", "no collector is enabled", "nothing is collected: `mailgather list` shows what there is"));
     }
     let warnings = loaded.warnings.len() + outside.warnings.len();
     if warnings > 0 {
-        findings.push(Finding::warning("config", format!("{warnings} warnings"), "`mailgather check` prints them with their places"));
+        findings.push(Finding::warning("config", many(warnings, "warning"), "`mailgather check` prints them with their places"));
     }
     let is_secret = |problem: &&Problem| problem.code == Code::SecretSource;
     findings.extend(outside.errors.iter().map(|problem| {
@@ -161,6 +167,6 @@ mod tests {
         {
             assert_eq!(exit(&findings), wanted);
         }
-        assert_eq!((summary(&[ok()]).as_str(), summary(&[failed(), warning()]).as_str()), ("all is well\n", "1 failed, 1 warnings\n"));
+        assert_eq!((summary(&[ok()]).as_str(), summary(&[failed(), warning()]).as_str()), ("all is well\n", "1 failed, 1 warning\n"));
     }
 }

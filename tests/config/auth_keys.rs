@@ -147,3 +147,41 @@ fn tokens_are_never_shown() {
     let report = read(&with("auth:\n  method: plain\n  token: hunter2\n  tokn: hunter2\n")).unwrap_err().to_string();
     assert!(!report.contains("hunter2"), "{report}");
 }
+
+/// A secret of the program's own store: a file in the state directory, wherever a secret may stand; and who uses which.
+#[test]
+fn secrets_of_the_store_and_who_uses_them() {
+    let text = "service: {state_dir: /s}\ndelivery: {smtp: relay.example, tls: {mode: starttls}, auth: {username: us, password: {secret: relay}}}\ncollectors:\n  \
+        a: {server: h.example, email: a@h.example, password: {secret: mail.a}, recipient: {auto: {check_local: smtp}, unresolved: leave}}\n  \
+        b: {server: h.example, email: b@h.example, enabled: false, auth: {method: oauth2, token: {secret: token}}, recipient: {forward_to: x@y.example}}\n";
+    let config = read(text).unwrap_or_else(|report| panic!("{report}")).config;
+    let password = |id: &str| config.collectors.values().find(|collector| collector.id.as_str() == id).unwrap().server.password.clone();
+    assert_eq!([password("a"), password("b")], ["/s/secrets/mail.a", "/s/secrets/token"].map(|path| SecretSource::Stored(path.into())));
+    let uses: Vec<String> = store::uses(&config)
+        .into_iter()
+        .map(|(name, uses)| {
+            let uses: Vec<String> = uses.iter().map(|at| format!("{} {}", at.collector, at.key)).collect();
+            format!("{name}: {}", uses.join(", "))
+        })
+        .collect();
+    assert_eq!(
+        uses,
+        [
+            "mail.a: a password",
+            "relay: a delivery.auth.password, a recipient.auto.check_local.auth.password, b delivery.auth.password",
+            "token: b auth.token"
+        ]
+    );
+    for (source, words) in [
+        ("{secret: ''}", "takes the name of a secret, never the secret itself"),
+        ("{secret: ../x}", "takes the name of a secret, never the secret itself"),
+        ("{secret: .x}", "takes the name of a secret, never the secret itself"),
+        ("{secret: a, timeout: 1s}", "`timeout` goes with `command` only"),
+        ("{secret: [a]}", "takes one value"),
+    ] {
+        refused(&with("").replace("{env: P}", source), words);
+    }
+    // Its name is no secret, and is shown where it stands.
+    let report = read(&with("interval: x").replace("    password: {env: P}", "    password: {secret: boss, intervall: 1}")).unwrap_err().to_string();
+    assert!(!report.contains("boss, intervall"), "{report}");
+}

@@ -23,7 +23,7 @@ fn doctor_finds_what_is_well() {
     let text = program.run_to_end("doctor", &[]).expect_success().stdout;
     for words in [
         "  config     ok      ",
-        "1 collectors, 1 enabled",
+        "1 collector, 1 enabled",
         "  secrets    ok      ",
         "  locks      ok      flock and fsync work there",
         "  state      ok      ",
