@@ -7,6 +7,7 @@ mod collect;
 mod completions;
 mod daemon;
 mod doctor;
+mod edit;
 mod exit;
 mod explain;
 mod explain_journal;
@@ -15,6 +16,7 @@ mod held;
 mod hidden;
 mod history;
 mod import;
+mod init;
 mod list;
 mod logs;
 mod man;
@@ -27,7 +29,9 @@ mod policy;
 mod providers;
 mod reload;
 mod run;
+mod schema;
 mod secret;
+mod show;
 mod status;
 mod switch;
 mod table;
@@ -75,6 +79,19 @@ enum Subcommands {
     /// Show what became of messages: when, from whom, for whom, how that was found, and what the target said.
     History(history::History),
     /// Show what was logged of a collector, from its own file; or what operators did.
+    /// Show what is in force for a collector, and where each value comes from; secrets are never shown.
+    Show(show::Show),
+    /// Print the JSON Schema of the configuration, for editors and programs.
+    Schema,
+    /// Add a collector, in a file of its own in `collectors.d`; what is written is shown first.
+    Add(edit::Add),
+    /// Change keys of a collector where it stands; only these lines change, and they are shown first.
+    Edit(edit::Edit),
+    /// Take a collector out of the configuration; what was collected stays remembered.
+    Remove(edit::Remove),
+    /// Give a collector another name; what was collected stays remembered, and nothing comes twice.
+    Rename(edit::Rename),
+    /// Show what was logged of a collector, from its own file.
     Logs(logs::Logs),
     /// Show who is told of trouble and what was told, or try it.
     Notify(notify::Notify),
@@ -104,6 +121,8 @@ enum Subcommands {
     Clear(clear::Clear),
     /// Keep passwords in the program's own store, for `{secret: NAME}` in the configuration.
     Secret(secret::SecretArguments),
+    /// Make a first configuration, or a further collector, question by question; the connections are tried before anything is written.
+    Init(init::Init),
     /// Make a configuration of that of fetchmail, getmail or mpop, and take over what they have collected.
     Import(import::Import),
     /// Ask whether the daemon answers: for containers and monitoring.
@@ -185,6 +204,12 @@ pub fn main() -> std::process::ExitCode {
         Subcommands::Pause(arguments) => switch::pause(arguments, common, "pause"),
         Subcommands::Resume(arguments) => switch::pause(arguments, common, "resume"),
         Subcommands::History(arguments) => history::history(arguments, common),
+        Subcommands::Show(arguments) => show::show(arguments, common),
+        Subcommands::Schema => schema::schema(),
+        Subcommands::Add(arguments) => edit::add(arguments, common),
+        Subcommands::Edit(arguments) => edit::edit(arguments, common),
+        Subcommands::Remove(arguments) => edit::remove(arguments, common),
+        Subcommands::Rename(arguments) => edit::rename(arguments, common),
         Subcommands::Logs(arguments) => logs::logs(arguments, common),
         Subcommands::Notify(arguments) => notify::notify(arguments, common),
         Subcommands::Reload(arguments) => reload::reload(arguments, common),
@@ -200,6 +225,7 @@ pub fn main() -> std::process::ExitCode {
         Subcommands::Held(arguments) => held::held(arguments, common),
         Subcommands::Clear(arguments) => clear::clear(arguments, common),
         Subcommands::Secret(arguments) => secret::secret(arguments, common),
+        Subcommands::Init(arguments) => init::init(arguments, common),
         Subcommands::Import(arguments) => import::import(arguments, common),
         Subcommands::Healthcheck(arguments) => healthcheck::healthcheck(arguments, common),
         Subcommands::Completions(arguments) => completions::completions(arguments),

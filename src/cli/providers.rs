@@ -2,7 +2,7 @@
 //! the YAML to write, and never applied.
 
 mod autoconfig;
-mod detect;
+pub(super) mod detect;
 
 use super::Common;
 use super::exit::Exit;
@@ -59,7 +59,7 @@ pub(super) struct Known {
 
 impl Known {
     /// Those of the configuration; without one, or with a broken one, those that are built in: they help to mend it.
-    fn load(common: &Common) -> Known {
+    pub(super) fn load(common: &Common) -> Known {
         let built_in = || Known { providers: presets(), config: None };
         if !common.config.exists() {
             return built_in();

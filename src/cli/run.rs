@@ -42,7 +42,8 @@ fn try_run(common: &Common) -> Result<Exit, Exit> {
         let supervisor = Supervisor::new(installation, common.config.clone(), common.environment(), loaded);
         let (board, notices) = (Arc::clone(supervisor.board()), Arc::new(Notices::default()));
         let telling = tokio::spawn(notices::run(Arc::clone(&notices), Arc::clone(&board), Arc::clone(&ledger), state_dir.clone()));
-        let daemon = Daemon { board, commands: sender, logs, history, ledger, state_dir, notices, requests: Arc::default() };
+        let (config, environment) = (common.config.clone(), common.environment());
+        let daemon = Daemon { board, commands: sender, logs, history, ledger, state_dir, notices, requests: Arc::default(), config, environment };
         let measuring = serve_metrics(metrics, &daemon).await;
         // Without it mail is collected all the same.
         let listening = match inherited {

@@ -172,8 +172,20 @@ fn address(text: &str) -> Result<Address, String> {
     text.parse().map_err(|error| format!("{error}"))
 }
 
+/// Tries one collector for another command.
+pub(super) async fn probed(collector: &Collector, depth: Depth) -> Report {
+    probe::run(collector, &Order { depth, ..Order::default() }, |_| {}).await
+}
+
+/// All of what `mailgather test` says of it.
+pub(super) fn rendered(report: &Report, depth: Depth) -> String {
+    let steps: String = report.steps.iter().map(render::step).collect();
+    let error = render::error(report).unwrap_or_default();
+    format!("{}{steps}{}{error}", render::head(report.collector.as_str(), &report.server), render::end(report, depth))
+}
+
 /// The code of one failed collector. Whoever tries a connection wants to know which side to look at; `once` wants to know whether to come again.
-fn exit(cause: &Cause) -> Exit {
+pub(super) fn exit(cause: &Cause) -> Exit {
     use SourceErrorKind::{Closed, Timeout};
     match cause {
         Cause::Source(error) => match (error.kind, error.stage) {

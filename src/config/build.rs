@@ -21,6 +21,7 @@ mod folders;
 mod headers;
 mod join;
 mod notify;
+pub(super) mod origin;
 mod password;
 mod pattern;
 mod policy;
@@ -29,6 +30,8 @@ pub(super) mod provider;
 mod providers;
 mod recipient;
 mod schedule;
+#[cfg(test)]
+mod schema;
 mod server;
 mod service;
 mod target;
@@ -44,8 +47,10 @@ use super::text::{Span, Text};
 use super::yaml::{self, Entry, Value};
 use super::{Config, LogFormat, LogLevel, LogRedact};
 use block::{Block, Keys};
+use origin::Said;
 use std::collections::HashSet;
 use std::path::PathBuf;
+pub(super) use values::show_duration;
 
 const TOP: Keys = Keys {
     known: &[
@@ -67,12 +72,17 @@ const TOP: Keys = Keys {
 };
 const LOG: Keys = Keys { known: &["level", "format", "redact"], not_yet: &[] };
 
+/// Stands for all collectors where one is asked about: none can have this name.
+pub(super) const ALL: &str = "*";
+
 /// A configuration that can be used.
 pub(super) struct Built {
     pub config: Config,
     pub warnings: Vec<Problem>,
     /// What it names outside of its file, and where; each once.
     pub outside: Vec<(Span, Outside)>,
+    /// What is said of the collector that somebody asked about.
+    pub said: Vec<(String, Vec<Said>)>,
 }
 
 /// A configuration that cannot: what is wrong, and what it names outside of its file, as far as that was read.
@@ -101,9 +111,10 @@ pub(super) fn first(text: &Text<'_>) -> First {
     (yaml::parse(text, 0, &mut problems), problems)
 }
 
-/// Builds the configuration from the texts of its files, each with what it may hold. Warnings come with it, or with the errors.
-pub(super) fn build(text: &Text<'_>, parts: &[Part], first: First, env: &Environment) -> Result<Built, Broken> {
-    let mut ctx = Ctx::new(text, env);
+/// Builds the configuration from the texts of its files, each with what it may hold. Warnings come with it, or with the errors. Of the collector
+/// that is asked about, or of all for [`ALL`], it tells where each value is.
+pub(super) fn build(text: &Text<'_>, parts: &[Part], first: First, env: &Environment, asked: Option<&str>) -> Result<Built, Broken> {
+    let mut ctx = Ctx { asked, ..Ctx::new(text, env) };
     let (main, mut problems) = first;
     let mut roots = vec![main];
     roots.extend((1..text.files()).map(|file| yaml::parse(text, file, &mut problems)));
@@ -116,7 +127,7 @@ pub(super) fn build(text: &Text<'_>, parts: &[Part], first: First, env: &Environ
     ctx.report.errors.sort_by_key(place);
     ctx.report.warnings.sort_by_key(place);
     match config {
-        Some(config) if ctx.report.errors.is_empty() => Ok(Built { config, warnings: ctx.report.warnings, outside: ctx.outside }),
+        Some(config) if ctx.report.errors.is_empty() => Ok(Built { config, warnings: ctx.report.warnings, outside: ctx.outside, said: ctx.said }),
         _ => Err(Broken { report: ctx.report, outside: ctx.outside }),
     }
 }
@@ -178,11 +189,25 @@ struct Ctx<'a> {
     named: HashSet<Span>,
     /// The folder of our own secrets.
     secrets: PathBuf,
+    /// The collector that somebody asks about.
+    asked: Option<&'a str>,
+    /// What is said of it.
+    said: Vec<(String, Vec<Said>)>,
 }
 
 impl<'a> Ctx<'a> {
     fn new(text: &'a Text<'a>, env: &'a Environment) -> Self {
-        Ctx { text, env, report: Report::default(), seen: HashSet::new(), outside: Vec::new(), named: HashSet::new(), secrets: PathBuf::new() }
+        Ctx {
+            text,
+            env,
+            report: Report::default(),
+            seen: HashSet::new(),
+            outside: Vec::new(),
+            named: HashSet::new(),
+            secrets: PathBuf::new(),
+            asked: None,
+            said: Vec::new(),
+        }
     }
 
     /// Says nothing about this: another error has said it.

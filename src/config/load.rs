@@ -1,5 +1,6 @@
 //! The door to the configuration: its files to a [`Config`], or to a report of everything that is wrong with it.
 
+use super::build::origin::Said;
 use super::build::{Broken, Built, Part, build, first};
 use super::error::{Problem, Report};
 use super::outside::Outside;
@@ -85,7 +86,7 @@ pub fn load_and_look(path: &Path, env: &Environment) -> Result<(Loaded, Report),
 pub fn parse(text: &str, path: &Path, env: &Environment) -> Result<Loaded, Report> {
     let sources = Sources::of_text(text, path, env);
     let lines = sources.text();
-    let built = build(&lines, &[Part::Main], first(&lines), env).map_err(|broken| broken.report)?;
+    let built = build(&lines, &[Part::Main], first(&lines), env, None).map_err(|broken| broken.report)?;
     Ok(sources.loaded(built))
 }
 
@@ -98,21 +99,27 @@ impl Sources {
     /// Checks what was read, and its time zones.
     pub fn load(&self, env: &Environment) -> Result<Loaded, Report> {
         let text = self.text();
-        let built = self.build(&text, env)?;
-        let errors = unknown_zones(&text, &built.outside);
-        if errors.is_empty() { Ok(self.loaded(built)) } else { Err(Report { errors, warnings: built.warnings }) }
+        self.load_asked(&text, env, None).map(|(loaded, _)| loaded)
+    }
+
+    /// The same, and where each value of the collector is that somebody asks about.
+    pub(super) fn load_asked(&self, text: &Text<'_>, env: &Environment, asked: Option<&str>) -> Result<(Loaded, Vec<(String, Vec<Said>)>), Report> {
+        let mut built = self.build(text, env, asked)?;
+        let errors = unknown_zones(text, &built.outside);
+        let said = std::mem::take(&mut built.said);
+        if errors.is_empty() { Ok((self.loaded(built), said)) } else { Err(Report { errors, warnings: built.warnings }) }
     }
 
     /// Checks what was read, and looks at what it names.
     pub fn load_and_look(&self, env: &Environment) -> Result<(Loaded, Report), Report> {
         let text = self.text();
-        let built = self.build(&text, env)?;
+        let built = self.build(&text, env, None)?;
         let found = outside::look(&text, &built.outside);
         Ok((self.loaded(built), found))
     }
 
-    fn build(&self, text: &Text<'_>, env: &Environment) -> Result<Built, Report> {
-        let built = build(text, &self.parts(), first(text), env);
+    fn build(&self, text: &Text<'_>, env: &Environment, asked: Option<&str>) -> Result<Built, Report> {
+        let built = build(text, &self.parts(), first(text), env, asked);
         match built {
             Ok(built) if self.problems.is_empty() => Ok(built),
             Ok(built) => Err(Report { errors: self.problems.clone(), warnings: built.warnings }),

@@ -210,7 +210,7 @@ fn hidden(line: &str) -> String {
     line[..indent].to_owned() + MASK
 }
 
-fn has_secret_word(line: &str) -> bool {
+pub(super) fn has_secret_word(line: &str) -> bool {
     line.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-')).any(names_a_secret)
 }
 

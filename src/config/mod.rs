@@ -10,6 +10,9 @@
 
 mod build;
 mod diff;
+pub mod edit;
+mod editor;
+mod effective;
 mod error;
 mod harmless;
 mod load;
@@ -27,6 +30,8 @@ mod yaml;
 mod zone;
 
 pub use diff::{Diff, diff};
+pub use editor::{Change, EditError, Editor, Request, SCHEMA_LINE, Versions, WriteError, create_configuration, log_written, tag_of};
+pub use effective::{Origin, Setting};
 pub use error::{Code, Place, Problem, Report, Severity};
 pub use load::{Environment, Loaded, STATE_DIR_OF_ROOT, load, load_and_look, parse, parse_and_look};
 pub use model::*;

@@ -93,6 +93,25 @@ impl Sources {
         self.files.iter().map(|file| file.part).collect()
     }
 
+    /// The file with this path, and what it may hold.
+    pub(super) fn file(&self, path: &Path) -> Option<(&str, Part)> {
+        self.files.iter().find(|file| file.path == path).map(|file| (file.text.as_str(), file.part))
+    }
+
+    /// The same with another text in a file, with a further file, or with `None` without it.
+    pub(super) fn with(&self, path: &Path, text: Option<&str>, part: Part) -> Self {
+        let mut sources = self.clone();
+        let at = sources.files.iter().position(|file| file.path == path);
+        match (at, text) {
+            (Some(at), Some(text)) => sources.files[at].text = text.to_owned(),
+            (Some(at), None) => drop(sources.files.remove(at)),
+            // As it is written: nobody but its owner and group may read it.
+            (None, Some(text)) => sources.files.push(Source { path: path.to_owned(), text: text.to_owned(), mode: Some(0o640), part }),
+            (None, None) => {}
+        }
+        sources
+    }
+
     /// The files, the main one first.
     pub fn paths(&self) -> Vec<PathBuf> {
         self.files.iter().map(|file| file.path.clone()).collect()

@@ -6,9 +6,10 @@ use super::metrics::Form;
 use super::problem::Problem;
 use super::route::Route;
 use super::show;
-use crate::config::Diff;
+use crate::config::{Diff, log_written};
 use crate::history::{self, Event};
 use crate::mail::CollectorId;
+use crate::mail::outcome::harmless;
 use crate::observe::logging::audit;
 use crate::observe::logging::read::{self, Wanted};
 use crate::service::command::{Collect, Command, Manner, Reload, Requester, SwitchTo};
@@ -31,7 +32,7 @@ const PIECES_MAX: usize = 4;
 /// How long a look into the history waits for what is about to be written there.
 const HISTORY_WAIT: Duration = Duration::from_secs(2);
 /// The words for a configuration that was refused: its page explains the whole family.
-const CONFIG: u16 = crate::mail::code::CONFIG_REJECTED;
+pub(super) const CONFIG: u16 = crate::mail::code::CONFIG_REJECTED;
 
 /// The answer to a request.
 pub(super) enum Answer {
@@ -43,6 +44,8 @@ pub(super) enum Answer {
     Events(Arc<Job>),
     /// What happens from now on.
     Feed(broadcast::Receiver<Arc<Event>>),
+    /// A document with its entity tag (RFC 9110 §8.8.3).
+    Tagged(u16, Value, String),
     /// Lines of text as they come, to be kept as a file of this name.
     Lines(mpsc::Receiver<Bytes>, Option<String>),
 }
@@ -54,7 +57,7 @@ pub(super) struct Api {
 }
 
 impl Api {
-    pub(super) async fn answer(&self, route: Route, body: &[u8], by: Requester) -> Result<Answer, Problem> {
+    pub(super) async fn answer(&self, route: Route, body: &[u8], by: Requester, tag: Option<String>) -> Result<Answer, Problem> {
         let shown = || self.daemon.board.shown();
         let fine = |document| Ok(Answer::Json(200, document));
         match route {
@@ -117,7 +120,13 @@ impl Api {
                 fine(document)
             }
             Route::JobEvents(number) => Ok(Answer::Events(self.job(number)?)),
-            Route::Reload => self.reload(by).await,
+            Route::Configured { id, how, dry_run } => self.configured(id, how, dry_run, body, by, tag).await,
+            Route::Check => self.check(body).await,
+            Route::Effective(id) => self.effective(id).await,
+            Route::Reload => {
+                self.log_written(body, &by)?;
+                self.reload(by).await
+            }
             Route::Stop => {
                 self.tell(Command::Stop(by)).await?;
                 Ok(Answer::Json(202, json!({"stopping": true, "pid": std::process::id()})))
@@ -190,7 +199,21 @@ impl Api {
         Ok(Answer::Json(200, json!({"history": rows, "next": page.next, "entries": self.daemon.history.entries()})))
     }
 
-    async fn reload(&self, by: Requester) -> Result<Answer, Problem> {
+    /// Who changed a file by a command of ours says so, for the audit: `{"written": {"change": …, "collector": …, "file": …}}`, or no body.
+    fn log_written(&self, body: &[u8], by: &Requester) -> Result<(), Problem> {
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return Ok(());
+        }
+        let wrong =
+            || Problem::new(400, "the body is `{\"written\": {\"change\": \"edit\", \"collector\": \"...\", \"file\": \"...\"}}`, or nothing");
+        let body: Value = serde_json::from_slice(body).map_err(|_| wrong())?;
+        let written = &body["written"];
+        let text = |key: &str| written[key].as_str().map(|text| harmless(text, 4096)).ok_or_else(wrong);
+        log_written(&by.to_string(), &text("change")?, &text("collector")?, &text("file")?);
+        Ok(())
+    }
+
+    pub(super) async fn reload(&self, by: Requester) -> Result<Answer, Problem> {
         let (answer, reloaded) = oneshot::channel();
         self.tell(Command::Reload(Reload { by, answer: Some(answer) })).await?;
         match reloaded.await.map_err(|_| stopping())? {
@@ -282,7 +305,7 @@ fn for_how_long(body: &[u8]) -> Result<(Option<Timestamp>, String), Problem> {
     Ok((until, reason))
 }
 
-fn stopping() -> Problem {
+pub(super) fn stopping() -> Problem {
     Problem::new(503, "the service is being stopped")
 }
 

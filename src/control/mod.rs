@@ -7,6 +7,7 @@
 
 mod api;
 pub mod client;
+mod configuration;
 mod feed;
 pub mod jobs;
 mod metrics;
@@ -21,6 +22,7 @@ pub use client::{Client, ClientError};
 pub use metrics::Requests;
 pub use socket::Listening;
 
+use crate::config::Environment;
 use crate::history::History;
 use crate::ledger::Ledger;
 use crate::service::Board;
@@ -49,6 +51,10 @@ pub struct Daemon {
     pub notices: Arc<Notices>,
     /// What was answered so far.
     pub requests: Arc<Requests>,
+    /// The configuration file.
+    pub config: PathBuf,
+    /// What it takes from around it.
+    pub environment: Environment,
 }
 
 impl Daemon {

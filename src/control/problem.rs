@@ -13,11 +13,13 @@ pub(super) struct Problem {
     pub detail: String,
     /// What to do.
     pub hint: Option<String>,
+    /// What programs may want to know beside that.
+    pub more: Vec<(&'static str, Value)>,
 }
 
 impl Problem {
     pub(super) fn new(status: u16, detail: impl Into<String>) -> Self {
-        Problem { status, code: None, detail: detail.into(), hint: None }
+        Problem { status, code: None, detail: detail.into(), hint: None, more: Vec::new() }
     }
 
     pub(super) fn code(self, code: u16) -> Self {
@@ -26,6 +28,11 @@ impl Problem {
 
     pub(super) fn hint(self, hint: impl Into<String>) -> Self {
         Problem { hint: Some(hint.into()), ..self }
+    }
+
+    pub(super) fn with(mut self, key: &'static str, value: Value) -> Self {
+        self.more.push((key, value));
+        self
     }
 
     /// The document.
@@ -38,6 +45,7 @@ impl Problem {
             409 => "Conflict",
             413 => "Content Too Large",
             422 => "Unprocessable Content",
+            428 => "Precondition Required",
             429 => "Too Many Requests",
             503 => "Service Unavailable",
             _ => "Internal Server Error",
@@ -50,6 +58,9 @@ impl Problem {
         }
         if let Some(hint) = &self.hint {
             document["hint"] = hint.as_str().into();
+        }
+        for (key, value) in &self.more {
+            document[*key] = value.clone();
         }
         document
     }

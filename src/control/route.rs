@@ -51,6 +51,17 @@ pub(super) enum Route {
         lines: usize,
         is_download: bool,
     },
+    /// The configuration of one, as it stands in its file.
+    Configured {
+        id: CollectorId,
+        how: How,
+        /// Only say what would change.
+        dry_run: bool,
+    },
+    /// Whether a text, or the files, would be taken.
+    Check,
+    /// What is in force: of one, or of all.
+    Effective(Option<CollectorId>),
     Jobs,
     Job(u64),
     JobEvents(u64),
@@ -58,9 +69,30 @@ pub(super) enum Route {
     Stop,
 }
 
+/// What is to be done with a collector in its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    Get,
+    /// All of its keys anew.
+    Put,
+    /// Some of its keys (RFC 7396).
+    Patch,
+    Delete,
+}
+
 /// Finds the route of a request, or says what is wrong with it.
 pub(super) fn route(method: &str, path: &str, query: Option<&str>) -> Result<Route, Problem> {
     let steps: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
+    if let ["v1", "config", "collectors", id] = steps[..] {
+        let how = match method {
+            "GET" | "HEAD" => How::Get,
+            "PUT" => How::Put,
+            "PATCH" => How::Patch,
+            "DELETE" => How::Delete,
+            _ => return Err(Problem::new(405, "this place takes GET, PUT, PATCH and DELETE only")),
+        };
+        return Ok(Route::Configured { id: collector(id)?, how, dry_run: is_on(query, "dry_run")? });
+    }
     let (allowed, route) = match steps[..] {
         ["livez"] => ("GET", Route::Live),
         ["readyz"] => ("GET", Route::Ready),
@@ -83,6 +115,8 @@ pub(super) fn route(method: &str, path: &str, query: Option<&str>) -> Result<Rou
         ["v1", "jobs"] => ("GET", Route::Jobs),
         ["v1", "jobs", number] => ("GET", Route::Job(job(number)?)),
         ["v1", "jobs", number, "events"] => ("GET", Route::JobEvents(job(number)?)),
+        ["v1", "config", "check"] => ("POST", Route::Check),
+        ["v1", "config", "effective"] => ("GET", Route::Effective(value(query, "collector").map(collector).transpose()?)),
         ["v1", "reload"] => ("POST", Route::Reload),
         ["v1", "stop"] => ("POST", Route::Stop),
         _ => return Err(Problem::new(404, "there is no such place here").hint("GET /openapi.json lists what there is")),
@@ -109,11 +143,7 @@ fn wait(query: Option<&str>) -> Result<Option<Duration>, Problem> {
 
 /// `download=1`: all that is kept; else the last `lines=100`, and with `follow=1` what is still to come. `level=errors`: warnings and errors.
 fn log(id: CollectorId, query: Option<&str>) -> Result<Route, Problem> {
-    let is_on = |key: &str| match value(query, key) {
-        None | Some("0") => Ok(false),
-        Some("1") => Ok(true),
-        Some(_) => Err(Problem::new(400, format!("`{key}` is 1 or 0"))),
-    };
+    let is_on = |key: &str| is_on(query, key);
     let errors = match value(query, "level") {
         None | Some("all") => false,
         Some("errors") => true,
@@ -197,6 +227,15 @@ fn decoded(value: &str) -> Option<String> {
     String::from_utf8(octets).ok()
 }
 
+/// A key of the query that is 1 or 0.
+fn is_on(query: Option<&str>, key: &str) -> Result<bool, Problem> {
+    match value(query, key) {
+        None | Some("0") => Ok(false),
+        Some("1") => Ok(true),
+        Some(_) => Err(Problem::new(400, format!("`{key}` is 1 or 0"))),
+    }
+}
+
 /// The value of a key of the query.
 fn value<'q>(query: Option<&'q str>, key: &str) -> Option<&'q str> {
     query?.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))
@@ -264,6 +303,12 @@ mod tests {
             ("GET", "/v1/events", None, Ok(Route::Events)),
             ("GET", "/v1/audit", Some("lines=5"), Ok(Route::Audit { lines: 5, is_download: false })),
             ("GET", "/v1/audit", Some("follow=1"), Err(400)),
+            ("PATCH", "/v1/config/collectors/sales", Some("dry_run=1"), Ok(Route::Configured { id: id("sales"), how: How::Patch, dry_run: true })),
+            ("PUT", "/v1/config/collectors/sales", Some("dry_run=yes"), Err(400)),
+            ("POST", "/v1/config/collectors/sales", None, Err(405)),
+            ("GET", "/v1/config/collectors/a%20b", None, Err(404)),
+            ("GET", "/v1/config/effective", Some("collector=sales"), Ok(Route::Effective(Some(id("sales"))))),
+            ("GET", "/v1/config/check", None, Err(405)),
             ("GET", "/v1/jobs/x", None, Err(404)),
             ("GET", "", None, Err(404)),
         ] {

@@ -13,7 +13,7 @@ use futures_util::{StreamExt, stream};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
+use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH, USER_AGENT};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -80,6 +80,12 @@ async fn respond(request: Request<Incoming>, api: &Api, uid: u32, cut: Arc<Notif
     let is_head = request.method() == Method::HEAD;
     let mut response = match answer(request, api, uid).await {
         Ok(Answer::Json(status, document)) => json(status, "application/json", &document),
+        Ok(Answer::Tagged(status, document, tag)) => {
+            let mut response = json(status, "application/json", &document);
+            // A tag is hexadecimal.
+            HeaderValue::from_str(&tag).ok().map(|tag| response.headers_mut().insert(ETAG, tag));
+            response
+        }
         Ok(Answer::Text(kind, text)) => {
             let mut response = Response::new(full(Bytes::from(text)));
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -108,7 +114,7 @@ async fn respond(request: Request<Incoming>, api: &Api, uid: u32, cut: Arc<Notif
         Err(problem) => {
             let mut response = json(problem.status, "application/problem+json", &problem.json());
             if problem.status == 405 {
-                response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));
+                response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE"));
             }
             response
         }
@@ -129,10 +135,11 @@ async fn answer(request: Request<Incoming>, api: &Api, uid: u32) -> Result<Answe
     }
     let is_cli = head.headers.get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(super::client::AGENT.as_bytes()));
     let by = Requester::Socket { uid, agent: if is_cli { "cli" } else { "api" } };
+    let tag = head.headers.get(IF_MATCH).map(|tag| String::from_utf8_lossy(tag.as_bytes()).into_owned());
     let body = tokio::time::timeout(REQUEST_TIME, Limited::new(body, BODY_OCTETS_MAX).collect()).await;
     let body = body.map_err(|_| Problem::new(400, format!("the body did not come in {} s", REQUEST_TIME.as_secs())))?;
     let body = body.map_err(|_| Problem::new(413, format!("the body is broken, or longer than {BODY_OCTETS_MAX} octets")))?.to_bytes();
-    api.answer(route, &body, by).await
+    api.answer(route, &body, by, tag).await
 }
 
 /// The form of metrics that a request wants.

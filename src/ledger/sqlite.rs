@@ -168,6 +168,26 @@ pub fn look_at_held(path: &Path) -> Result<Vec<(HeldMail, AtSource)>, LedgerErro
     look().map_err(|failure| failure.named(path))?.map_err(newer)
 }
 
+/// How many messages of a mailbox are remembered as collected, and how many are held: read only, and beside the process that holds the file.
+pub fn look_at_memory(path: &Path, mailbox: &MailboxId) -> Result<(u64, u64), LedgerError> {
+    if !path.exists() {
+        return Ok((0, 0));
+    }
+    let look = || -> Result<Result<(u64, u64), i64>, Failure> {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        if version != schema::STEPS.len() as i64 {
+            return Ok(Err(version));
+        }
+        let folders = sqlite_forget::remembered(&connection, mailbox, &super::Forget::default())?;
+        let held = folders.iter().map(|folder| folder.held).sum();
+        Ok(Ok((folders.iter().map(super::Remembered::forgets).sum(), held)))
+    };
+    let other = |found: i64| store_error(path, &format!("it has form {found}, and this program knows {}", schema::STEPS.len()));
+    look().map_err(|failure| failure.named(path))?.map_err(other)
+}
+
 /// The writer's life: a group of jobs, one transaction, then the answers.
 fn write_all(path: &Path, connection: Connection, mut queue: mpsc::Receiver<Job>) {
     let connection = &connection;

@@ -18,6 +18,7 @@ mod recipient_keys;
 mod reference;
 mod refusals;
 mod samples;
+mod schema;
 mod values;
 
 fn env() -> Environment {
@@ -38,13 +39,17 @@ fn with(lines: &str) -> String {
 }
 
 fn collector(text: &str) -> Collector {
-    let loaded = read(text).unwrap_or_else(|report| panic!("{text}\n{report}"));
+    let read = read(text);
+    schema::compare(text, &read);
+    let loaded = read.unwrap_or_else(|report| panic!("{text}\n{report}"));
     let first = loaded.config.collectors.values().next().unwrap();
     Collector::clone(first)
 }
 
 fn refused(text: &str, words: &str) {
-    match read(text) {
+    let read = read(text);
+    schema::compare(text, &read);
+    match read {
         Ok(_) => panic!("taken:\n{text}"),
         Err(report) => assert!(report.to_string().contains(words), "{words}\n--- in\n{report}"),
     }

@@ -5,10 +5,13 @@ mod support;
 
 mod audit;
 mod commands;
+mod configuration;
 mod doctor;
+mod editing;
 mod files;
 mod history;
 mod http;
+mod init;
 mod kit;
 mod logs;
 mod metrics;

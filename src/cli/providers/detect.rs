@@ -39,7 +39,7 @@ const SERVICES: [(&str, &str, TlsMode, u16); 4] = [
 ];
 
 /// What was found, and how.
-pub(super) struct Found<'k> {
+pub(in crate::cli) struct Found<'k> {
     /// `domain`, `autoconfig`, `srv`, `ispdb`, `mx`
     pub by: &'static str,
     pub provider: Option<&'k Provider>,
@@ -59,13 +59,7 @@ pub(super) fn detect(arguments: &Detect, known: &Known) -> Result<Exit, Exit> {
     let found = match by_domain(known, &wanted.domain) {
         Some(found) => Some(found),
         None if arguments.offline => None,
-        None => {
-            let dns = Dns::new(known.dns());
-            runtime()?.block_on(by_asking(known, &dns, &wanted, arguments.ispdb)).map_err(|error| {
-                eprintln!("error: {error}\nhint: `--offline` asks nobody; `service: {{dns: …}}` names other name servers");
-                Exit::Unavailable
-            })?
-        }
+        None => asked(known, &wanted, arguments.ispdb).inspect_err(|_| eprintln!("hint: `--offline` asks nobody"))?,
     };
     if arguments.json {
         print(&format!("{}\n", to_json(&wanted, found.as_ref())));
@@ -83,14 +77,23 @@ pub(super) fn detect(arguments: &Detect, known: &Known) -> Result<Exit, Exit> {
     Ok(Exit::Ok)
 }
 
+/// What the domain of an address says itself.
+pub(in crate::cli) fn asked<'k>(known: &'k Known, wanted: &Wanted, ispdb: bool) -> Result<Option<Found<'k>>, Exit> {
+    let dns = Dns::new(known.dns());
+    runtime()?.block_on(by_asking(known, &dns, wanted, ispdb)).map_err(|error| {
+        eprintln!("error: {error}\nhint: `service: {{dns: …}}` names other name servers");
+        Exit::Unavailable
+    })
+}
+
 /// Whose provider is looked for.
-pub(super) struct Wanted {
+pub(in crate::cli) struct Wanted {
     pub address: Option<Address>,
     pub domain: Domain,
 }
 
 impl Wanted {
-    fn parse(text: &str) -> Option<Wanted> {
+    pub(in crate::cli) fn parse(text: &str) -> Option<Wanted> {
         if let Ok(address) = text.parse::<Address>() {
             return Some(Wanted { domain: address.domain().clone(), address: Some(address) });
         }
@@ -99,14 +102,14 @@ impl Wanted {
     }
 
     /// The name of a collector for it.
-    fn id(&self) -> String {
+    pub(in crate::cli) fn id(&self) -> String {
         let local = self.address.as_ref().map_or("", |address| address.local());
         let id: String = local.chars().map(|c| if c.is_ascii_alphanumeric() || "_-".contains(c) { c } else { '_' }).take(64).collect();
         if id.chars().any(|c| c.is_ascii_alphanumeric()) { id } else { "mailbox".to_owned() }
     }
 }
 
-fn by_domain<'k>(known: &'k Known, domain: &Domain) -> Option<Found<'k>> {
+pub(in crate::cli) fn by_domain<'k>(known: &'k Known, domain: &Domain) -> Option<Found<'k>> {
     let provider = provider_of(known.iter(), domain)?;
     let whose = if provider.built_in { "built in" } else { "from the configuration" };
     let why = format!("{domain} belongs to provider {} ({}, {whose})", provider.id, harmless(&provider.title, 200));

@@ -10,7 +10,7 @@ use crate::config::{Auth, AuthMethod, Protocol, SecretSource, Tls, TlsMode};
 use crate::mail::{Address, Secret};
 use crate::proto::sasl::Mechanism;
 
-const AUTH: Keys = Keys {
+pub(super) const AUTH: Keys = Keys {
     known: &["method", "disable", "domain", "allow_plaintext", "token"],
     not_yet: &["client_id", "client_secret", "tenant", "flow", "scopes", "provider"],
 };

@@ -61,6 +61,11 @@ impl<'n> Block<'n> {
         self
     }
 
+    /// What it is made of, the topmost first.
+    pub fn layers(&self) -> &[&'n [Entry]] {
+        &self.layers
+    }
+
     /// The entry of a key, from the first layer that has it.
     pub fn get(&self, key: &str) -> Option<&'n Entry> {
         self.layers.iter().find_map(|entries| entries.iter().find(|entry| entry.key == key))

@@ -8,6 +8,7 @@ use super::common::{COLLECTOR, Common, DEFAULTS, common};
 use super::contradictions::{Said, contradictions};
 use super::delivery::{DELIVERY, delivery, is_nowhere};
 use super::doubts::{warn_of_delivery, warn_of_lost_mail, warn_of_missing_maildirs, warn_of_provider};
+use super::origin::{Layer, said as said_of};
 use super::policy::check_default_box;
 use super::providers::Providers;
 use super::recipient::recipient;
@@ -15,7 +16,7 @@ use super::server::{protocol, server};
 use super::service::Limits;
 use super::templates::{Templates, templates};
 use super::values::text;
-use super::{Ctx, kind_of};
+use super::{ALL, Ctx, kind_of};
 use crate::config::error::Code;
 use crate::config::text::Span;
 use crate::config::yaml::{Entry, Value};
@@ -120,6 +121,14 @@ fn collector<'n>(ctx: &mut Ctx<'_>, entry: &'n Entry, around: &Around<'_, 'n>, p
     let email = said.get("email").and_then(|entry| address(ctx, entry));
     let filled = providers.fill(ctx, &said, around.defaults, email.as_ref());
     let block = said.clone().over(&Block::of(&name, entry.span, &filled.keys)).over(around.defaults);
+    if ctx.asked.is_some_and(|asked| asked == entry.key || asked == ALL) {
+        let provider = filled.provider.as_ref().map(|provider| Layer::Provider { id: provider.id.clone(), built_in: provider.built_in });
+        let mut layers: Vec<(Layer, &[Entry])> = own.layers().iter().map(|entries| (Layer::Own, *entries)).collect();
+        layers.extend(around.templates.used(&own).into_iter().map(|(name, entries)| (Layer::Template(name), entries)));
+        layers.extend(provider.map(|provider| (provider, filled.keys.as_slice())));
+        layers.extend(around.defaults.layers().iter().map(|entries| (Layer::Defaults, *entries)));
+        ctx.said.push((entry.key.clone(), said_of(&layers, COLLECTOR.known, around.shared)));
+    }
     let mut common = common(ctx, &block, around.limits);
     let protocol = protocol(ctx, &block);
     contradictions(ctx, &Said { all: &block, own: &own }, protocol, &mut common);

@@ -12,7 +12,7 @@ use crate::config::yaml::{Entry, Value};
 use crate::mail::Secret;
 use std::time::Duration;
 
-const SOURCES: Keys = Keys { known: &["file", "env", "credential", "command", "secret", "timeout"], not_yet: &["cache"] };
+pub(super) const SOURCES: Keys = Keys { known: &["file", "env", "credential", "command", "secret", "timeout"], not_yet: &["cache"] };
 /// How long a command may take, if nobody says otherwise.
 pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 const COMMAND_TIMEOUT_MAX: Duration = Duration::from_secs(300);

@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// The keys of `recipient:`.
 pub(super) const RECIPIENT: Keys =
     Keys { known: &["forward_to", "auto", "default_box", "unresolved", "sender_fallback", "journal", "journal_from", "journal_hosts"], not_yet: &[] };
-const FIXED: Keys = Keys { known: &["fixed"], not_yet: &[] };
+pub(super) const FIXED: Keys = Keys { known: &["fixed"], not_yet: &[] };
 
 /// Who gets the mail of a collector. `comes_back` if the destination could send mail for `email` back to the server that it came from.
 pub(super) fn recipient(ctx: &mut Ctx<'_>, owner: &Block<'_>, email: Option<&Address>, server_host: &str, comes_back: bool) -> Option<RecipientMode> {

@@ -12,7 +12,7 @@ use crate::config::{PartialFetch, Protocol, SecretSource, Server, TlsMode};
 use crate::mail::{Address, Secret};
 use std::time::Duration;
 
-const TIMEOUTS: Keys = Keys { known: &["connect", "idle_data"], not_yet: &[] };
+pub(super) const TIMEOUTS: Keys = Keys { known: &["connect", "idle_data"], not_yet: &[] };
 
 /// Where to collect and how to log in.
 pub(super) fn server(ctx: &mut Ctx<'_>, block: &Block<'_>, email: Option<&Address>) -> Option<Server> {

@@ -16,7 +16,7 @@ use crate::config::{Endpoint, Relay, RelayAuth, Target, TlsMode};
 pub(super) const TARGETS: [&str; 3] = ["lmtp", "smtp", "maildir"];
 /// Most servers of one target: each is asked before a pass gives up.
 const ENDPOINTS_MAX: usize = 10;
-const AUTH: Keys = Keys { known: &["username", "password"], not_yet: &["method"] };
+pub(super) const AUTH: Keys = Keys { known: &["username", "password"], not_yet: &["method"] };
 
 /// Exactly one of `lmtp`, `smtp`, `maildir`.
 pub(super) fn target(ctx: &mut Ctx<'_>, block: &Block<'_>, owner: &Block<'_>) -> Option<Target> {

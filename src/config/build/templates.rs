@@ -7,7 +7,7 @@ use super::values::{one_or_more, text};
 use super::{Ctx, kind_of};
 use crate::config::error::Code;
 use crate::config::words::nearest;
-use crate::config::yaml::Value;
+use crate::config::yaml::{Entry, Value};
 use crate::mail::CollectorId;
 use std::collections::BTreeMap;
 
@@ -45,6 +45,19 @@ pub(super) fn templates<'n>(ctx: &mut Ctx<'_>, top: &Block<'n>, limits: &Limits)
 }
 
 impl<'n> Templates<'n> {
+    /// Those that a collector uses, the one that wins first. What is wrong with their names is said elsewhere.
+    pub fn used(&self, own: &Block<'n>) -> Vec<(String, &'n [Entry])> {
+        let names: Vec<&str> = match own.get("use").map(|entry| &entry.value.value) {
+            Some(Value::Scalar { text, .. }) => vec![text],
+            Some(Value::List(items)) => {
+                items.iter().filter_map(|item| if let Value::Scalar { text, .. } = &item.value { Some(text.as_str()) } else { None }).collect()
+            }
+            _ => Vec::new(),
+        };
+        let found = names.into_iter().rev().filter_map(|name| Some((name.to_owned(), self.0.get(name)?)));
+        found.flat_map(|(name, block)| block.layers().iter().map(move |entries| (name.clone(), *entries))).collect()
+    }
+
     /// A collector over the templates that it uses; of these the last wins.
     pub fn under(&self, ctx: &mut Ctx<'_>, own: Block<'n>) -> Block<'n> {
         let Some(entry) = own.get("use") else { return own };

@@ -171,7 +171,7 @@ fn parse_duration(text: &str) -> Result<Duration, bool> {
 }
 
 /// A duration as it would be written.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub(in crate::config) fn show_duration(duration: Duration) -> String {
     let mut ms = duration.as_millis();
     if ms == 0 {
         return "0".to_owned();

@@ -22,6 +22,7 @@ pub use form::json_of_line;
 use journald::Journal;
 use record::Record;
 pub use redact::redacted;
+pub use redact::without_people;
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -36,7 +36,7 @@ pub fn redacted(text: &str, how: LogRedact) -> String {
 }
 
 /// The text with the local part of each address hidden: domains tell the operator which server it is about. `None`: there is none.
-fn without_people(text: &str) -> Option<String> {
+pub fn without_people(text: &str) -> Option<String> {
     let mut out = String::new();
     let mut done = 0;
     for (at, _) in text.match_indices('@') {
