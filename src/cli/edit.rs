@@ -297,6 +297,7 @@ pub(super) fn not_changed(error: &EditError) -> Exit {
                 Some(patch) => {
                     eprintln!("nothing was written, as it is not certain that the following is what you mean; to be made by hand:");
                     print(patch);
+                    eprintln!("hint: a value in braces can be replaced whole, as by `--set 'tls={{mode: starttls}}'`");
                 }
                 None => eprintln!("nothing was written; change it by hand, and let `mailgather check` look at it"),
             }

@@ -419,7 +419,7 @@ fn first_file(answers: &Answers, name: &str) -> Result<String, Exit> {
     let (shared, own): (Vec<_>, Vec<_>) = answers.keys().into_iter().partition(|(path, _)| path.first().is_some_and(|key| key == "delivery"));
     let step = |step: &str| step.to_owned();
     let own: Vec<_> = own.into_iter().map(|(path, value)| ([step("collectors"), step(name)].into_iter().chain(path).collect(), value)).collect();
-    let block = |keys: &[(Vec<String>, Value)]| edit::block(keys, "", "\n").map_err(|refusal| said(&refusal.why));
+    let block = |keys: &[(Vec<String>, Value)]| edit::block(&edit::apart(keys.to_vec()), "", "\n").map_err(|refusal| said(&refusal.why));
     Ok(format!("{SCHEMA_LINE}version: 1\n\n{}\n{}", block(&shared)?, block(&own)?))
 }
 

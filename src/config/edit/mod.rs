@@ -16,7 +16,7 @@ pub use change::{Op, edit, keys};
 pub use diff::{Line, diff, unified};
 pub use shown::shown_lines;
 pub use tree::Data;
-pub use value::{Value, block, path, values};
+pub use value::{Value, apart, block, path, values};
 
 /// Why a text is not edited.
 #[derive(Clone, Debug, PartialEq, Eq)]

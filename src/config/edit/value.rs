@@ -2,6 +2,7 @@
 
 use super::Refusal;
 use super::tree::{self, Data, What};
+use crate::config::mask::names_a_secret;
 use crate::config::text::Text;
 use crate::config::yaml;
 use crate::import::yaml::quoted;
@@ -167,6 +168,35 @@ pub fn path(text: &str) -> Result<Vec<String>, Refusal> {
     if steps.len() > STEPS_MAX { Err(wrong()) } else { Ok(steps) }
 }
 
+/// The same keys with each block of a value taken apart, so that later edits find its keys on lines of their own. A secret's place stays as it is.
+pub fn apart(keys: Vec<(Vec<String>, Value)>) -> Vec<(Vec<String>, Value)> {
+    let one = |(path, value): (Vec<String>, Value)| match &value.data {
+        Data::Map(inner) if !inner.is_empty() && !path.last().is_some_and(|key| names_a_secret(key)) => {
+            let inner = inner.iter().map(|(key, data)| {
+                let value = Value { written: written_of(data), data: data.clone() };
+                ([&path[..], std::slice::from_ref(key)].concat(), value)
+            });
+            apart(inner.collect())
+        }
+        _ => vec![(path, value)],
+    };
+    keys.into_iter().flat_map(one).collect()
+}
+
+/// On one line.
+fn written_of(data: &Data) -> String {
+    match data {
+        Data::Empty | Data::Alias => "''".to_owned(),
+        Data::Scalar(text, true) if !text.contains([',', '{', '}', '[', ']']) => text.clone(),
+        Data::Scalar(text, _) => quoted(text),
+        Data::List(items) => format!("[{}]", items.iter().map(written_of).collect::<Vec<_>>().join(", ")),
+        Data::Map(entries) => {
+            let entries: Vec<String> = entries.iter().map(|(key, data)| format!("{}: {}", quoted(key), written_of(data))).collect();
+            format!("{{{}}}", entries.join(", "))
+        }
+    }
+}
+
 /// Keys with their values as a block, each line with this indentation and two blanks more for each level.
 pub fn block(keys: &[(Vec<String>, Value)], indent: &str, end: &str) -> Result<String, Refusal> {
     let mut text = String::new();
@@ -230,6 +260,16 @@ mod tests {
         for wrong in ["", ".", "a.", ".a", "a..b", "a b", "\"a", "\"a\"b", "<<", "a.b.c.d.e.f.g.h.i"] {
             assert_eq!(of(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn blocks_are_taken_apart_and_secrets_are_not() {
+        let keys =
+            [("delivery", "{smtp: '127.0.0.1:25', headers: {spam: keep}, policy: []}"), ("password", "{file: /x}"), ("after", "{delete_after: 14d}")];
+        let keys = keys.map(|(steps, value)| (path(steps).unwrap(), Value::parse(value).unwrap())).to_vec();
+        let wanted =
+            "delivery:\n  headers:\n    spam: keep\n  policy: []\n  smtp: '127.0.0.1:25'\npassword: {file: /x}\nafter:\n  delete_after: 14d\n";
+        assert_eq!(block(&apart(keys), "", "\n").unwrap(), wanted);
     }
 
     #[test]

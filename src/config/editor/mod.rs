@@ -232,7 +232,7 @@ impl Editor {
             .iter()
             .map(|(path, value)| (["collectors", name].iter().map(|step| (*step).to_owned()).chain(path.iter().cloned()).collect(), value.clone()))
             .collect();
-        let block = edit::block(&keys, "", "\n").map_err(|refusal| EditError::Request(refusal.why))?;
+        let block = edit::block(&edit::apart(keys), "", "\n").map_err(|refusal| EditError::Request(refusal.why))?;
         if block.is_empty() {
             return Err(EditError::Request("a collector has keys: `--set email=… --set recipient.forward_to=…`".to_owned()));
         }
@@ -322,5 +322,66 @@ fn check_secret(path: &[String], value: &Value) -> Result<(), EditError> {
     match inside(last, value.data()) {
         Some(key) => Err(EditError::Secret(key.to_owned())),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    const FILE: &str = "delivery: {smtp: h}\ncollectors:\n  a:\n    email: a@x.example\n    server: x.example\n    password: {env: P}\n    recipient: {forward_to: b@y.example}\n";
+
+    fn place() -> (tempfile::TempDir, PathBuf, Environment) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("m.yaml");
+        std::fs::write(&file, FILE).unwrap();
+        let env = Environment { state_dir: Some(folder.path().join("state")), ..Environment::default() };
+        (folder, file, env)
+    }
+
+    fn set(key: &str, value: &str) -> Request {
+        Request::Edit { name: "a".to_owned(), ops: vec![Op::Set(edit::path(key).unwrap(), Value::parse(value).unwrap())] }
+    }
+
+    #[test]
+    fn a_file_that_changed_meanwhile_is_left_alone() {
+        let (folder, file, env) = place();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o604)).unwrap();
+        let (one, two) = (Editor::open(&file, &env).unwrap(), Editor::open(&file, &env).unwrap());
+        let (first, second) = (one.change(&set("port", "1993")).unwrap(), two.change(&set("port", "2993")).unwrap());
+        first.write().unwrap();
+        assert!(matches!(second.write(), Err(WriteError::Changed(_))));
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), format!("{FILE}    port: 1993\n"));
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o604);
+        // Nothing is left beside it; what it held is kept.
+        let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        assert_eq!(names.len(), 2, "{names:?}");
+        let kept = std::fs::read_dir(Versions::of(&folder.path().join("state")).folder(&file)).unwrap().next().unwrap().unwrap().path();
+        assert_eq!(std::fs::read_to_string(kept).unwrap(), FILE);
+    }
+
+    #[test]
+    fn secrets_and_wrong_results_are_refused() {
+        let (_folder, file, env) = place();
+        let editor = Editor::open(&file, &env).unwrap();
+        for (key, value) in [("password", "hunter2"), ("auth.token", "[a]"), ("auth", "{token: x}"), ("delivery.auth", "{password: x, username: y}")]
+        {
+            assert!(matches!(editor.change(&set(key, value)), Err(EditError::Secret(_))), "{key}");
+        }
+        assert!(editor.change(&set("password", "{credential: x}")).is_ok());
+        assert!(editor.change(&set("delivery", "{max_passes: 5}")).is_ok(), "`max_passes` is no secret");
+        assert!(matches!(editor.change(&set("port", "many")), Err(EditError::Wrong(_))));
+        assert!(matches!(editor.change(&set("recipient.forward_to", "c@y.example")), Err(EditError::Refused { .. })));
+        let added = Request::Add {
+            name: "b".to_owned(),
+            keys: edit::values(&file, "email: b@x.example\nserver: x.example\npassword: {env: P}\nrecipient: {forward_to: b@y.example}\n")
+                .unwrap()
+                .into_iter()
+                .map(|(key, value)| (vec![key], value))
+                .collect(),
+        };
+        let added = editor.change(&added).unwrap();
+        assert!(added.after.as_ref().unwrap().contains("    recipient:\n      forward_to: b@y.example\n"), "{added:?}");
     }
 }
