@@ -11,7 +11,7 @@ use super::peek::print;
 use super::providers::Known;
 use super::providers::detect::{Wanted, asked, by_domain};
 use super::test::{probed, rendered};
-use super::{Common, refused, runtime, shell_word};
+use super::{Common, refused, runtime};
 use crate::config::edit::{self, Data, Value};
 use crate::config::{Collector, Editor, Loaded, Request, SCHEMA_LINE, SecretSource, TlsMode, create_configuration, parse};
 use crate::mail::outcome::harmless;
@@ -20,6 +20,7 @@ use crate::service::probe::Depth;
 use answers::Answers;
 use ask::Asking;
 use clap::Args;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -385,24 +386,29 @@ impl Draft<'_> {
         if let Some(path) = &secret_file {
             eprintln!("the password is in {} (0600)", path.display());
         }
+        let mut runs = false;
         match &written {
-            Written::Change(change) => drop(told(change, false, self.common)?),
+            Written::Change(change) => runs = !told(change, false, self.common)?.is_null(),
             Written::First(..) => eprintln!("written: {}", file.display()),
         }
-        self.next(&collector);
+        self.next(&collector, runs);
         Ok(Exit::Ok)
     }
 
     /// What to do now.
-    fn next(&self, collector: &Collector) {
+    fn next(&self, collector: &Collector, runs: bool) {
         let again = |words: &str| self.common.again(words);
+        let own = std::fs::metadata(&self.state_dir).is_ok_and(|state| state.uid() == rustix::process::geteuid().as_raw());
         eprintln!("\nnext:");
-        eprintln!("  {}    collect once, without a daemon", again(&format!("once {}", collector.id)));
-        eprintln!("  {}    or run as a daemon; where systemd has the unit: systemctl start mailgather", again("run"));
-        eprintln!("  {}    see how it fares", again("status"));
-        if self.loaded.is_none() {
-            eprintln!("  {}    what else may stand in {}", again("schema"), shell_word(&self.common.config));
+        if !runs && own {
+            eprintln!("  {}\n      collects once, without a daemon", again(&format!("once {}", collector.id)));
+            eprintln!("  {}\n      is the daemon; where systemd has the unit: systemctl start mailgather", again("run"));
+        } else if !runs {
+            // What this user made there would be in the way of the service's own.
+            eprintln!("  systemctl start mailgather\n      starts the service");
         }
+        eprintln!("  {}\n      shows how it fares", again("status"));
+        eprintln!("  {}\n      shows what it does", again(&format!("logs {}", collector.id)));
     }
 }
 
