@@ -20,23 +20,20 @@ use crate::config::HistoryLimits;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
-use store::{Shared, Told};
+use store::Shared;
 use tokio::sync::broadcast;
 
 /// The file's name in the state directory.
 pub const FILE: &str = "history.db";
-/// Rows, and octets of them, that wait for the thread.
-const QUEUE_ROWS_MAX: usize = 16 * 1024;
-const QUEUE_OCTETS_MAX: usize = 8 * 1024 * 1024;
 /// How long the end of the process waits for the last rows.
 const FINISH_WAIT: Duration = Duration::from_secs(5);
 
 /// The way to the history, shared by all who add to it.
 pub struct History {
-    /// `None`: no history is kept.
-    queue: Option<SyncSender<Told>>,
+    /// False: no history is kept.
+    is_kept: bool,
     shared: Arc<Shared>,
     feed: broadcast::Sender<Arc<Event>>,
     path: Option<PathBuf>,
@@ -46,39 +43,35 @@ impl History {
     /// That of a state directory. It is opened by its own thread: whatever is wrong with it is said there, and mail is collected all the same.
     pub fn open(state_dir: &Path, limits: HistoryLimits) -> Self {
         let path = state_dir.join(FILE);
-        let Some(keep) = limits.keep else { return History { path: Some(path), ..History::none() } };
-        let (sender, receiver) = sync_channel(QUEUE_ROWS_MAX);
+        let Some(keep) = limits.keep else { return History::without(Some(path)) };
         let shared: Arc<Shared> = Arc::default();
         let (for_thread, file) = (Arc::clone(&shared), path.clone());
-        let work = move || store::work(&file, keep, limits.max_entries, &receiver, &for_thread);
-        let queue = match std::thread::Builder::new().name("history".into()).spawn(work) {
-            Ok(_) => Some(sender),
-            Err(error) => {
-                tracing::error!(event = "history_failed", file = %path.display(), reason = %error, next = "no history is kept; mail is not affected");
-                None
-            }
-        };
-        History { queue, shared, feed: feed::channel(), path: Some(path) }
+        let started = std::thread::Builder::new().name("history".into()).spawn(move || store::work(&file, keep, limits.max_entries, &for_thread));
+        if let Err(error) = &started {
+            tracing::error!(event = "history_failed", file = %path.display(), reason = %error, next = "no history is kept; mail is not affected");
+        }
+        History { is_kept: started.is_ok(), shared, feed: feed::channel(), path: Some(path) }
     }
 
     /// One that keeps nothing.
     pub fn none() -> Self {
-        History { queue: None, shared: Arc::default(), feed: feed::channel(), path: None }
+        History::without(None)
+    }
+
+    fn without(path: Option<PathBuf>) -> Self {
+        History { is_kept: false, shared: Arc::default(), feed: feed::channel(), path }
     }
 
     /// True if anybody wants rows.
     pub fn is_wanted(&self) -> bool {
-        self.queue.is_some() || self.feed.receiver_count() > 0
+        self.is_kept || self.feed.receiver_count() > 0
     }
 
     /// Adds a row. Never waits.
     pub fn put(&self, row: Box<Row>) {
         self.tell(|| Event::of_row(&row));
-        let Some(queue) = &self.queue else { return };
-        let octets = row.octets_in_memory();
-        if self.shared.octets.fetch_add(octets, Relaxed) + octets > QUEUE_OCTETS_MAX || queue.try_send(Told::Row(row)).is_err() {
-            self.shared.octets.fetch_sub(octets, Relaxed);
-            self.shared.lost.fetch_add(1, Relaxed);
+        if self.is_kept {
+            self.shared.put(row);
         }
     }
 
@@ -98,7 +91,7 @@ impl History {
     /// How many rows there are; `None` if no history is kept, or it could not be opened.
     pub fn entries(&self) -> Option<u64> {
         let entries = self.shared.entries.load(Relaxed);
-        (self.queue.is_some() && entries != u64::MAX).then_some(entries)
+        (self.is_kept && entries != u64::MAX).then_some(entries)
     }
 
     /// Where it is.
@@ -108,10 +101,9 @@ impl History {
 
     /// Waits until the rows that were put so far can be read, no longer than this. Blocks.
     pub fn flush(&self, wait: Duration) {
-        let Some(queue) = &self.queue else { return };
-        let (done, is_done) = sync_channel(1);
-        // A queue that is full is being written as fast as can be.
-        if queue.try_send(Told::Flush(done)).is_ok() {
+        if self.is_kept {
+            let (done, is_done) = sync_channel(1);
+            self.shared.flush(done);
             let _ = is_done.recv_timeout(wait);
         }
     }
@@ -119,5 +111,12 @@ impl History {
     /// The same at the end of the process.
     pub fn finish(&self) {
         self.flush(FINISH_WAIT);
+    }
+}
+
+impl Drop for History {
+    /// The thread writes what it has, and ends.
+    fn drop(&mut self) {
+        self.shared.close();
     }
 }

@@ -7,10 +7,16 @@ use super::Row;
 use rusqlite::{Connection, ErrorCode, params};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+/// Rows, and octets of them, that wait for the thread, beside as many that it writes.
+const QUEUE_ROWS_MAX: usize = 16 * 1024;
+const QUEUE_OCTETS_MAX: usize = 4 * 1024 * 1024;
+/// Those who wait for what was put so far. More wait for nothing.
+const FLUSHES_MAX: usize = 256;
 /// Rows of one transaction.
 const GROUP_MAX: usize = 1024;
 /// A row waits for others that go with it, no longer than this.
@@ -37,63 +43,96 @@ pub(super) const STEPS: &[&str] = &["
     CREATE INDEX message_letter ON message (message_id) WHERE message_id <> '';
 "];
 
-/// What goes to the thread.
-pub(super) enum Told {
-    Row(Box<Row>),
-    /// To be answered when everything before it is written.
-    Flush(SyncSender<()>),
+/// What waits for the thread.
+#[derive(Default)]
+struct Queue {
+    rows: Vec<Box<Row>>,
+    octets: usize,
+    /// To be told when everything before is written.
+    flushes: Vec<SyncSender<()>>,
+    is_closed: bool,
 }
 
 /// What both sides know.
-#[derive(Debug)]
 pub(super) struct Shared {
-    /// Octets that wait.
-    pub octets: AtomicUsize,
+    queue: Mutex<Queue>,
+    /// Wakes the thread: not for each row, as waking costs more than a row.
+    bell: Condvar,
     /// Rows for which there was no room.
-    pub lost: AtomicU64,
+    lost: AtomicU64,
     /// Rows in the file; `u64::MAX` as long as nobody knows.
     pub entries: AtomicU64,
 }
 
 impl Default for Shared {
     fn default() -> Self {
-        Shared { octets: AtomicUsize::new(0), lost: AtomicU64::new(0), entries: AtomicU64::new(u64::MAX) }
+        Shared { queue: Mutex::default(), bell: Condvar::new(), lost: AtomicU64::new(0), entries: AtomicU64::new(u64::MAX) }
+    }
+}
+
+impl Shared {
+    pub fn put(&self, row: Box<Row>) {
+        let octets = row.octets_in_memory();
+        let mut queue = self.lock();
+        if queue.rows.len() >= QUEUE_ROWS_MAX || queue.octets + octets > QUEUE_OCTETS_MAX {
+            self.lost.fetch_add(1, Relaxed);
+            return;
+        }
+        queue.octets += octets;
+        queue.rows.push(row);
+        if queue.rows.len() == 1 || queue.rows.len() == GROUP_MAX {
+            self.bell.notify_one();
+        }
+    }
+
+    pub fn flush(&self, done: SyncSender<()>) {
+        let mut queue = self.lock();
+        if queue.flushes.len() < FLUSHES_MAX {
+            queue.flushes.push(done);
+            self.bell.notify_one();
+        }
+    }
+
+    pub fn close(&self) {
+        self.lock().is_closed = true;
+        self.bell.notify_one();
+    }
+
+    /// The next group, who waits for it, and whether there is more to come. Nothing comes for a while, at most.
+    fn next(&self) -> (Vec<Box<Row>>, Vec<SyncSender<()>>, bool) {
+        let is_hurry = |queue: &mut Queue| queue.rows.len() >= GROUP_MAX || !queue.flushes.is_empty() || queue.is_closed;
+        let queue = self.lock();
+        let nothing = |queue: &mut Queue| queue.rows.is_empty() && !is_hurry(queue);
+        let (queue, _) = self.bell.wait_timeout_while(queue, TICK, nothing).unwrap_or_else(PoisonError::into_inner);
+        let gather = if queue.rows.is_empty() { Duration::ZERO } else { GATHER };
+        let (mut queue, _) = self.bell.wait_timeout_while(queue, gather, |queue| !is_hurry(queue)).unwrap_or_else(PoisonError::into_inner);
+        queue.octets = 0;
+        (std::mem::take(&mut queue.rows), std::mem::take(&mut queue.flushes), !queue.is_closed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The thread's life.
-pub(super) fn work(path: &Path, keep: Duration, max_entries: u64, queue: &Receiver<Told>, shared: &Shared) {
+pub(super) fn work(path: &Path, keep: Duration, max_entries: u64, shared: &Shared) {
     let mut keeper = Keeper { path: path.to_owned(), keep, max_entries, store: None, again: Instant::now(), lost: 0, is_said: false };
     keeper.open(shared);
     loop {
-        let (mut rows, mut flushed) = (Vec::new(), Vec::new());
-        let mut take = |told| match told {
-            Told::Row(row) => {
-                shared.octets.fetch_sub(row.octets_in_memory(), Relaxed);
-                rows.push(row);
-                rows.len() < GROUP_MAX
-            }
-            Told::Flush(done) => {
-                flushed.push(done);
-                false
-            }
-        };
-        match queue.recv_timeout(TICK) {
-            Ok(told) => {
-                let until = Instant::now() + GATHER;
-                let mut goes_on = take(told);
-                while goes_on && let Ok(told) = queue.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                    goes_on = take(told);
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
-        }
+        let (rows, flushed, goes_on) = shared.next();
         keeper.lost += shared.lost.swap(0, Relaxed);
-        keeper.write(&rows, shared);
+        // Nothing is also a reason to look around.
+        let groups = rows.len().div_ceil(GROUP_MAX).max(1);
+        for group in 0..groups {
+            keeper.write(rows.get(group * GROUP_MAX..rows.len().min((group + 1) * GROUP_MAX)).unwrap_or_default(), shared);
+        }
         // Who asked may not wait any more.
         for done in flushed {
             let _ = done.send(());
+        }
+        if !goes_on {
+            return;
         }
     }
 }
@@ -392,7 +431,7 @@ mod tests {
         let mut listener = history.listen();
         (0..2_000).for_each(|n| history.put(row(n)));
         history.finish();
-        assert_eq!((history.entries(), history.shared.octets.load(Relaxed)), (None, 0));
+        assert_eq!(history.entries(), None);
         assert!(matches!(listener.try_recv(), Err(tokio::sync::broadcast::error::TryRecvError::Lagged(976))), "who is too slow is told so");
         assert_eq!(listener.try_recv().unwrap().name, "message_delivered");
     }

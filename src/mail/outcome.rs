@@ -92,6 +92,10 @@ impl fmt::Debug for Reply {
 
 /// Text from outside, fit for a log line: control characters replaced by `?`, cut at `octets_max` on a character's border.
 pub fn harmless(text: &str, octets_max: usize) -> String {
+    // Nearly all of them: several are made for each message.
+    if text.len() <= octets_max && text.bytes().all(|b| matches!(b, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let mut out = String::with_capacity(text.len().min(octets_max));
     for c in text.chars() {
         let c = if c.is_control() || turns_lines(c) { '?' } else { c };
