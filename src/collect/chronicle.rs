@@ -86,6 +86,33 @@ impl Chronicle {
     }
 }
 
+/// The row of held mail that an operator sent on its way: what became of those who were to get it. It stays held for who did not.
+pub fn of_released(
+    message: &Message,
+    by: &str,
+    sender: &mail::ReversePath,
+    target: &str,
+    asked: &[(&mail::Recipient, Option<&Outcome>)],
+) -> Box<Row> {
+    let mut row = Box::new(Row::new(&message.key));
+    describe(&mut row, message);
+    (row.trace_id, row.by, row.sender, row.target) = (Some(message.trace_id()), Row::text(by), Row::text(&sender.to_smtp()), Row::text(target));
+    for (recipient, outcome) in asked {
+        let (result, reply) = match outcome {
+            Some(Outcome::Delivered(reply)) => ("delivered", reply.to_string()),
+            Some(Outcome::Deferred(diagnosis)) => ("deferred", diagnosis.to_string()),
+            Some(Outcome::Rejected(diagnosis)) => ("refused", diagnosis.to_string()),
+            Some(Outcome::Unknown(diagnosis)) => ("in_doubt", diagnosis.to_string()),
+            None => ("in_doubt", "no answer".to_owned()),
+        };
+        if result != "delivered" {
+            (row.result, row.reason) = (Word::Held, Row::text(&reply));
+        }
+        row.add(of(recipient, result, &reply));
+    }
+    row
+}
+
 /// The row of a message that was not fetched.
 pub(super) fn of_entry(key: &MessageKey, state: &State) -> Box<Row> {
     let mut row = Box::new(Row::new(key));

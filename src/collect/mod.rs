@@ -3,7 +3,7 @@
 
 pub mod asks;
 mod batch;
-mod chronicle;
+pub mod chronicle;
 mod copies;
 pub mod dedupe;
 pub mod deliver_one;

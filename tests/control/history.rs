@@ -161,6 +161,11 @@ fn held_loops_and_duplicates_are_told_apart_and_no_history_is_one() {
     assert_eq!(twice, ["duplicate", "delivered"], "the newest first");
     assert_eq!(rows(&program, &["--result", "held"]).len(), 2);
     assert_eq!(rows(&program, &["--result", "refused"]).len(), 1);
+    // What an operator sends on its way has a row of its own.
+    program.run_to_end("held", &["release", "--all", "--to", "c@example.org"]).expect_success();
+    let released = &rows(&program, &["--message-id", "lost@x"])[0];
+    assert_eq!((&released["result"], &released["recipients"][0]["to"]), (&"delivered".into(), &"c@example.org".into()), "{released}");
+    assert_eq!(released["by"], "released by the operator");
     // Who wants none has none; mail is collected all the same.
     let none = Mailgather::new(&text.replace("start_jitter: 0s", "start_jitter: 0s, history: {keep: 0}"));
     server.put("nobody", &written("a@remote.example", "again@x", ""));

@@ -4,6 +4,7 @@
 //! the next try (a Maildir finds its file); nothing is ever lost.
 
 use super::{Common, Exit, Redeliver, Release, Which, chosen, failed, ledger_failed, open, runtime, say, start_logging};
+use crate::collect::chronicle;
 use crate::collect::dedupe;
 use crate::collect::journal::Opened;
 use crate::collect::plan::final_state;
@@ -221,6 +222,8 @@ impl Delivery<'_> {
         if self.collector.dedupe_window.is_zero() {
             seen.clear();
         }
+        let asked: Vec<_> = wanting.iter().enumerate().map(|(n, recipient)| (recipient, outcomes.get(n))).collect();
+        let row = chronicle::of_released(self.message, &route.by, &route.sender, &to, &asked);
         if rest.len() < wanting.len() {
             // With nobody left the row is about to end; until then it says for whom it was.
             let left: Vec<String> = rest.iter().map(|recipient| recipient.address.to_smtp()).collect();
@@ -229,6 +232,7 @@ impl Delivery<'_> {
                 wanting.iter().filter(|recipient| !rest.contains(recipient)).map(|recipient| recipient.address.to_smtp()).collect();
             self.installation.ledger().held_rest(id, &left, &done, &seen).await.map_err(|error| ledger_failed(&error))?;
         }
+        self.installation.history().put(row);
         Ok(rest)
     }
 

@@ -38,12 +38,14 @@ fn cells(row: &Value) -> [String; TITLES.len()] {
         ("delivered", _) => "delivered (default box)".to_owned(),
         (result, why) => format!("{result} ({why})"),
     };
-    // A reply explains what was delivered, a reason what was not.
-    let said = if text("result") == "delivered" { text("reply") } else { text("reason") };
+    // A reason tells more than a reply, and what went well has none.
+    let said = text("reason");
+    // What was never fetched has told nothing of itself.
+    let nobody = if row["trace_id"].is_null() { "-" } else { "<>" };
     [
         when(text("at")),
         cut(text("collector"), ADDRESS_CHARS),
-        cut(if sender.is_empty() { "<>" } else { sender }, ADDRESS_CHARS),
+        cut(if sender.is_empty() { nobody } else { sender }, ADDRESS_CHARS),
         super::super::held::size(row["octets"].as_u64().unwrap_or(0)),
         recipients(&row["recipients"]),
         cut(text("by"), BY_CHARS),
@@ -94,8 +96,7 @@ mod tests {
             "recipients": [{"to": hostile}, {"to": "b@x.example"}], "by": hostile, "result": "held", "why": "loop", "reason": hostile,
             "seconds": 7_500,
         });
-        let plain =
-            json!({"at": "2026-11-22T01:02:03.004Z", "collector": "b", "reverse_path": "", "result": "delivered", "reply": "250 Ok", "why": null});
+        let plain = json!({"at": "2026-11-22T01:02:03.004Z", "collector": "b", "reverse_path": "", "trace_id": "0", "result": "delivered", "reply": "250 Ok", "why": null});
         let text = table(&[row, plain]);
         assert!(text.lines().count() == 3 && !text.contains(['\u{1b}', '\r', '\u{202e}']), "{text}");
         assert!(text.contains("held (loop)") && text.contains("2 KiB") && text.contains(" +1 ") && text.contains(" 2h "), "{text}");
