@@ -46,7 +46,7 @@ pub(super) const STEPS: &[&str] = &["
 /// What waits for the thread.
 #[derive(Default)]
 struct Queue {
-    rows: Vec<Box<Row>>,
+    rows: Vec<Row>,
     octets: usize,
     /// To be told when everything before is written.
     flushes: Vec<SyncSender<()>>,
@@ -79,7 +79,7 @@ impl Shared {
             return;
         }
         queue.octets += octets;
-        queue.rows.push(row);
+        queue.rows.push(*row);
         if queue.rows.len() == 1 || queue.rows.len() == GROUP_MAX {
             self.bell.notify_one();
         }
@@ -99,7 +99,7 @@ impl Shared {
     }
 
     /// The next group, who waits for it, and whether there is more to come. Nothing comes for a while, at most.
-    fn next(&self) -> (Vec<Box<Row>>, Vec<SyncSender<()>>, bool) {
+    fn next(&self) -> (Vec<Row>, Vec<SyncSender<()>>, bool) {
         let is_hurry = |queue: &mut Queue| queue.rows.len() >= GROUP_MAX || !queue.flushes.is_empty() || queue.is_closed;
         let queue = self.lock();
         let nothing = |queue: &mut Queue| queue.rows.is_empty() && !is_hurry(queue);
@@ -171,7 +171,7 @@ impl Keeper {
         }
     }
 
-    fn write(&mut self, rows: &[Box<Row>], shared: &Shared) {
+    fn write(&mut self, rows: &[Row], shared: &Shared) {
         if self.store.is_none() && Instant::now() >= self.again {
             self.open(shared);
         }
@@ -254,7 +254,7 @@ impl Store {
         Ok(Store { connection, entries: entries.cast_unsigned(), is_due: Instant::now() })
     }
 
-    fn add(&mut self, rows: &[Box<Row>]) -> rusqlite::Result<()> {
+    fn add(&mut self, rows: &[Row]) -> rusqlite::Result<()> {
         if rows.is_empty() {
             return Ok(());
         }
@@ -320,7 +320,7 @@ mod tests {
     use crate::config::HistoryLimits;
     use crate::history::{FILE, History};
 
-    fn row(n: u64) -> Box<Row> {
+    fn row(n: u64) -> Row {
         let mut row = Row { at: 1_000 * n as i64, collector: format!("c{}", n % 2), octets: n, ..Row::default() };
         row.message_id = format!("{n}@x.example");
         row.from = "Анна <anna@x.example>".into();
@@ -328,7 +328,7 @@ mod tests {
         if n.is_multiple_of(10) {
             (row.result, row.why) = (Word::Held, "loop".into());
         }
-        Box::new(row)
+        row
     }
 
     fn numbers(path: &Path, wanted: Wanted) -> Vec<u64> {
@@ -344,7 +344,7 @@ mod tests {
         store.add(&(0..100).map(row).collect::<Vec<_>>()).unwrap();
         assert_eq!(std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions()) & 0o777, 0o600);
         let whole = look(&path, &Wanted { message_id: Some("7@x.example".into()), ..Wanted::default() }).unwrap().rows;
-        assert_eq!(*whole[0].1, *row(7), "all of it comes back");
+        assert_eq!(*whole[0].1, row(7), "all of it comes back");
         let wanted = Wanted { limit: 3, ..Wanted::default() };
         assert_eq!(numbers(&path, wanted.clone()), [99, 98, 97], "the newest first");
         for (some, found) in [
@@ -404,20 +404,20 @@ mod tests {
         let path = dir.path().join(FILE);
         std::fs::write(&path, "this is no database, and long enough to be taken for one that was".repeat(100)).unwrap();
         let history = History::open(dir.path(), limits);
-        history.put(Box::new(Row { at: jiff::Timestamp::now().as_millisecond(), ..*row(1) }));
+        history.put(Box::new(Row { at: jiff::Timestamp::now().as_millisecond(), ..row(1) }));
         history.finish();
         assert_eq!((numbers(&path, Wanted::default()), history.entries()), (vec![1], Some(1)));
         assert!(dir.path().join("history.db.broken").exists());
         drop(history);
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
         let history = History::open(dir.path(), limits);
-        history.put(row(2));
+        history.put(Box::new(row(2)));
         history.finish();
         assert_eq!(history.entries(), None);
         assert!(look(&path, &Wanted::default()).unwrap_err().contains("newer"));
         // None at all.
         let off = History::open(dir.path(), HistoryLimits { keep: None, ..limits });
-        off.put(row(3));
+        off.put(Box::new(row(3)));
         off.finish();
         assert!(!off.is_wanted() && off.entries().is_none());
     }
@@ -429,7 +429,7 @@ mod tests {
         std::fs::create_dir(dir.path().join(FILE)).unwrap();
         let history = History::open(dir.path(), HistoryLimits::default());
         let mut listener = history.listen();
-        (0..2_000).for_each(|n| history.put(row(n)));
+        (0..2_000).for_each(|n| history.put(Box::new(row(n))));
         history.finish();
         assert_eq!(history.entries(), None);
         assert!(matches!(listener.try_recv(), Err(tokio::sync::broadcast::error::TryRecvError::Lagged(976))), "who is too slow is told so");
