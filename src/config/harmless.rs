@@ -131,6 +131,7 @@ pub const HARMLESS: &[&str] = &[
     "receipts",
     "max_passes",
     "held",
+    "history",
     "max_age",
     "max_size",
     "to",

@@ -18,9 +18,12 @@ fn blocks() -> Vec<(&'static str, &'static Keys, &'static str, &'static str)> {
         ("file", &TOP, "## Top level", ""),
         ("service", &service::SERVICE, "## `service`", ""),
         ("held", &service::HELD, "## `service`", "held."),
+        ("history", &service::HISTORY, "## `service`", "history."),
         ("limits", &service::LIMITS, "## `limits`", ""),
         ("logging", &LOG, "## `log`", ""),
         ("control", &control::CONTROL, "## `control`", ""),
+        ("metrics", &notify::METRICS, "## `metrics`", ""),
+        ("place", &notify::NOTIFY, "## `notify`", ""),
         ("collector", &common::COLLECTOR, COLLECTOR, ""),
         ("defaults", &common::DEFAULTS, COLLECTOR, ""),
         ("template", &common::TEMPLATE, COLLECTOR, ""),
@@ -56,13 +59,29 @@ fn special(block: &str, key: &str) -> Option<Json> {
         let properties: Map<String, Json> = keys.known.iter().map(|key| ((*key).to_owned(), of(key))).collect();
         json!({"type": "object", "properties": properties, "additionalProperties": false})
     };
+    let target_auth = || object(&target::AUTH, &|key| if key == "password" { block_of("secret") } else { block_of("text") });
     Some(match (block, key) {
-        ("file", "service" | "limits" | "control" | "defaults" | "delivery") => block_of(key),
+        ("file", "service" | "limits" | "control" | "metrics" | "defaults" | "delivery") => block_of(key),
+        ("file", "notify") => json!({"type": ["array", "null"], "items": block_of("place")}),
+        ("place", "via") => object(&notify::VIA, &|key| match key {
+            "tls" => block_of("tls"),
+            "auth" => target_auth(),
+            "maildir_create" => json!({"type": "boolean"}),
+            _ => text(),
+        }),
+        ("place", "webhook" | "token") => block_of("secret"),
+        ("place", "tls") => block_of("tls"),
+        ("place", "command") => json!({"type": "array", "items": block_of("text"), "minItems": 1}),
+        ("place", "events") => {
+            let events = rows("## `notify`").into_iter().find(|(keys, _)| keys.iter().any(|key| key == "events"));
+            let event = json!({"enum": words(&events.expect("the reference has the events").1[0])});
+            one_or_more(event)
+        }
         ("file", "log") => block_of("logging"),
         ("file", "collectors") => named("collector"),
         ("file", "templates") => named("template"),
         ("file", "providers") => named("provider"),
-        ("service", "held") => block_of("held"),
+        ("service", "held" | "history") => block_of(key),
         ("service", "business_hours") => block_of("schedule"),
         ("collector" | "defaults" | "template" | "provider", "tls" | "auth" | "expunge" | "timeouts" | "recipient" | "delivery") => block_of(key),
         ("provider", "imap" | "pop3") => block_of(key),
@@ -80,7 +99,7 @@ fn special(block: &str, key: &str) -> Option<Json> {
         }
         ("auth", "disable") => one_or_more(text()),
         ("delivery", "tls") => block_of("tls"),
-        ("delivery", "auth") => object(&target::AUTH, &|key| if key == "password" { block_of("secret") } else { block_of("text") }),
+        ("delivery", "auth") => target_auth(),
         ("delivery", "trace_headers") => object(&delivery::TRACE, &|_| json!({"type": "boolean"})),
         ("delivery", "headers") => block_of("headers"),
         ("delivery", "policy") => json!({"type": "array", "items": block_of("rule")}),
@@ -271,11 +290,11 @@ fn schema() -> Json {
     let secret = json!({"anyOf": [
         {"type": ["string", "number"], "description": "The secret itself: better not here"},
         {"type": "object", "properties": {
-            "file": {"type": "string"}, "env": {"type": "string"}, "credential": {"type": "string"},
+            "file": {"type": "string"}, "env": {"type": "string"}, "credential": {"type": "string"}, "secret": {"type": "string"},
             "command": {"type": "array", "items": text, "minItems": 1}, "timeout": {"$ref": "#/$defs/duration"},
         }, "additionalProperties": false, "minProperties": 1},
     ]});
-    assert_eq!(password::SOURCES.known, ["file", "env", "credential", "command", "timeout"]);
+    assert_eq!(password::SOURCES.known, ["file", "env", "credential", "command", "secret", "timeout"]);
     defs.insert("text".to_owned(), text);
     defs.insert("secret".to_owned(), secret);
     defs.insert("duration".to_owned(), json!({"anyOf": [{"type": "string", "pattern": DURATION, "minLength": 1}, {"const": 0}]}));

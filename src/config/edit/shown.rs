@@ -8,7 +8,7 @@ use crate::config::yaml::is_word;
 use std::ops::Range;
 
 /// Keys of a secret that say where it is.
-const WHERE: [&str; 4] = ["file", "env", "credential", "timeout"];
+const WHERE: [&str; 5] = ["file", "env", "credential", "secret", "timeout"];
 
 /// The lines, secrets hidden.
 pub fn shown_lines(text: &str) -> Vec<String> {

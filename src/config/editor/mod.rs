@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 pub const SCHEMA_LINE: &str = "# yaml-language-server: $schema=/usr/share/mailgather/mailgather.schema.json\n";
 
 /// The keys of a secret that say where it is.
-const WHERE: [&str; 5] = ["file", "env", "credential", "command", "timeout"];
+const WHERE: [&str; 6] = ["file", "env", "credential", "command", "secret", "timeout"];
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
