@@ -174,7 +174,7 @@ fn a_limit_takes_so_many_and_the_rest_comes_later() {
     ] {
         program.run_to_end("collect", wrong).expect_code(64);
     }
-    assert!(daemon.count_log("collectors=1 limit=3") == 1, "{:?}", daemon.log());
+    assert!(daemon.count_log("collectors=1 names=one limit=3") == 1, "{:?}", daemon.log());
     assert_eq!((server.count("one"), server.count("off")), (0, 0));
     daemon.stop().expect_success();
     let mut subjects: Vec<String> = sink.taken().iter().map(|taken| maildir::field(&taken.content, "Subject").unwrap()).collect();
@@ -222,7 +222,11 @@ fn a_message_is_fetched_again_on_purpose() {
         let refused = program.run_to_end("collect", names).expect_code(64);
         assert!(refused.stderr.contains(words), "{names:?}: {}", refused.stderr);
     }
-    assert!(daemon.count_log("collector_refetches collector=one") == 2 && daemon.count_log("collectors=1 again=1") >= 1, "{:?}", daemon.log());
+    assert!(
+        daemon.count_log("collector_refetches collector=one") == 2 && daemon.count_log("collectors=1 names=one again=1") >= 1,
+        "{:?}",
+        daemon.log()
+    );
     // By POP3 the name is the one in the log.
     let logged = daemon.log().into_iter().find(|line| line.contains("message_delivered") && line.contains("pop/")).unwrap();
     daemon.stop().expect_success();

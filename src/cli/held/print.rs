@@ -27,13 +27,15 @@ pub(super) fn list(rows: &[(HeldMail, AtSource)], json: bool) -> Result<Exit, Ex
 }
 
 fn table(out: &mut dyn Write, rows: &[(HeldMail, AtSource)]) -> io::Result<()> {
+    // Numbers stand with their units below each other.
+    let digits = rows.iter().map(|(mail, _)| size(mail.octets).len()).max().unwrap_or(0);
     let cells = |(mail, _): &(HeldMail, AtSource)| -> [String; 8] {
         [
             mail.id.to_string(),
             time(mail.since, "%Y-%m-%d %H:%M"),
             mail.key.collector.to_string(),
             mail.why.code().to_owned(),
-            format!("{:>7}", size(mail.octets)),
+            format!("{:>width$}", size(mail.octets), width = digits),
             cut(&mail.from, FROM_CHARS),
             cut(&mail.subject, SUBJECT_CHARS),
             recipients(mail),
