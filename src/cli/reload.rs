@@ -51,11 +51,17 @@ pub(super) fn reload(arguments: &Reload, common: &Common) -> Exit {
                 parts.push(format!("{key}: {names}"));
             }
         }
-        if parts.is_empty() {
+        let settings = names("settings");
+        if !settings.is_empty() {
+            parts.push(format!("in force: {settings}"));
+        }
+        if parts.is_empty() && names("needs_restart").is_empty() {
             parts.push("nothing changed".into());
         }
         if !common.quiet {
-            print(&format!("{}\n", parts.join("; ")));
+            if !parts.is_empty() {
+                print(&format!("{}\n", parts.join("; ")));
+            }
             let restart = names("needs_restart");
             if !restart.is_empty() {
                 eprintln!("note: these settings take effect after a restart: {restart}");

@@ -15,6 +15,8 @@ pub struct Diff {
     pub changed: Vec<CollectorId>,
     /// Not to be touched.
     pub unchanged: Vec<CollectorId>,
+    /// Settings that took effect at once, whatever collectors there are.
+    pub settings: Vec<&'static str>,
     /// Settings that take effect after a restart only.
     pub needs_restart: Vec<&'static str>,
 }
@@ -22,7 +24,8 @@ pub struct Diff {
 /// Compares two configurations. A disabled collector, and every collector of a disabled service, counts as absent; starting up is a
 /// change from nothing.
 pub fn diff(old: Option<&Config>, new: &Config) -> Diff {
-    let mut diff = Diff { needs_restart: old.map_or_else(Vec::new, |old| fixed(old, new)), ..Diff::default() };
+    let settings = |of: fn(&Config, &Config) -> Vec<&'static str>| old.map_or_else(Vec::new, |old| of(old, new));
+    let mut diff = Diff { settings: settings(free), needs_restart: settings(fixed), ..Diff::default() };
     let running = |config: &Config, id: &CollectorId| config.collectors.get(id).filter(|c| c.enabled && config.service.enabled).cloned();
     for id in new.collectors.keys() {
         let Some(after) = running(new, id) else { continue };
@@ -43,6 +46,20 @@ fn is_same(before: &Arc<Collector>, after: &Arc<Collector>) -> bool {
     before == after || (before.log != after.log && Collector { log: after.log, ..Collector::clone(before) } == **after)
 }
 
+/// What the running process looks up whenever it needs it.
+fn free(old: &Config, new: &Config) -> Vec<&'static str> {
+    let logs = |config: &Config| config.collectors.iter().map(|(id, collector)| (id.clone(), collector.log)).collect::<Vec<_>>();
+    let settings = [
+        ("notify", old.notify != new.notify),
+        ("log.level", old.log_level != new.log_level),
+        ("log.redact", old.log_redact != new.log_redact),
+        ("log of collectors", old.collectors.len() == new.collectors.len() && logs(old) != logs(new)),
+        ("service.start_jitter", old.service.start_jitter != new.service.start_jitter),
+        ("service.shutdown_grace", old.service.shutdown_grace != new.service.shutdown_grace),
+    ];
+    settings.iter().filter(|(_, changed)| *changed).map(|(name, _)| *name).collect()
+}
+
 /// What the running process holds open or has handed out.
 fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
     let is_control_new = old.control != new.control;
@@ -56,6 +73,7 @@ fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("service.state_dir", old.state_dir != new.state_dir),
         ("service.memory", old.memory != new.memory),
         ("service.spool_above", old.spool_above != new.spool_above),
+        ("service.min_free_space", old.min_free_space != new.min_free_space),
         ("service.held", old.held != new.held),
         ("service.history", old.history != new.history),
         ("service.dns", old.dns != new.dns),

@@ -217,11 +217,11 @@ impl Api {
         let (answer, reloaded) = oneshot::channel();
         self.tell(Command::Reload(Reload { by, answer: Some(answer) })).await?;
         match reloaded.await.map_err(|_| stopping())? {
-            Ok(Diff { added, removed, changed, unchanged, needs_restart }) => {
+            Ok(Diff { added, removed, changed, unchanged, settings, needs_restart }) => {
                 let names = |ids: &[CollectorId]| ids.iter().map(|id| id.as_str().to_owned()).collect::<Vec<_>>();
                 let document = json!({
                     "added": names(&added), "removed": names(&removed), "changed": names(&changed), "unchanged": unchanged.len(),
-                    "needs_restart": needs_restart,
+                    "settings": settings, "needs_restart": needs_restart,
                 });
                 Ok(Answer::Json(200, document))
             }

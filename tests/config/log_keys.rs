@@ -35,9 +35,12 @@ fn format_and_redact() {
 fn a_change_of_log_alone_restarts_nothing() {
     let config = |head: &str, lines: &str| read(&format!("{head}{}", with(lines))).unwrap().config;
     let before = config("", "");
-    for (head, lines) in [("", "log: off"), ("log: {level: warn}\n", ""), ("log: {redact: none}\n", "")] {
+    for (head, lines, setting) in
+        [("", "log: off", "log of collectors"), ("log: {level: warn}\n", "", "log.level"), ("log: {redact: none}\n", "", "log.redact")]
+    {
         let after = diff(Some(&before), &config(head, lines));
         assert_eq!((after.changed.len(), after.unchanged.len(), after.needs_restart.len()), (0, 1, 0), "{head}{lines}");
+        assert_eq!(after.settings, [setting]);
     }
     assert_eq!(diff(Some(&before), &config("", "log: off\ninterval: 7m")).changed.len(), 1);
     assert_eq!(diff(Some(&before), &config("log: {format: json}\n", "")).needs_restart, ["log.format"]);

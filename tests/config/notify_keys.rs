@@ -116,5 +116,5 @@ fn metrics_have_an_address() {
     let before = change("metrics: {listen: 127.0.0.1:9480}\n");
     assert_eq!(diff(Some(&before), &change("")).needs_restart, ["metrics"]);
     let told = diff(Some(&before), &change("metrics: {listen: 127.0.0.1:9480}\nnotify: [{command: [/bin/true]}]\n"));
-    assert_eq!((told.needs_restart.len(), told.unchanged.len()), (0, 1), "who is told restarts nothing");
+    assert_eq!((told.needs_restart.len(), told.unchanged.len(), told.settings), (0, 1, vec!["notify"]), "who is told restarts nothing");
 }

@@ -106,6 +106,7 @@ fn reload_says_what_changed_or_where_the_file_is_wrong() {
     // The watcher may have been faster, which is the same to everybody but this line.
     assert!(["added: two; changed: one\n", "nothing changed\n"].contains(&done.stdout.as_str()), "{}", done.stdout);
     eventually("the new collector", SOON, || daemon.count_log("session_finished") >= 2);
+    assert_eq!(daemon.count_log("added=1 changed=1 removed=0 unchanged=0"), 1, "{:?}", daemon.log());
     program.configure(&good.replace("interval:", "intervall:"));
     let failed = program.run_to_end("reload", &["--wait"]).expect_code(78);
     assert!(failed.stderr.contains("error[MG-101]: unknown key `intervall`") && failed.stderr.contains(".yaml:"), "{}", failed.stderr);
