@@ -1,6 +1,6 @@
 //! `add`, `edit`, `remove`, `rename`, `show`: the configuration on disk, changed by commands, with and without a daemon.
 
-use crate::kit::{imap, letter, running, socket};
+use crate::kit::{imap, letter, request, running, socket};
 use crate::support::process::PASSWORD_VARIABLE;
 use crate::support::*;
 use serde_json::Value;
@@ -20,6 +20,57 @@ fn by_hand(sink: &Sink, server: &Dovecot) -> String {
 
 fn text(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap()
+}
+
+/// A mailbox is set up by the file or by a command, and receives or only stands there; the one by the other's side hears of it at once.
+#[test]
+fn k9_a_mailbox_is_set_up_by_file_or_command_and_receives_when_it_is_enabled() {
+    let (server, sink) = (Dovecot::start(), Sink::lmtp());
+    let by_file = imap(&server, "one").set("enabled", "false").set("idle", "on").set("interval", "1h").forward_to("anna@example.org");
+    let program = Mailgather::new(&config(&sink.delivery(), &[by_file]));
+    let daemon = program.run();
+    socket(&program);
+    // By a command, and not to receive yet either.
+    let (port, password) = (format!("port={}", server.imap()), format!("password={{env: {PASSWORD_VARIABLE}}}"));
+    let sets = [
+        "email=two@example.org",
+        "server=127.0.0.1",
+        &port,
+        "tls.mode=none",
+        "auth.allow_plaintext=true",
+        "username=two",
+        &password,
+        "idle=on",
+        "interval=1h",
+        "enabled=false",
+        "recipient.forward_to=bert@example.org",
+    ];
+    let mut add = vec!["two", "--yes"];
+    sets.iter().for_each(|set| add.extend(["--set", set]));
+    program.run_to_end("add", &add).expect_success();
+    ["one", "two"].iter().for_each(|user| server.put(user, &letter(1)));
+    let states = || {
+        let status: Value = serde_json::from_str(&program.run_to_end("status", &["--json"]).expect_success().stdout).unwrap();
+        let state = |one: &Value| format!("{} {}", one["id"].as_str().unwrap(), one["state"].as_str().unwrap());
+        status["collectors"].as_array().unwrap().iter().map(state).collect::<Vec<_>>()
+    };
+    assert_eq!(states(), ["one off", "two off"]);
+    assert_eq!((sink.count(), daemon.count_log("session_started")), (0, 0), "{:?}", daemon.log());
+    // They receive: what was there, and what comes while the server is listened to.
+    for id in ["one", "two"] {
+        program.run_to_end("edit", &[id, "--set", "enabled=true", "--yes"]).expect_success();
+    }
+    sink.wait_for(2);
+    eventually("both are listened to", SOON, || {
+        let text = request(&socket(&program), "GET", "/metrics", "").1;
+        ["one", "two"].iter().all(|id| text.contains(&format!("mailgather_idle_connected{{collector=\"{id}\"}} 1")))
+    });
+    ["one", "two"].iter().for_each(|user| server.put(user, &letter(2)));
+    sink.wait_for(4);
+    // And one does not any more.
+    program.run_to_end("edit", &["two", "--set", "enabled=false", "--yes"]).expect_success();
+    assert_eq!(states(), ["one ok", "two off"]);
+    daemon.stop().expect_success();
 }
 
 #[test]
