@@ -60,9 +60,14 @@ pub(super) fn collect(arguments: &Collect, common: &Common) -> Exit {
         let body = if body.is_empty() { Value::Null } else { Value::Object(body) };
         let job = client.post("/v1/collect", &body).await?;
         if arguments.no_wait {
-            let text = format!("job {}: {} collectors", job["job"], job["collectors"].as_array().map_or(0, Vec::len));
+            let count = job["collectors"].as_array().map_or(0, Vec::len);
+            let text = format!("job {}: {count} collector{}", job["job"], if count == 1 { "" } else { "s" });
             print(&format!("{}\n", if arguments.json { job.to_string() } else { text }));
             return Ok(Exit::Ok);
+        }
+        if job["collectors"].as_array().is_some_and(Vec::is_empty) && !common.quiet {
+            eprintln!("note: nothing is collected: no collector is enabled, or all of it is paused (`mailgather status`)");
+            eprintln!("hint: a collector that is named on the command line is collected all the same");
         }
         let bar = progress(arguments.json || common.quiet);
         let mut last = job.clone();

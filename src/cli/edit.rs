@@ -284,7 +284,7 @@ pub(super) fn not_changed(error: &EditError) -> Exit {
         EditError::Secret(key) => {
             eprintln!("error: the secret of `{}` belongs neither on a command line nor into the configuration", harmless(key, SHOWN_MAX));
             eprintln!(
-                "hint: say where it is: `--set 'password={{file: /path}}'`, `{{credential: name}}`, `{{env: NAME}}` or `{{command: [program, argument]}}`"
+                "hint: say where it is: `--set 'password={{secret: NAME}}'` (`mailgather secret set NAME`), `{{file: /path}}`, `{{credential: name}}`, `{{env: NAME}}` or `{{command: [program, argument]}}`"
             );
             Exit::Usage
         }

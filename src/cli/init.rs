@@ -190,7 +190,7 @@ impl Draft<'_> {
         }
         if !self.asking.is_there() {
             return Err(said(
-                "the answers have no `password`: the password itself, or where it is, as `{file: /path}`, `{credential: name}`, `{env: NAME}`",
+                "the answers have no `password`: the password itself, or where it is, as `{secret: NAME}`, `{file: /path}`, `{credential: name}`, `{env: NAME}`",
             ));
         }
         if !self.answers.has("username") && !self.answers.has("login") {
@@ -222,7 +222,8 @@ impl Draft<'_> {
         match self.asking.hidden("Password (it is not shown; Enter alone: say where it is)")? {
             Some(secret) => self.keep_secret(secret),
             None => {
-                let example = "Where the password is, as {file: /path}, {credential: NAME}, {env: NAME} or {command: [program, argument]}";
+                let example =
+                    "Where the password is, as {secret: NAME}, {file: /path}, {credential: NAME}, {env: NAME} or {command: [program, argument]}";
                 let value = self.asking.until("password", example, None, |text| match Value::parse(text) {
                     Ok(value) if matches!(value.data(), Data::Map(_)) => Ok(value),
                     Ok(_) => Err("in braces, as {file: /path}".to_owned()),

@@ -78,7 +78,6 @@ enum Subcommands {
     Resume(switch::Pause),
     /// Show what became of messages: when, from whom, for whom, how that was found, and what the target said.
     History(history::History),
-    /// Show what was logged of a collector, from its own file; or what operators did.
     /// Show what is in force for a collector, and where each value comes from; secrets are never shown.
     Show(show::Show),
     /// Print the JSON Schema of the configuration, for editors and programs.
@@ -91,7 +90,7 @@ enum Subcommands {
     Remove(edit::Remove),
     /// Give a collector another name; what was collected stays remembered, and nothing comes twice.
     Rename(edit::Rename),
-    /// Show what was logged of a collector, from its own file.
+    /// Show what was logged of a collector, from its own file; or what operators did.
     Logs(logs::Logs),
     /// Show who is told of trouble and what was told, or try it.
     Notify(notify::Notify),

@@ -106,7 +106,9 @@ pub(super) fn open_failed(error: &OpenError) -> Exit {
     eprintln!("error[MG-{code}]: {error}");
     match error {
         OpenError::Busy(_) => {
-            eprintln!("hint: a daemon runs on it: send it SIGUSR1 to collect now, or stop it first; or name another one with `--state-dir`");
+            eprintln!(
+                "hint: a daemon runs on it: `mailgather collect` collects now, `mailgather stop --wait` ends it; or name another one with `--state-dir`"
+            );
             Exit::TempFail
         }
         OpenError::Directory { .. } => {

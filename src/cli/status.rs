@@ -68,7 +68,15 @@ fn head(service: &Value) -> String {
     let config = &service["config"];
     let up = age(service["uptime_seconds"].as_u64().unwrap_or(0));
     let (all, failing) = (service["collectors"]["all"].as_u64().unwrap_or(0), service["collectors"]["failing"].as_u64().unwrap_or(0));
-    let state = service["state"].as_str().unwrap_or_default();
+    let state = match (service["state"].as_str().unwrap_or_default(), &service["switch"]) {
+        ("off", switch) if switch["on"] == false => {
+            let until = switch["until"].as_str().map(|until| format!(" until {until}")).unwrap_or_default();
+            let reason = harmless(&word(switch, "reason"), 500);
+            format!("paused{until} by {}{}{reason}, up", word(switch, "by"), if reason.is_empty() { "" } else { ": " })
+        }
+        ("off", _) => "off by the configuration, up".to_owned(),
+        (state, _) => state.to_owned(),
+    };
     let ok = if config["ok"] == true { "config ok" } else { "CONFIG REJECTED" };
     let (loaded, by) =
         (config["loaded"].as_str().and_then(|at| at.get(11..19)).unwrap_or_default(), config["loaded_by"].as_str().unwrap_or_default());

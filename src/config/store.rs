@@ -188,10 +188,16 @@ pub struct Use {
 
 /// The secrets of the store that a configuration names, each with its uses.
 pub fn uses(config: &Config) -> BTreeMap<String, Vec<Use>> {
+    let folder = Store::new(&config.service.state_dir).folder();
     let mut uses: BTreeMap<String, Vec<Use>> = BTreeMap::new();
     for (id, collector) in &config.collectors {
         for (key, source) in sources(collector) {
-            let SecretSource::Stored(path) = source else { continue };
+            // A file of the store is the store's, however it is named.
+            let path = match source {
+                SecretSource::Stored(path) => path,
+                SecretSource::File(path) if path.parent() == Some(folder.as_path()) => path,
+                _ => continue,
+            };
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             uses.entry(name).or_default().push(Use { collector: id.clone(), key });
         }

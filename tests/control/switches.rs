@@ -61,7 +61,7 @@ fn i1_c14_the_service_is_paused_and_resumed_and_a_switch_has_an_end() {
     assert_eq!(program.run_to_end("pause", &[]).expect_success().stdout, "the service: paused\n");
     server.put("one", &letter(1));
     daemon.signal(Signal::USR1);
-    assert!(program.run_to_end("status", &[]).expect_success().stdout.starts_with("SERVICE  off"));
+    assert!(program.run_to_end("status", &[]).expect_success().stdout.starts_with("SERVICE  paused"));
     assert!(sink.taken().is_empty());
     assert_eq!(program.run_to_end("resume", &[]).expect_success().stdout, "the service: running\n");
     sink.wait_for(1);

@@ -15,7 +15,7 @@ pub(super) const AUTH: Keys = Keys {
     not_yet: &["client_id", "client_secret", "tenant", "flow", "scopes", "provider"],
 };
 const LOGIN_OCTETS_MAX: usize = 1_000;
-const PASSWORD_HINT: &str = "`password: {file: /path}`, `{credential: name}`, `{env: NAME}` or `{command: [program, argument]}`";
+const PASSWORD_HINT: &str = "`password: {secret: NAME}` (`mailgather secret set NAME`), `{file: /path}`, `{credential: name}`, `{env: NAME}` or `{command: [program, argument]}`";
 
 const METHODS: [(&str, AuthMethod); 11] = [
     ("auto", AuthMethod::Auto),
