@@ -21,6 +21,8 @@ const FLUSHES_MAX: usize = 256;
 const GROUP_MAX: usize = 1024;
 /// A row waits for others that go with it, no longer than this.
 const GATHER: Duration = Duration::from_millis(100);
+/// The file is opened for the first row, or after this time: a pass of `once` that finds nothing is over before.
+const OPEN_AFTER: Duration = Duration::from_millis(300);
 /// How often the thread looks around if nothing comes.
 const TICK: Duration = Duration::from_secs(1);
 /// Rows that go at once: a reader, or the next group, gets a turn in between.
@@ -117,8 +119,8 @@ impl Shared {
 
 /// The thread's life.
 pub(super) fn work(path: &Path, keep: Duration, max_entries: u64, shared: &Shared) {
-    let mut keeper = Keeper { path: path.to_owned(), keep, max_entries, store: None, again: Instant::now(), lost: 0, is_said: false };
-    keeper.open(shared);
+    let mut keeper =
+        Keeper { path: path.to_owned(), keep, max_entries, store: None, again: Instant::now() + OPEN_AFTER, is_new: true, lost: 0, is_said: false };
     loop {
         let (rows, flushed, goes_on) = shared.next();
         keeper.lost += shared.lost.swap(0, Relaxed);
@@ -144,6 +146,8 @@ struct Keeper {
     store: Option<Store>,
     /// When it is tried again, without one.
     again: Instant,
+    /// It was not tried yet.
+    is_new: bool,
     /// Rows that could not be written.
     lost: u64,
     is_said: bool,
@@ -172,7 +176,9 @@ impl Keeper {
     }
 
     fn write(&mut self, rows: &[Row], shared: &Shared) {
-        if self.store.is_none() && Instant::now() >= self.again {
+        let is_due = Instant::now() >= self.again || (self.is_new && !rows.is_empty());
+        if self.store.is_none() && is_due {
+            self.is_new = false;
             self.open(shared);
         }
         let Some(store) = &mut self.store else {
