@@ -131,7 +131,10 @@ impl Supervisor {
                 Command::Reload(Reload { by, answer }) => {
                     let reloaded = self.reload(Some(&by)).await;
                     // Who asked may have gone away.
-                    answer.map(|answer| answer.send(reloaded));
+                    if let Some(answer) = answer {
+                        // Who asked may have gone.
+                        let _ = answer.send(reloaded);
+                    }
                 }
                 Command::Switch(to) => self.switch(to).await,
                 Command::FileChanged => drop(self.reload(None).await),
