@@ -132,7 +132,6 @@ impl Supervisor {
                     let reloaded = self.reload(Some(&by)).await;
                     // Who asked may have gone away.
                     if let Some(answer) = answer {
-                        // Who asked may have gone.
                         let _ = answer.send(reloaded);
                     }
                 }
