@@ -1,7 +1,7 @@
 //! Another IMAP client of a mailbox: what a person with a mail program does to it while it is collected. Plain sockets, no parser to speak of.
 
-use super::SOON;
 use super::dovecot::PASSWORD;
+use super::{SOON, eventually};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
@@ -21,11 +21,16 @@ pub struct Answer {
 }
 
 impl OtherClient {
-    /// Logs in over the open channel.
+    /// Logs in over the open channel. A server with room for few still counts the probe of its start for a moment, and hangs up.
     pub fn login(port: u16, user: &str) -> OtherClient {
-        let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
-        stream.set_read_timeout(Some(SOON)).expect("a time limit");
-        let mut client = OtherClient { reader: BufReader::new(stream), commands: 0 };
+        let mut reader = None;
+        eventually("a greeting", SOON, || {
+            let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
+            stream.set_read_timeout(Some(SOON)).expect("a time limit");
+            let reader = reader.insert(BufReader::new(stream));
+            reader.fill_buf().is_ok_and(|octets| !octets.is_empty())
+        });
+        let mut client = OtherClient { reader: reader.expect("a greeting came"), commands: 0 };
         client.line(&mut Answer::default());
         client.command(&format!("LOGIN \"{user}\" \"{PASSWORD}\""));
         client
