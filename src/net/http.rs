@@ -15,6 +15,7 @@ use http_body_util::{BodyExt, Empty, Full, LengthLimitError, Limited};
 use hyper::body::Body;
 use hyper::client::conn::http1;
 use hyper::header::{ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue, LOCATION, USER_AGENT};
+use hyper::http::request::Builder;
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
@@ -118,20 +119,8 @@ impl<'d> Https<'d> {
 
 /// One question and its answer.
 async fn ask(channel: Channel, place: &Place, octets_max: usize) -> Result<Answer, HttpError> {
-    let broken = |error: &dyn std::error::Error| HttpError::Broken(in_words(error));
-    let mut connection = http1::Builder::new();
-    connection.max_buf_size(HEADER_OCTETS_MAX).max_headers(FIELDS_MAX);
-    let (mut sender, connection) = connection.handshake(TokioIo::new(channel)).await.map_err(|error| broken(&error))?;
-    // Ends with this question, however that ends.
-    let mut driver = JoinSet::new();
-    driver.spawn(connection);
-    let request = Request::get(&place.target)
-        .header(HOST, place.host.as_ascii())
-        .header(USER_AGENT, "mailgather")
-        .header(ACCEPT_ENCODING, "identity")
-        .header(CONNECTION, "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| broken(&error))?;
+    let request = about_us(Request::get(&place.target), place.host.as_ascii()).body(Empty::<Bytes>::new()).map_err(|error| broken(&error))?;
+    let (mut sender, _driver) = connected(channel).await?;
     let answer = sender.send_request(request).await.map_err(|error| broken(&error))?;
     let field = |name| answer.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     match answer.status().as_u16() {
@@ -158,29 +147,39 @@ async fn ask(channel: Channel, place: &Place, octets_max: usize) -> Result<Answe
 
 /// Sends a document of JSON over a connection that was made for it; the answer is read no further than its status. What is no 2xx is an error.
 pub async fn post(channel: Channel, host: &str, target: &str, token: Option<&str>, document: String) -> Result<(), HttpError> {
-    let broken = |error: &dyn std::error::Error| HttpError::Broken(in_words(error));
-    let mut connection = http1::Builder::new();
-    connection.max_buf_size(HEADER_OCTETS_MAX).max_headers(FIELDS_MAX);
-    let (mut sender, connection) = connection.handshake(TokioIo::new(channel)).await.map_err(|error| broken(&error))?;
-    let mut driver = JoinSet::new();
-    driver.spawn(connection);
-    let mut request = Request::post(target)
-        .header(HOST, host)
-        .header(USER_AGENT, concat!("mailgather/", env!("CARGO_PKG_VERSION")))
-        .header(CONTENT_TYPE, "application/json")
-        .header(ACCEPT_ENCODING, "identity")
-        .header(CONNECTION, "close");
+    let mut request = about_us(Request::post(target), host).header(CONTENT_TYPE, "application/json");
     if let Some(token) = token {
         let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| HttpError::Broken("the token holds line ends".to_owned()))?;
         value.set_sensitive(true);
         request = request.header(AUTHORIZATION, value);
     }
     let request = request.body(Full::new(Bytes::from(document))).map_err(|error| broken(&error))?;
+    let (mut sender, _driver) = connected(channel).await?;
     let answer = sender.send_request(request).await.map_err(|error| broken(&error))?;
     match answer.status() {
         status if status.is_success() => Ok(()),
         status => Err(HttpError::Status(status.as_u16())),
     }
+}
+
+/// HTTP/1.1 on a channel, for one question. What drives it ends when the second value is dropped, however the question ends.
+async fn connected<B>(channel: Channel) -> Result<(http1::SendRequest<B>, JoinSet<hyper::Result<()>>), HttpError>
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut connection = http1::Builder::new();
+    connection.max_buf_size(HEADER_OCTETS_MAX).max_headers(FIELDS_MAX);
+    let (sender, connection) = connection.handshake(TokioIo::new(channel)).await.map_err(|error| broken(&error))?;
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
+    Ok((sender, driver))
+}
+
+/// The fields of each request: who asks, and that one answer is wanted, as it is.
+fn about_us(request: Builder, host: &str) -> Builder {
+    request.header(HOST, host).header(USER_AGENT, "mailgather").header(ACCEPT_ENCODING, "identity").header(CONNECTION, "close")
 }
 
 impl Place {
@@ -199,6 +198,10 @@ impl Place {
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
         Some(Place { host, target: target.to_owned() })
     }
+}
+
+fn broken(error: &dyn std::error::Error) -> HttpError {
+    HttpError::Broken(in_words(error))
 }
 
 /// With what lies below, which says more.
