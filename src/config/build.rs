@@ -75,6 +75,11 @@ const LOG: Keys = Keys { known: &["level", "format", "redact"], not_yet: &[] };
 /// Stands for all collectors where one is asked about: none can have this name.
 pub(super) const ALL: &str = "*";
 
+/// The keys of a collector, in the order in which they are shown.
+pub(super) fn collector_keys() -> &'static [&'static str] {
+    common::COLLECTOR.known
+}
+
 /// A configuration that can be used.
 pub(super) struct Built {
     pub config: Config,

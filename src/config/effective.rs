@@ -1,11 +1,11 @@
 //! What is in force for one collector: each value, and where it comes from. Secrets are never among them, only how they are given.
 
-use super::build::ALL;
 use super::build::origin::{Layer, Said};
+use super::build::{ALL, collector_keys};
 use super::edit::Value as Written;
 use super::error::{Report, harmless};
 use super::harmless::HARMLESS;
-use super::mask::names_a_secret;
+use super::mask::{MASK as HIDDEN, names_a_secret, says_where};
 use super::text::Text;
 use super::yaml::{Entry, Node, Value};
 use super::{
@@ -15,9 +15,6 @@ use super::{
 use crate::import::yaml::quoted;
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// What stands for a secret, and for what is redacted.
-const HIDDEN: &str = "***";
 
 /// A value in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,50 +146,11 @@ fn settings(text: &Text<'_>, collector: &Collector, said: &[Said]) -> Vec<Settin
             all.push(Setting { key: key.to_owned(), value, from: Origin::Default });
         }
     }
-    let order = |setting: &Setting| ORDER.iter().position(|key| setting.key.split('.').next() == Some(key)).unwrap_or(ORDER.len());
+    let keys = collector_keys();
+    let order = |setting: &Setting| keys.iter().position(|key| setting.key.split('.').next() == Some(key)).unwrap_or(keys.len());
     all.sort_by_key(order);
     all
 }
-
-/// In which order the keys are shown.
-const ORDER: [&str; 36] = [
-    "title",
-    "description",
-    "enabled",
-    "use",
-    "provider",
-    "email",
-    "protocol",
-    "server",
-    "port",
-    "tls",
-    "auth",
-    "login",
-    "username",
-    "password",
-    "folders",
-    "interval",
-    "schedule",
-    "idle",
-    "collect",
-    "after",
-    "expunge",
-    "allow_plain_expunge",
-    "keep_without_uidl",
-    "first_run",
-    "max_messages_per_session",
-    "max_bytes_per_session",
-    "max_message_size",
-    "partial_fetch",
-    "compress",
-    "timeouts",
-    "dedupe_window",
-    "on_hold",
-    "log",
-    "notify",
-    "recipient",
-    "delivery",
-];
 
 /// A value as it could be written. Of a secret, only where it is.
 fn shown(key: &str, node: &Node) -> String {
@@ -208,7 +166,9 @@ fn shown(key: &str, node: &Node) -> String {
             let one = |entry: &Entry| match entry.key.as_str() {
                 // The arguments of a program may be secrets.
                 "command" => format!("command: [{}]", program(&entry.value)),
-                key if is_secret && !["file", "env", "credential", "timeout"].contains(&key) => format!("{}: {HIDDEN}", quoted(key)),
+                key if is_secret && !says_where(key) => format!("{}: {HIDDEN}", quoted(key)),
+                // The name of a stored secret is none.
+                "secret" if is_secret => format!("secret: {}", inside("", &entry.value)),
                 key => format!("{}: {}", quoted(key), inside(key, &entry.value)),
             };
             format!("{{{}}}", entries.iter().map(one).collect::<Vec<_>>().join(", "))

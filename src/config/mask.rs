@@ -18,6 +18,11 @@ pub fn names_a_secret(key: &str) -> bool {
     part || (key.chars().count() >= 5 && SECRET.iter().any(|word| word.len() >= 6 && distance(&key, word) <= 2))
 }
 
+/// True if a key inside of a secret's value says only where the secret is. `command` says it too, but its arguments may be secrets.
+pub fn says_where(key: &str) -> bool {
+    matches!(key, "file" | "env" | "credential" | "secret" | "timeout")
+}
+
 /// True if a word is fit for a message: short, and in one piece.
 pub fn may_be_quoted(text: &str) -> bool {
     text.chars().count() <= 80 && !text.contains(char::is_whitespace)

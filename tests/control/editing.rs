@@ -22,15 +22,8 @@ fn text(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-/// A mailbox is set up by the file or by a command, and receives or only stands there; the one by the other's side hears of it at once.
-#[test]
-fn k9_a_mailbox_is_set_up_by_file_or_command_and_receives_when_it_is_enabled() {
-    let (server, sink) = (Dovecot::start(), Sink::lmtp());
-    let by_file = imap(&server, "one").set("enabled", "false").set("idle", "on").set("interval", "1h").forward_to("anna@example.org");
-    let program = Mailgather::new(&config(&sink.delivery(), &[by_file]));
-    let daemon = program.run();
-    socket(&program);
-    // By a command, and not to receive yet either.
+/// The arguments of `add` for the mailbox `two` of a server, with further settings.
+fn two(server: &Dovecot, more: &[&str]) -> Vec<String> {
     let (port, password) = (format!("port={}", server.imap()), format!("password={{env: {PASSWORD_VARIABLE}}}"));
     let sets = [
         "email=two@example.org",
@@ -40,14 +33,28 @@ fn k9_a_mailbox_is_set_up_by_file_or_command_and_receives_when_it_is_enabled() {
         "auth.allow_plaintext=true",
         "username=two",
         &password,
-        "idle=on",
         "interval=1h",
-        "enabled=false",
         "recipient.forward_to=bert@example.org",
     ];
-    let mut add = vec!["two", "--yes"];
-    sets.iter().for_each(|set| add.extend(["--set", set]));
-    program.run_to_end("add", &add).expect_success();
+    let sets = sets.iter().chain(more).flat_map(|set| ["--set".to_owned(), (*set).to_owned()]);
+    std::iter::once("two".to_owned()).chain(sets).collect()
+}
+
+fn strs(arguments: &[String]) -> Vec<&str> {
+    arguments.iter().map(String::as_str).collect()
+}
+
+/// A mailbox is set up by the file or by a command, and receives or only stands there; the one by the other's side hears of it at once.
+#[test]
+fn k9_a_mailbox_is_set_up_by_file_or_command_and_receives_when_it_is_enabled() {
+    let (server, sink) = (Dovecot::start(), Sink::lmtp());
+    let by_file = imap(&server, "one").set("enabled", "false").set("idle", "on").set("interval", "1h").forward_to("anna@example.org");
+    let program = Mailgather::new(&config(&sink.delivery(), &[by_file]));
+    let daemon = program.run();
+    socket(&program);
+    // By a command, and not to receive yet either.
+    let add = two(&server, &["idle=on", "enabled=false"]);
+    program.run_to_end("add", &[&strs(&add)[..], &["--yes"]].concat()).expect_success();
     ["one", "two"].iter().for_each(|user| server.put(user, &letter(1)));
     let states = || {
         let status: Value = serde_json::from_str(&program.run_to_end("status", &["--json"]).expect_success().stdout).unwrap();
@@ -81,21 +88,8 @@ fn p1_p8_a_collector_is_added_edited_renamed_and_removed_beside_a_daemon() {
     std::fs::set_permissions(program.config_file(), std::fs::Permissions::from_mode(0o604)).unwrap();
     let daemon = running(&program, 1);
     socket(&program);
-    let (port, password) = (format!("port={}", server.imap()), format!("password={{env: {PASSWORD_VARIABLE}}}"));
-    let sets = [
-        "email=two@example.org",
-        "server=127.0.0.1",
-        &port,
-        "tls.mode=none",
-        "auth.allow_plaintext=true",
-        "username=two",
-        &password,
-        "interval=1h",
-        "recipient.forward_to=bert@example.org",
-        "title=Отдел: два",
-    ];
-    let mut arguments = vec!["two"];
-    sets.iter().for_each(|set| arguments.extend(["--set", set]));
+    let arguments = two(&server, &["title=Отдел: два"]);
+    let arguments = strs(&arguments);
     // Looking changes nothing, and nobody is asked behind their back.
     let looked = program.run_to_end("add", &[&arguments[..], &["--dry-run"]].concat()).expect_success();
     let file = program.state_dir().join("collectors.d/two.yaml");
@@ -218,7 +212,8 @@ fn a_switch_does_not_get_lost_by_a_new_name() {
 fn show_tells_where_each_value_comes_from() {
     let text = "defaults: {interval: 10m, tls: {verify: full}}\ntemplates:\n  t:\n    collect: all\n    after: delete\n    tls: {min_version: '1.3'}\n\
                 delivery:\n  lmtp: unix:/run/lmtp\n  max_hops: 20\ncollectors:\n  boss:\n    use: t\n    email: boss@mail.ru\n    password: hunter2\n    recipient:\n      forward_to: anna@example.org\n    \
-                delivery: {max_passes: 2}\n  own:\n    provider: corp\n    email: a@corp.example\n    password: {command: [pass, hunter2]}\n    recipient: {auto: {domains: [corp.example]}, default_box: d@corp.example}\n\
+                delivery: {max_passes: 2}\n  own:\n    provider: corp\n    email: a@corp.example\n    password: {command: [pass, hunter2]}\n    recipient: {auto: {domains: [corp.example]}, default_box: d@corp.example}\n  \
+                stored: {server: mail.example, username: s, password: {secret: the-one}, recipient: {forward_to: anna@example.org}}\n\
                 providers:\n  corp:\n    server: imap.corp.example\n    login: local_part\n";
     let program = Mailgather::new(text);
     std::fs::set_permissions(program.config_file(), std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -251,9 +246,12 @@ fn show_tells_where_each_value_comes_from() {
         assert_eq!(line(&shown, key), wanted);
     }
     let own = program.run_to_end("show", &["own", "--origin"]).expect_success().stdout;
-    assert_eq!(line(&own, "server"), format!("server: imap.corp.example # provider corp, {file}:25"));
+    assert_eq!(line(&own, "server"), format!("server: imap.corp.example # provider corp, {file}:26"));
     assert_eq!(line(&own, "username"), "username: a # default");
     assert_eq!(line(&own, "password"), format!("password: {{command: [pass, ***]}} # {file}:21"));
+    // The name of a stored secret is none.
+    let stored = program.run_to_end("show", &["stored", "--origin"]).expect_success().stdout;
+    assert_eq!(line(&stored, "password"), format!("password: {{secret: the-one}} # {file}:23"));
     let redacted = program.run_to_end("show", &["boss", "--redacted"]).expect_success().stdout;
     assert_eq!(
         (line(&redacted, "email"), line(&redacted, "recipient.forward_to"), line(&redacted, "interval")),

@@ -3,19 +3,16 @@
 
 use super::tree::{self, Place, What};
 use crate::config::harmless::HARMLESS;
-use crate::config::mask::{MASK, has_secret_word, masked_lines, names_a_secret};
+use crate::config::mask::{MASK, has_secret_word, masked_lines, names_a_secret, says_where};
 use crate::config::yaml::is_word;
 use std::ops::Range;
-
-/// Keys of a secret that say where it is.
-const WHERE: [&str; 5] = ["file", "env", "credential", "secret", "timeout"];
 
 /// The lines, secrets hidden.
 pub fn shown_lines(text: &str) -> Vec<String> {
     let body = text.strip_prefix('\u{feff}').unwrap_or(text);
     let Ok(root) = tree::read(body) else { return masked_lines(text) };
     let mut look = Look { hidden: Vec::new(), covered: Vec::new() };
-    if look.at("", &root).is_none() {
+    if look.at("", false, &root).is_none() {
         return masked_lines(text);
     }
     look.hidden.extend(comments(body, &look.covered));
@@ -43,10 +40,12 @@ struct Look {
 }
 
 impl Look {
-    /// Takes the value of a key; `None` if it is not certain where it ends.
-    fn at(&mut self, key: &str, place: &Place) -> Option<()> {
+    /// Takes the value of a key, which may be one inside of a secret's value; `None` if it is not certain where it ends.
+    fn at(&mut self, key: &str, in_secret: bool, place: &Place) -> Option<()> {
         let end = place.end?;
-        let is_secret = names_a_secret(key) && !HARMLESS.contains(&key);
+        // The name of a stored secret is none.
+        let is_where = says_where(key) && (in_secret || !names_a_secret(key));
+        let is_secret = names_a_secret(key) && !HARMLESS.contains(&key) && !is_where;
         match &place.what {
             What::Empty => {}
             // A tag or an anchor in front of a secret is a part of it that slipped.
@@ -54,22 +53,22 @@ impl Look {
             What::Scalar { .. } | What::Alias => {
                 self.covered.push(place.span.start..end);
                 // A key that nobody knows may be a secret's, misspelt.
-                if is_secret || (is_word(key) && !HARMLESS.contains(&key) && !WHERE.contains(&key)) {
+                if is_secret || (is_word(key) && !HARMLESS.contains(&key) && !is_where) {
                     self.hidden.push(place.span.start..end);
                 }
             }
             What::List { items, .. } => {
                 for item in items {
-                    self.at(key, item)?;
+                    self.at(key, in_secret, item)?;
                 }
             }
             What::Map { pairs, .. } => {
-                if is_secret && !pairs.iter().all(|pair| WHERE.contains(&pair.key.as_str()) || pair.key == "command") {
+                if is_secret && !pairs.iter().all(|pair| says_where(&pair.key) || pair.key == "command") {
                     self.hidden.push(place.span.start..end);
                 }
                 for pair in pairs {
                     self.covered.push(pair.key_span.clone());
-                    self.at(&pair.key, &pair.value)?;
+                    self.at(&pair.key, is_secret, &pair.value)?;
                 }
             }
         }
@@ -123,6 +122,8 @@ collectors:   # the # list
     title: 'a: # b'
     password: hunter2   # said
     auth: {token: hunter2, method: password}
+    client_secret: {secret: a-name}
+    secret: {env: A_NAME}
     pasword: {file: /x, env: hunter2x}
     unknown: hunter2
   # b:
@@ -147,6 +148,8 @@ collectors:   # the # list
     title: 'a: # b'
     password: ***   # said
     auth: {token: ***, method: password}
+    client_secret: {secret: a-name}
+    secret: {env: A_NAME}
     pasword: {file: /x, env: hunter2x}
     unknown: ***
   #***

@@ -1,13 +1,10 @@
 //! A collector's own keys as JSON, and JSON as edits of them.
 
-use super::{WHERE, names_a_secret};
 use crate::config::edit::{Data, Op, Refusal, Value};
 use crate::config::harmless::HARMLESS;
+use crate::config::mask::{MASK, names_a_secret, says_where};
 use serde_json::{Map, Value as Json, json};
 use std::collections::BTreeMap;
-
-/// What stands for a secret.
-const HIDDEN: &str = "***";
 
 /// The keys, secrets hidden.
 pub(super) fn shown(keys: &BTreeMap<String, Data>) -> Json {
@@ -19,11 +16,16 @@ fn one(key: &str, data: &Data) -> Json {
     match data {
         Data::Empty | Data::Alias => Json::Null,
         // The arguments of a program may be secrets.
-        Data::List(items) if key == "command" => {
-            items.iter().enumerate().map(|(n, item)| if n == 0 { one("", item) } else { json!(HIDDEN) }).collect()
+        Data::List(items) if key == "command" => items.iter().enumerate().map(|(n, item)| if n == 0 { one("", item) } else { json!(MASK) }).collect(),
+        Data::Map(entries) if is_secret && entries.keys().all(|key| says_where(key) || key == "command") => {
+            let of = |(key, data): (&String, &Data)| match data {
+                // The name of a stored secret is none.
+                Data::Scalar(text, plain) if says_where(key) => (key.clone(), scalar(text, *plain)),
+                _ => (key.clone(), one(key, data)),
+            };
+            entries.iter().map(of).collect::<Map<_, _>>().into()
         }
-        Data::Map(entries) if is_secret && entries.keys().all(|key| WHERE.contains(&key.as_str())) => shown(entries),
-        _ if is_secret => json!(HIDDEN),
+        _ if is_secret => json!(MASK),
         Data::Scalar(text, plain) => scalar(text, *plain),
         Data::List(items) => items.iter().map(|item| one(key, item)).collect(),
         Data::Map(entries) => shown(entries),

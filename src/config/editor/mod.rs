@@ -13,7 +13,7 @@ use super::edit::{self, Op, Refusal, Value};
 use super::error::{Report, harmless};
 use super::harmless::HARMLESS;
 use super::load::{Environment, Loaded};
-use super::mask::names_a_secret;
+use super::mask::{names_a_secret, says_where};
 use super::sources::{COLLECTORS, Sources};
 use super::text::Text;
 use super::yaml::{self, Value as Tree};
@@ -25,9 +25,6 @@ use std::path::{Path, PathBuf};
 
 /// First line of a file that is written new, for editors; the name is that of the schema where the package puts it.
 pub const SCHEMA_LINE: &str = "# yaml-language-server: $schema=/usr/share/mailgather/mailgather.schema.json\n";
-
-/// The keys of a secret that say where it is.
-const WHERE: [&str; 6] = ["file", "env", "credential", "command", "secret", "timeout"];
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -311,7 +308,7 @@ fn check_secret(path: &[String], value: &Value) -> Result<(), EditError> {
     fn inside<'d>(key: &'d str, data: &'d Data) -> Option<&'d str> {
         let is_secret = names_a_secret(key) && !HARMLESS.contains(&key);
         match data {
-            Data::Map(entries) if is_secret && entries.keys().all(|key| WHERE.contains(&key.as_str())) => None,
+            Data::Map(entries) if is_secret && entries.keys().all(|key| says_where(key) || key == "command") => None,
             Data::Map(_) | Data::Scalar(..) | Data::List(_) if is_secret => Some(key),
             Data::Map(entries) => entries.iter().find_map(|(key, data)| inside(key, data)),
             Data::List(items) => items.iter().find_map(|data| inside(key, data)),
