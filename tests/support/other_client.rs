@@ -27,6 +27,8 @@ impl OtherClient {
         eventually("a greeting", SOON, || {
             let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
             stream.set_read_timeout(Some(SOON)).expect("a time limit");
+            // A literal and the line end behind it are written apart.
+            stream.set_nodelay(true).expect("an option of TCP");
             let reader = reader.insert(BufReader::new(stream));
             reader.fill_buf().is_ok_and(|octets| !octets.is_empty())
         });

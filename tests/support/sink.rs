@@ -237,6 +237,13 @@ impl Sink {
         self.shared.state().taken.clone()
     }
 
+    /// The messages taken so far, which it forgets, and the commands.
+    pub fn drain(&self) -> Vec<Taken> {
+        let mut state = self.shared.state();
+        state.commands.clear();
+        std::mem::take(&mut state.taken)
+    }
+
     /// How many messages were taken.
     pub fn count(&self) -> usize {
         self.shared.state().taken.len()

@@ -10,3 +10,4 @@ mod hostile_imap;
 mod hostile_pop3;
 mod killsweep;
 mod pass_failures;
+mod soak;
