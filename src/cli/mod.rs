@@ -288,6 +288,17 @@ fn shell_word(path: &Path) -> String {
     if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
+/// What to do where there is no room, which rights would not mend.
+fn no_room(error: &std::io::Error) -> Option<&'static str> {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull => {
+            Some("the disk is full, or has no inodes left: make room there (`df -h`, `df -i`; `mailgather held list` shows what is held)")
+        }
+        std::io::ErrorKind::QuotaExceeded => Some("the disk quota of this user or folder is used up: raise it, or make room there"),
+        _ => None,
+    }
+}
+
 /// Prints what is wrong with a configuration.
 fn refused(report: &crate::config::Report) -> Exit {
     eprint!("{report}");
@@ -305,6 +316,13 @@ fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_room_is_no_matter_of_rights() {
+        let hint = |number| no_room(&std::io::Error::from_raw_os_error(number));
+        assert!(hint(28).unwrap().contains("disk is full") && hint(122).unwrap().contains("quota"));
+        assert!(hint(13).is_none() && hint(30).is_none());
+    }
 
     #[test]
     fn a_hint_names_the_same_files() {

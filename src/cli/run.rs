@@ -1,7 +1,7 @@
 //! `mailgather run`: the daemon.
 
 use super::exit::Exit;
-use super::{Common, runtime};
+use super::{Common, no_room, runtime};
 use crate::control::{self, Daemon, Listening, metrics_listener};
 use crate::mail::code;
 use crate::observe::{logging, version};
@@ -97,6 +97,12 @@ fn raise_open_files() {
 
 /// Says why the state directory cannot be used.
 pub(super) fn open_failed(error: &OpenError) -> Exit {
+    if let OpenError::Directory { error: why, .. } = error
+        && let Some(hint) = no_room(why)
+    {
+        eprintln!("error[MG-{}]: {error}\nhint: {hint}", code::DISK);
+        return Exit::Io;
+    }
     let code = match error {
         OpenError::Busy(_) | OpenError::Directory { .. } => code::STATE_DIR,
         OpenError::Ledger(_) => code::LEDGER,

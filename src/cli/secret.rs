@@ -2,7 +2,7 @@
 
 use super::exit::Exit;
 use super::peek::print;
-use super::{Common, hidden};
+use super::{Common, hidden, no_room};
 use crate::config::secret::SECRET_OCTETS_MAX;
 use crate::config::store::{self, Store, StoreError, Use};
 use crate::config::{self, Config};
@@ -251,7 +251,14 @@ fn refuse_with(why: &str, hint: &str) -> Exit {
     Exit::Usage
 }
 
-fn failed(error: &StoreError) -> Exit {
+/// Says why the store cannot be used.
+pub(super) fn failed(error: &StoreError) -> Exit {
+    if let StoreError::Io { error: why, .. } = error
+        && let Some(hint) = no_room(why)
+    {
+        eprintln!("error[MG-{}]: {error}\nhint: {hint}; what was there before is as it was", code::DISK);
+        return Exit::Io;
+    }
     eprintln!("error[MG-{}]: {error}", code::STATE_DIR);
     match error {
         StoreError::Io { error, .. } if error.kind() == ErrorKind::PermissionDenied => {

@@ -1,6 +1,6 @@
 //! `mailgather doctor` and `mailgather check --connect`: what is well, what is not, and what they say about it.
 
-use crate::kit::{imap, running, socket};
+use crate::kit::{imap, on_a_full_disk, running, socket};
 use crate::support::*;
 use serde_json::Value;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -111,4 +111,36 @@ fn check_connect_tries_every_collector_and_target() {
     program.configure("nonsense: 1");
     let done = program.run_to_end("check", &["--connect"]).expect_code(78);
     assert!(!done.stdout.contains("connecting"), "{}", done.stdout);
+}
+
+/// Passwords, mail and collectors are in there: whoever may write has all of it. And no room is no matter of rights.
+#[test]
+fn doctor_tells_an_open_state_directory_and_a_full_disk() {
+    let program = Mailgather::new(
+        &config("{smtp: '127.0.0.1:1'}", &[CollectorYaml::at("imap", "one", 1).forward_to("a@b.example")])
+            .replace("service: {", "service: {min_free_space: 0, "),
+    );
+    let doctor = |done: crate::support::process::Finished, code: i32| -> Value { serde_json::from_str(&done.expect_code(code).stdout).unwrap() };
+    std::fs::set_permissions(program.state_dir(), PermissionsExt::from_mode(0o1777)).unwrap();
+    let open = doctor(program.run_to_end("doctor", &["--offline", "--json"]), 75);
+    let state = of(&open, "state")[0];
+    assert!(state["state"] == "failed" && state["text"].as_str().unwrap().contains("everybody may write there"), "{open}");
+    open_to_nobody(&program);
+    let full = doctor(on_a_full_disk(&program, "doctor", &["--offline", "--json"], ""), 75);
+    assert!(
+        of(&full, "disk").iter().any(|finding| finding["state"] == "failed"
+            && finding["text"].as_str().unwrap().contains("No space left")
+            && finding["hint"].as_str().unwrap().contains("the disk is full")),
+        "{full}"
+    );
+    assert!(!full.to_string().contains("must be able to write there"), "{full}");
+    // Root is never told to become root.
+    let foreign = program.state_dir().join("foreign");
+    std::fs::write(&foreign, "").unwrap();
+    chown(&foreign, Some(5000), None).unwrap();
+    let mixed = doctor(program.run_to_end("doctor", &["--offline", "--json"]), 75);
+    assert!(of(&mixed, "state")[0]["hint"].as_str().unwrap().contains("chown -R root:") && !mixed.to_string().contains("runuser -u root"), "{mixed}");
+    chown(program.state_dir(), Some(65_534), None).unwrap();
+    let other = doctor(program.run_to_end("doctor", &["--offline", "--json"]), 75);
+    assert!(of(&other, "user")[0]["hint"].as_str().unwrap().contains("runuser -u nobody -- mailgather doctor"), "{other}");
 }

@@ -54,3 +54,16 @@ pub fn with_wrong_password(config: &str, id: &str) -> String {
     let line = block.lines().find(|line| line.contains("password: {env:")).unwrap();
     format!("{before}  {id}:\n{}", block.replacen(line, "    password: {command: [echo, wrong]}", 1))
 }
+
+/// Runs a command whose state directory is a file system of its own that has no room left; what it reads from standard input is in a file.
+pub fn on_a_full_disk(program: &Mailgather, subcommand: &str, arguments: &[&str], input: &str) -> crate::support::process::Finished {
+    let plain = program.command(subcommand, arguments);
+    let script = "mount -t tmpfs -o size=64k,mode=700 tmpfs \"$0\" && { head -c 1M /dev/zero >\"$0/ballast\" 2>/dev/null; exec \"$@\"; }";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "/bin/sh", "-c", script]).arg(program.state_dir());
+    command.arg(plain.get_program()).args(plain.get_args()).envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let file = program.path().join("input-of-full");
+    std::fs::write(&file, input).unwrap();
+    command.stdin(std::fs::File::open(&file).unwrap());
+    crate::support::process::finish(command, SOON)
+}

@@ -1,6 +1,6 @@
 //! The program's own store of secrets: `secret set | list | rm`, and `{secret: NAME}` in the configuration.
 
-use crate::kit::{imap, letter, socket};
+use crate::kit::{imap, letter, on_a_full_disk, socket};
 use crate::support::dovecot::PASSWORD;
 use crate::support::process::{Finished, PASSWORD_VARIABLE, Signal, finish};
 use crate::support::*;
@@ -159,4 +159,15 @@ fn a_secret_belongs_to_whom_the_state_belongs_to() {
         let meta = std::fs::metadata(program.state_dir().join(place)).unwrap();
         assert_eq!((meta.uid(), meta.gid()), (5000, 5000), "{place}");
     }
+}
+
+#[test]
+fn a_full_disk_is_told_as_one() {
+    let program = Mailgather::new("");
+    std::fs::remove_file(program.config_file()).unwrap();
+    let said = on_a_full_disk(&program, "secret", &["set", "boss", "--stdin"], "canary").expect_code(74).stderr;
+    assert!(said.contains("error[MG-301]: ") && said.contains("No space left on device") && said.contains("hint: the disk is full"), "{said}");
+    assert!(!said.contains("MG-303") && !said.contains("run it as the user") && !said.contains("canary"), "{said}");
+    let page = program.run_to_end("explain", &["MG-303"]).expect_success().stdout;
+    assert!(page.contains("mailgather collect") && !page.contains("SIGUSR1"), "{page}");
 }

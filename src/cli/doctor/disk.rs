@@ -2,6 +2,7 @@
 
 use super::Patient;
 use super::finding::Finding;
+use crate::cli::no_room;
 use crate::collect::disk::DiskRoom;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
@@ -91,7 +92,10 @@ fn locks_and_fsync(dir: &Path) -> Finding {
         Ok(false) => {
             Finding::failed("locks", format!("{shown}: a lock keeps nobody out: two daemons could collect at once"), "move the state to a local disk")
         }
-        Err(error) => Finding::failed("locks", format!("{shown}: {error}"), "the user that runs the service must be able to write there"),
+        Err(error) => match no_room(&error) {
+            Some(hint) => Finding::failed("disk", format!("{shown}: {error}"), hint),
+            None => Finding::failed("locks", format!("{shown}: {error}"), "the user that runs the service must be able to write there"),
+        },
     }
 }
 
@@ -104,8 +108,12 @@ fn room(dir: &Path, min_free: u64) -> Vec<Finding> {
         )];
     }
     let Ok(stat) = rustix::fs::statvfs(dir) else { return Vec::new() };
-    let mut findings =
-        vec![Finding::ok("disk", format!("{} MiB free, min_free_space is {} MiB", (stat.f_bavail * stat.f_frsize) >> 20, min_free >> 20))];
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let text = format!("{} MiB free, min_free_space is {} MiB", free >> 20, min_free >> 20);
+    let mut findings = vec![match free {
+        0 => Finding::failed("disk", text, "make room: nothing can be written there"),
+        _ => Finding::ok("disk", text),
+    }];
     // Some file systems have none to count.
     if stat.f_files > 0 && stat.f_favail < INODES_MIN {
         let text = format!("{} inodes free", stat.f_favail);

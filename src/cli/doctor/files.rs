@@ -25,7 +25,13 @@ fn user(patient: &Patient<'_>, owner: Option<u32>) -> Finding {
     match owner {
         Some(owner) if owner != ours => {
             let name = name_of(owner);
-            let hint = format!("look as that user: runuser -u {name} -- {}", patient.common.again("doctor"));
+            let again = patient.common.again("doctor");
+            // runuser(1) is for root, and nobody needs it to become root.
+            let hint = match (ours, owner) {
+                (0, _) => format!("look as that user: runuser -u {name} -- {again}"),
+                (_, 0) => format!("look as root: sudo {again}"),
+                _ => format!("look as that user: sudo -u {name} {again}"),
+            };
             Finding::warning("user", format!("{}; the state belongs to {name}, who may see other things than you", name_of(ours)), hint)
         }
         _ => Finding::ok("user", name_of(ours)),
@@ -69,15 +75,24 @@ fn state(dir: &Path) -> Vec<Finding> {
         Err(error) => return vec![Finding::failed("state", format!("{shown}: {error}"), "look as the user that runs the service")],
     };
     let mut findings = Vec::new();
-    if meta.mode() & 0o077 != 0 {
-        let text = format!("{shown} has mode {:04o}: others may look at what was collected", meta.mode() & 0o7777);
+    let mode = meta.mode() & 0o7777;
+    if mode & 0o002 != 0 {
+        let text =
+            format!("{shown} has mode {mode:04o}: everybody may write there, and so read passwords and mail, or put collectors of their own there");
+        findings.push(Finding::failed("state", text, format!("chmod 700 {shown}")));
+    } else if mode & 0o077 != 0 {
+        let text = format!("{shown} has mode {mode:04o}: others may look at what was collected");
         findings.push(Finding::warning("state", text, format!("chmod 700 {shown}")));
     }
     let (strangers, seen) = strangers(dir, &meta);
     if let Some((path, uid)) = strangers.first() {
         let (owner, all) = (name_of(meta.uid()), strangers.len());
         let text = format!("{} belongs to {}, the state directory to {owner} ({all} such files)", path.display(), name_of(*uid));
-        let hint = format!("a command was run as another user: chown -R {owner}: {shown}; from now on `runuser -u {owner} -- mailgather …`");
+        let again = match meta.uid() {
+            0 => "run the service and the commands as root, or give all of it to the service's user".to_owned(),
+            _ => format!("from now on `runuser -u {owner} -- mailgather …`"),
+        };
+        let hint = format!("a command was run as another user: chown -R {owner}: {shown}; {again}");
         findings.push(Finding::failed("state", text, hint));
     }
     let secrets = dir.join(crate::config::store::FOLDER);
@@ -139,7 +154,13 @@ mod tests {
         std::fs::write(dir.path().join("ledger.db"), "").unwrap();
         assert!(state_of(dir.path()).contains("  ok      ") && state_of(dir.path()).contains("the 1 files"), "{}", state_of(dir.path()));
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        assert!(state_of(dir.path()).contains("chmod 700"));
+        assert!(state_of(dir.path()).contains("warning "), "{}", state_of(dir.path()));
+        assert!(state_of(dir.path()).contains("chmod 700") && !state_of(dir.path()).contains("FAILED"));
+        for open in [0o777, 0o703, 0o1777] {
+            std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(open)).unwrap();
+            assert!(state_of(dir.path()).contains("FAILED  ") && state_of(dir.path()).contains("everybody may write"), "{}", state_of(dir.path()));
+        }
+        std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
         std::fs::create_dir(dir.path().join("secrets")).unwrap();
         std::fs::set_permissions(dir.path().join("secrets"), PermissionsExt::from_mode(0o755)).unwrap();
         assert!(state_of(dir.path()).contains("FAILED  "));
