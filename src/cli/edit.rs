@@ -2,9 +2,9 @@
 
 use super::exit::Exit;
 use super::peek::print;
-use super::{Common, refused, runtime};
+use super::{Common, no_room, refused, runtime};
 use crate::config::edit::{self, Op, Refusal, Value};
-use crate::config::{Change, EditError, Editor, Request, Versions, WriteError, log_written};
+use crate::config::{Change, EditError, Editor, Problem, Request, Severity, Versions, WriteError, load_and_look, log_written};
 use crate::control::ClientError;
 use crate::ledger::sqlite::look_at_memory;
 use crate::mail::outcome::harmless;
@@ -13,6 +13,7 @@ use crate::service::switches::Switches;
 use clap::Args;
 use serde_json::{Value as Json, json};
 use std::io::{BufRead, ErrorKind, IsTerminal, Write};
+use std::path::Path;
 
 /// Longest name in what is printed.
 const SHOWN_MAX: usize = 200;
@@ -24,7 +25,7 @@ const SET_HELP: &str = "A key with its value, as in `interval=10m`, `tls.mode=st
 pub(super) struct Add {
     /// The name of the new collector.
     name: String,
-    #[arg(long, value_name = "KEY=VALUE", required = true, help = SET_HELP)]
+    #[arg(long, value_name = "KEY=VALUE", help = SET_HELP)]
     set: Vec<String>,
     #[command(flatten)]
     how: How,
@@ -35,7 +36,7 @@ pub(super) struct Add {
 pub(super) struct Edit {
     /// The collector.
     name: String,
-    #[arg(long, value_name = "KEY=VALUE", required_unless_present = "unset", help = SET_HELP)]
+    #[arg(long, value_name = "KEY=VALUE", help = SET_HELP)]
     set: Vec<String>,
     /// A key that goes, so that templates, `defaults` and the built-in defaults decide again; may be given several times.
     #[arg(long, value_name = "KEY")]
@@ -78,6 +79,15 @@ struct How {
 }
 
 pub(super) fn add(arguments: &Add, common: &Common) -> Exit {
+    if arguments.set.is_empty() {
+        eprintln!("error: nothing is said of the new collector `{}` but its name", harmless(&arguments.name, SHOWN_MAX));
+        eprintln!(
+            "hint: `--set KEY=VALUE` for each key: `--set email=… --set 'password={{secret: NAME}}' --set recipient.forward_to=…`; or `{}` asks for \
+             them one by one",
+            common.again("init")
+        );
+        return Exit::Usage;
+    }
     let keys = arguments.set.iter().map(|set| key_and_value(set)).collect::<Result<Vec<_>, _>>();
     keys.and_then(|keys| carry_out(&Request::Add { name: arguments.name.clone(), keys }, &arguments.how, common)).unwrap_or_else(|exit| exit)
 }
@@ -87,6 +97,15 @@ pub(super) fn edit(arguments: &Edit, common: &Common) -> Exit {
 }
 
 fn try_edit(arguments: &Edit, common: &Common) -> Result<Exit, Exit> {
+    if arguments.set.is_empty() && arguments.unset.is_empty() {
+        let (name, show) = (harmless(&arguments.name, SHOWN_MAX), format!("show {} --origin", arguments.name));
+        eprintln!("error: nothing says what is to change in `{name}`");
+        eprintln!(
+            "hint: `--set KEY=VALUE` gives a key a value, as in `--set interval=10m`, `--unset KEY` takes it out; `{}` shows what it has",
+            common.again(&show)
+        );
+        return Err(Exit::Usage);
+    }
     let mut ops = Vec::new();
     for key in &arguments.unset {
         ops.push(Op::Unset(edit::path(key).map_err(|refusal| usage(&refusal))?));
@@ -133,7 +152,7 @@ fn carry_out(request: &Request, how: &How, common: &Common) -> Result<Exit, Exit
         }
         exit
     })?;
-    let change = editor.change(request).map_err(|error| not_changed(&error))?;
+    let change = editor.change(request).map_err(|error| why_not(&error, &editor))?;
     let notes = consequences(request, &editor, &change)?;
     if change.is_nothing() {
         if how.json {
@@ -158,6 +177,11 @@ fn carry_out(request: &Request, how: &How, common: &Common) -> Result<Exit, Exit
     confirm(how, &change)?;
     change.write().map_err(|error| not_written(&error))?;
     let reload = told(&change, how.json, common)?;
+    let missing = missing_outside(&change.file, common);
+    if !how.json {
+        missing.iter().for_each(|problem| eprintln!("{problem}"));
+    }
+    let notes: Vec<String> = notes.into_iter().chain(missing.into_iter().map(|problem| problem.message)).collect();
     if how.json {
         print(&format!("{}\n", json!({"file": change.file, "diff": patch, "notes": notes, "written": true, "reload": reload})));
     }
@@ -269,6 +293,38 @@ pub(super) fn told(change: &Change, is_json: bool, common: &Common) -> Result<Js
     }
 }
 
+/// What `mailgather check` says is missing outside of the file that was written, as a secret that is not in the store yet: the file is right all the same.
+pub(super) fn missing_outside(file: &Path, common: &Common) -> Vec<Problem> {
+    let Ok((_, found)) = load_and_look(&common.config, &common.environment()) else { return Vec::new() };
+    let is_here = |problem: &Problem| problem.place.as_ref().is_some_and(|place| place.path == file);
+    let warning = |problem| Problem { severity: Severity::Warning, ..problem };
+    found.errors.into_iter().map(warning).chain(found.warnings).filter(is_here).collect()
+}
+
+/// Says why there is no change. Of files that were wrong before, the errors are shown as they stand on the disk.
+fn why_not(error: &EditError, editor: &Editor) -> Exit {
+    let EditError::Wrong(report) = error else { return not_changed(error) };
+    match editor.load() {
+        Ok(_) => {
+            let exit = refused(report);
+            eprintln!("nothing was written: the lines above are those of the file as it would be with this change");
+            exit
+        }
+        Err(before) => {
+            let exit = refused(&before);
+            let is_new = |problem: &&Problem| !before.errors.iter().any(|old| (old.code, &old.message) == (problem.code, &problem.message));
+            let new: Vec<&Problem> = report.errors.iter().filter(is_new).collect();
+            if !new.is_empty() {
+                eprintln!("\nand with this change:");
+                new.into_iter().for_each(|problem| eprintln!("{}", Problem { place: None, ..problem.clone() }));
+            }
+            eprintln!("\nnothing was written: the configuration was broken before this change, and the change does not mend it");
+            eprintln!("hint: mend the lines above first; `mailgather check` looks at them");
+            exit
+        }
+    }
+}
+
 /// Says why there is no change.
 pub(super) fn not_changed(error: &EditError) -> Exit {
     match error {
@@ -319,7 +375,12 @@ pub(super) fn not_written(error: &WriteError) -> Exit {
             eprintln!("hint: say it again");
             Exit::TempFail
         }
-        WriteError::Io { .. } if error.is_disk() => Exit::Io,
+        WriteError::Io { error: why, .. } if error.is_disk() => {
+            if let Some(hint) = no_room(why) {
+                eprintln!("hint: {hint}; nothing was changed");
+            }
+            Exit::Io
+        }
         WriteError::Io { .. } => {
             eprintln!("hint: nothing was changed; who may write there is root, or the owner of the file. The change above can be made by hand");
             Exit::CantCreate

@@ -264,3 +264,78 @@ fn show_tells_where_each_value_comes_from() {
     assert!(!format!("{shown}{own}{redacted}{json}").contains("hunter2"), "a secret got out");
     program.run_to_end("show", &["nobody"]).expect_code(64);
 }
+
+#[test]
+fn a_file_that_was_broken_before_is_shown_as_it_is_on_the_disk() {
+    let (server, sink) = (Dovecot::start(), Sink::lmtp());
+    let good = config(&sink.delivery(), &[imap(&server, "one")]);
+    let program = Mailgather::new(&good);
+    let broken = good.replace("interval:", "intervall:");
+    program.configure(&broken);
+    let found = program.check().expect_code(78).stderr;
+    let two = ["two", "--set", "email=b@example.org", "--set", "froward=x", "--yes"];
+    for (command, arguments, new) in [
+        ("edit", &["one", "--set", "title=x", "--yes"][..], None),
+        ("edit", &["one", "--set", "prot=7", "--yes"], Some("unknown key `prot`")),
+        ("remove", &["one", "--yes"], None),
+        ("add", &two, None),
+    ] {
+        let done = program.run_to_end(command, arguments);
+        if command == "remove" {
+            // What is wrong goes with it.
+            done.expect_success();
+            program.configure(&broken);
+            continue;
+        }
+        let said = done.expect_code(78).stderr;
+        // As `check` has it: the line and its number are those of the file.
+        assert!(said.contains(found.trim_end()), "{said}\n---\n{found}");
+        assert!(said.contains("was broken before this change") && said.contains("nothing was written"), "{said}");
+        assert_eq!(said.contains("and with this change:"), new.is_some(), "{said}");
+        assert!(said.contains(new.unwrap_or_default()), "{said}");
+        assert_eq!(text(&program.config_file()), broken);
+    }
+    // Of a file that was right before, the lines are those that would be written.
+    program.configure(&good);
+    let said = program.run_to_end("edit", &["one", "--set", "prot=7", "--yes"]).expect_code(78).stderr;
+    assert!(said.contains("did you mean `port`?") && said.contains("as it would be with this change"), "{said}");
+    // What mends it is taken.
+    program.configure(&broken);
+    program.run_to_end("edit", &["one", "--unset", "intervall", "--yes"]).expect_success();
+    program.check().expect_success();
+}
+
+#[test]
+fn what_is_missing_on_the_command_line_is_explained() {
+    let program = Mailgather::new(&config("{smtp: h}", &[CollectorYaml::at("imap", "one", 1).forward_to("a@b.example")]));
+    let said = program.run_to_end("edit", &["one", "--yes"]).expect_code(64).stderr;
+    for words in ["nothing says what is to change in `one`", "--set interval=10m", "--unset KEY", "mailgather show one --origin"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let said = program.run_to_end("add", &["two", "--yes"]).expect_code(64).stderr;
+    for words in ["nothing is said of the new collector `two`", "--set email=", "mailgather init"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
+#[test]
+fn a_secret_that_is_not_in_the_store_yet_is_told() {
+    let program = Mailgather::new(&config("{smtp: h}", &[CollectorYaml::at("imap", "one", 1).forward_to("a@b.example")]));
+    let sets = ["email=two@example.org", "server=imap.example.org", "password={secret: later}", "recipient.forward_to=bert@example.org"];
+    let mut arguments = vec!["two"];
+    sets.iter().for_each(|set| arguments.extend(["--set", set]));
+    arguments.push("--yes");
+    let said = program.run_to_end("add", &arguments).expect_success().stderr;
+    let file = program.state_dir().join("collectors.d/two.yaml").display().to_string();
+    let line = "there is no secret `later` in ";
+    for words in ["warning[MG-107]: ", line, "mailgather secret set later", &file, "{secret: later}"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(program.check().expect_code(78).stderr.contains(line));
+    let done = program.run_to_end("edit", &["two", "--set", "interval=1h", "--yes", "--json"]).expect_success();
+    let json: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert!(json["notes"][0].as_str().unwrap().contains(line), "{json}");
+    // What another collector misses is not told here.
+    let said = program.run_to_end("edit", &["one", "--set", "interval=1h", "--yes"]).expect_success().stderr;
+    assert!(!said.contains("later"), "{said}");
+}
