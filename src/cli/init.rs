@@ -4,16 +4,21 @@
 mod answers;
 mod ask;
 mod keep;
+mod login;
+mod target;
 
-use super::edit::{not_changed, not_written, told};
+use super::edit::{missing_outside, not_changed, not_written, told};
 use super::exit::Exit;
 use super::peek::print;
 use super::providers::Known;
 use super::providers::detect::{Wanted, asked, by_domain};
 use super::test::{probed, rendered};
 use super::{Common, refused, runtime};
-use crate::config::edit::{self, Data, Value};
-use crate::config::{Collector, Editor, Loaded, Request, SCHEMA_LINE, SecretSource, TlsMode, create_configuration, parse};
+use crate::config::edit::{self, Value};
+use crate::config::store::Store;
+use crate::config::{
+    COLLECTORS, Collector, EditError, Editor, Loaded, Problem, Report, Request, SCHEMA_LINE, SecretSource, create_configuration, parse,
+};
 use crate::mail::outcome::harmless;
 use crate::mail::{Address, Secret};
 use crate::service::probe::Depth;
@@ -21,7 +26,7 @@ use answers::Answers;
 use ask::Asking;
 use clap::Args;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 #[derive(Debug, Args)]
@@ -50,9 +55,11 @@ struct Draft<'c> {
     /// The configuration that is there already.
     editor: Option<Editor>,
     loaded: Option<Loaded>,
-    /// A password that was typed: it goes into a file of its own.
-    secret: Option<Secret>,
+    /// A password that was typed: it goes into the store, under this name.
+    secret: Option<(String, Secret)>,
     state_dir: PathBuf,
+    /// The connections are not tried.
+    no_test: bool,
 }
 
 fn try_init(arguments: &Init, common: &Common) -> Result<Exit, Exit> {
@@ -73,36 +80,26 @@ fn try_init(arguments: &Init, common: &Common) -> Result<Exit, Exit> {
         editor = Some(found);
     }
     let state_dir = loaded.as_ref().map_or_else(|| env.state_dir_without_file(), |loaded| loaded.config.service.state_dir.clone());
-    let mut draft = Draft { asking, answers, common, editor, loaded, secret: None, state_dir };
+    let mut draft = Draft { asking, answers, common, editor, loaded, secret: None, state_dir, no_test: arguments.no_test };
     draft.mailbox()?;
     draft.login()?;
     draft.recipients()?;
     draft.delivery()?;
-    draft.write(arguments)
+    draft.write()
 }
 
 impl Draft<'_> {
     /// Address and server.
     fn mailbox(&mut self) -> Result<(), Exit> {
-        let address: Address = match self.answers.text("email") {
-            Some(text) => text.parse().map_err(|error| said(&format!("email: {error}")))?,
+        let address: Address = match self.answers.word("email")? {
+            Some(text) => text.parse().map_err(|error| self.answers.wrong("email", &format!("email: {error}")))?,
             None => self
                 .asking
                 .until("email", "Address of the mailbox to collect from", None, |text| text.parse::<Address>().map_err(|error| error.to_string()))?,
         };
         self.answers.set("email", &address.to_string());
         let wanted = Wanted::parse(&address.to_string()).ok_or(Exit::Usage)?;
-        if self.answers.text("name").is_none() {
-            let taken: Vec<String> = self.loaded.iter().flat_map(|loaded| loaded.config.collectors.keys()).map(|id| id.as_str().to_owned()).collect();
-            let id = wanted.id();
-            let free = std::iter::once(id.clone()).chain((2..).map(|n| format!("{id}{n}"))).find(|name| !taken.contains(name)).unwrap_or(id);
-            let name = self.asking.or_default("A name for the collector", &free, |text| match crate::mail::CollectorId::new(text) {
-                None => Err("letters, digits, `_` and `-`, at most 64".to_owned()),
-                Some(_) if taken.iter().any(|name| name == text) => Err("there is one of this name already".to_owned()),
-                Some(_) => Ok(text.to_owned()),
-            })?;
-            self.answers.set("name", &name);
-        }
+        self.name(&wanted)?;
         if self.answers.has("server") || self.answers.has("provider") || self.answers.has("use") {
             return Ok(());
         }
@@ -141,118 +138,41 @@ impl Draft<'_> {
                 wanted.domain, wanted.domain
             )));
         }
-        let protocol = self.asking.choice("Protocol", &["imap", "pop3"], "imap")?;
-        let host = self.asking.until("server", "Server", Some(&format!("{protocol}.{}", wanted.domain)), |text| Ok(text.to_owned()))?;
-        let tls =
-            self.asking.choice("TLS: implicit (port 993 or 995), starttls (143 or 110), none", &["implicit", "starttls", "none"], "implicit")?;
-        let mode = match tls.as_str() {
-            "starttls" => TlsMode::StartTls,
-            "none" => TlsMode::None,
-            _ => TlsMode::Implicit,
+        self.ask_server(&wanted.domain.to_string())
+    }
+
+    /// The collector's name: one that is free.
+    fn name(&mut self, wanted: &Wanted) -> Result<(), Exit> {
+        let refused = |name: &str| match crate::mail::CollectorId::new(name) {
+            None => Some(format!("`{name}` is no name for a collector: letters, digits, `_` and `-`, at most 64")),
+            Some(_) => self.taken(name),
         };
-        if mode == TlsMode::None {
-            if !self.asking.yes("Without TLS whoever sits on the line reads password and mail. Is this line trusted?", false)? {
-                return Err(nothing_written(Exit::TempFail));
-            }
-            self.answers.set("auth.allow_plaintext", "true");
+        let id = wanted.id();
+        let free = std::iter::once(id.clone()).chain((2..).map(|n| format!("{id}{n}"))).find(|name| self.taken(name).is_none()).unwrap_or(id);
+        if let Some(name) = self.answers.word("name")? {
+            return match refused(&name) {
+                Some(why) if self.taken(&name).is_some() => Err(self.answers.wrong("name", &format!("{why}; `{free}` is free"))),
+                Some(why) => Err(self.answers.wrong("name", &why)),
+                None => Ok(()),
+            };
         }
-        let usual = match (protocol.as_str(), mode) {
-            ("imap", TlsMode::Implicit) => "993",
-            ("imap", _) => "143",
-            (_, TlsMode::Implicit) => "995",
-            _ => "110",
-        };
-        let port = self.asking.or_default("Port", usual, |text| text.parse::<u16>().map_err(|_| "a number up to 65535".to_owned()))?;
-        self.server(&protocol, &host, mode, Some(port).filter(|port| port.to_string() != usual));
+        let name = self.asking.or_default("A name for the collector", &free, |text| match refused(text) {
+            Some(why) => Err(why),
+            None => Ok(text.to_owned()),
+        })?;
+        self.answers.set("name", &name);
         Ok(())
     }
 
-    fn server(&mut self, protocol: &str, host: &str, tls: TlsMode, port: Option<u16>) {
-        if protocol != "imap" {
-            self.answers.set("protocol", protocol);
+    /// Who has a name already.
+    fn taken(&self, name: &str) -> Option<String> {
+        let loaded = self.loaded.as_ref()?;
+        if let Some(known) = loaded.config.collectors.values().find(|collector| collector.id.as_str() == name) {
+            let server = &known.server;
+            return Some(format!("there is a collector `{name}` already, of {} at {}", harmless(&server.username, 200), server.host));
         }
-        self.answers.set("server", host);
-        if let Some(port) = port {
-            self.answers.set("port", &port.to_string());
-        }
-        if tls != TlsMode::Implicit {
-            self.answers.set("tls.mode", tls.word());
-        }
-    }
-
-    /// Login and password, and whether the server takes them.
-    fn login(&mut self) -> Result<(), Exit> {
-        if let Some(secret) = self.answers.take_secret()? {
-            self.keep_secret(secret);
-        }
-        if self.answers.has("password") || self.answers.says_no_password() {
-            return Ok(());
-        }
-        if !self.asking.is_there() {
-            return Err(said(
-                "the answers have no `password`: the password itself, or where it is, as `{secret: NAME}`, `{file: /path}`, `{credential: name}`, `{env: NAME}`",
-            ));
-        }
-        if !self.answers.has("username") && !self.answers.has("login") {
-            let email = self.answers.text("email").unwrap_or_default();
-            let name = self.asking.or_default("Login name", &email, |text| Ok(text.to_owned()))?;
-            if name != email {
-                self.answers.set("username", &name);
-            }
-        }
-        loop {
-            self.ask_password()?;
-            let collector = self.candidate_for_login()?;
-            let report = runtime()?.block_on(probed(&collector, Depth::Login));
-            eprint!("{}", rendered(&report, Depth::Login));
-            if report.cause.is_none() {
-                return Ok(());
-            }
-            match self.asking.choice("The login failed: another password (p), go on all the same (g), stop (s)?", &["p", "g", "s"], "p")?.as_str() {
-                "p" => {}
-                "g" => return Ok(()),
-                _ => return Err(nothing_written(Exit::TempFail)),
-            }
-        }
-    }
-
-    fn ask_password(&mut self) -> Result<(), Exit> {
-        self.answers.remove("password");
-        self.secret = None;
-        match self.asking.hidden("Password (it is not shown; Enter alone: say where it is)")? {
-            Some(secret) => self.keep_secret(secret),
-            None => {
-                let example =
-                    "Where the password is, as {secret: NAME}, {file: /path}, {credential: NAME}, {env: NAME} or {command: [program, argument]}";
-                let value = self.asking.until("password", example, None, |text| match Value::parse(text) {
-                    Ok(value) if matches!(value.data(), Data::Map(_)) => Ok(value),
-                    Ok(_) => Err("in braces, as {file: /path}".to_owned()),
-                    Err(refusal) => Err(refusal.why),
-                })?;
-                self.answers.set_value("password", value);
-            }
-        }
-        Ok(())
-    }
-
-    /// A password that was given as itself goes into a file.
-    fn keep_secret(&mut self, secret: Secret) {
-        let name = self.answers.text("name").unwrap_or_default();
-        let path = keep::path(&self.state_dir, &name);
-        self.answers.set_value("password.file", Value::text(&path.to_string_lossy()));
-        self.secret = Some(secret);
-    }
-
-    /// Enough of a collector to log in; what comes later is filled with what changes nothing about that.
-    fn candidate_for_login(&self) -> Result<Arc<Collector>, Exit> {
-        let mut answers = self.answers.clone();
-        if !answers.has("recipient") {
-            answers.set("recipient.forward_to", "postmaster@localhost.invalid");
-        }
-        if !self.is_target_known() {
-            answers.set("delivery.smtp", "localhost");
-        }
-        Ok(self.collector(&answers)?.0)
+        let file = self.state_dir.join(COLLECTORS).join(format!("{name}.yaml"));
+        file.symlink_metadata().is_ok().then(|| format!("{} is there already, and holds no collector of this name", file.display()))
     }
 
     /// Somebody says where mail goes: the answers, or what is there already.
@@ -265,9 +185,9 @@ impl Draft<'_> {
             return Ok(());
         }
         if !self.asking.is_there() {
-            return Err(said(
-                "the answers have no `recipient`: `{forward_to: someone@example.org}`, or `{auto: true, default_box: postmaster@example.org}`",
-            ));
+            return Err(self
+                .answers
+                .lacks("recipient", "`{forward_to: someone@example.org}`, or `{auto: true, default_box: postmaster@example.org}`"));
         }
         let address = |text: &str| text.parse::<Address>().map(|address| address.to_string()).map_err(|error| error.to_string());
         let to = self.asking.until(
@@ -296,55 +216,62 @@ impl Draft<'_> {
         Ok(())
     }
 
-    fn delivery(&mut self) -> Result<(), Exit> {
-        if self.is_target_known() {
-            return Ok(());
-        }
-        if !self.asking.is_there() {
-            return Err(said(
-                "the answers have no `delivery`: `{lmtp: unix:/run/dovecot/lmtp}`, `{smtp: 127.0.0.1:25}` or `{maildir: \"/srv/mail/{domain}/{local}\"}`",
-            ));
-        }
-        let socket = "/run/dovecot/lmtp";
-        let usual = if std::path::Path::new(socket).exists() { format!("lmtp unix:{socket}") } else { "smtp 127.0.0.1:25".to_owned() };
-        let question = "Where mail goes: `smtp HOST:PORT`, `lmtp unix:/PATH` or `maildir /PATH/{domain}/{local}`";
-        let (kind, place) = self.asking.or_default(question, &usual, |text| match text.split_once(' ') {
-            Some((kind @ ("smtp" | "lmtp" | "maildir"), place)) if !place.trim().is_empty() => Ok((kind.to_owned(), place.trim().to_owned())),
-            _ => Err("a word and a place, as in `smtp 127.0.0.1:25`".to_owned()),
-        })?;
-        self.answers.set_value(&format!("delivery.{kind}"), Value::text(&place));
-        Ok(())
-    }
-
     /// The collector of these answers with what is there, its password in place of the file that does not hold it yet; and the text of a first file.
     fn collector(&self, answers: &Answers) -> Result<(Arc<Collector>, Written), Exit> {
         let name = answers.text("name").unwrap_or_default();
         let (config, written) = match &self.editor {
             Some(editor) => {
-                let change = editor.change(&Request::Add { name: name.clone(), keys: answers.keys() }).map_err(|error| not_changed(&error))?;
+                let change = editor.change(&Request::Add { name: name.clone(), keys: answers.keys() }).map_err(|error| match &error {
+                    EditError::Wrong(report) => {
+                        let exit = self.wrong(report, answers, &self.made(&name), &made_text(answers, &name));
+                        eprintln!("nothing was written");
+                        exit
+                    }
+                    error => not_changed(error),
+                })?;
                 (change.loaded.config.clone(), Written::Change(Box::new(change)))
             }
             None => {
                 let text = first_file(answers, &name)?;
                 let mut env = self.common.environment();
                 env.file_mode = Some(0o640);
-                let loaded = parse(&text, &self.common.config, &env).map_err(|report| refused(&report))?;
+                let file = &self.common.config;
+                let loaded = parse(&text, file, &env).map_err(|report| self.wrong(&report, answers, file, &text))?;
                 (loaded.config.clone(), Written::First(text, Box::new(loaded)))
             }
         };
         let collector = config.collectors.values().find(|collector| collector.id.as_str() == name).ok_or(Exit::Config)?;
         let mut collector = Collector::clone(collector);
-        if let Some(secret) = &self.secret {
+        if let Some((_, secret)) = &self.secret {
             collector.server.password = SecretSource::Plain(secret.clone());
         }
         Ok((Arc::new(collector), written))
     }
 
-    fn write(self, arguments: &Init) -> Result<Exit, Exit> {
+    /// The file of a further collector.
+    fn made(&self, name: &str) -> PathBuf {
+        self.state_dir.join(COLLECTORS).join(format!("{name}.yaml"))
+    }
+
+    /// Prints what is wrong, where it was answered: the file that it would be in is not there.
+    fn wrong(&self, report: &Report, answers: &Answers, file: &Path, text: &str) -> Exit {
+        let traced = |problems: &[Problem]| self.traced(problems, answers, file, text);
+        refused(&Report { errors: traced(&report.errors), warnings: traced(&report.warnings) })
+    }
+
+    fn traced(&self, problems: &[Problem], answers: &Answers, file: &Path, text: &str) -> Vec<Problem> {
+        let name = answers.text("name").unwrap_or_default();
+        let mut traced: Vec<Problem> = problems.iter().map(|problem| answers.traced(problem, file, text, &["collectors", &name])).collect();
+        traced.sort_by_key(|problem| problem.place.as_ref().map_or((1, 0, 0), |place| (0, place.line, place.column)));
+        traced
+    }
+
+    fn write(self) -> Result<Exit, Exit> {
         let (collector, written) = self.collector(&self.answers)?;
+        let name = collector.id.as_str();
         let warnings = match &written {
-            Written::Change(change) => &change.loaded.warnings,
-            Written::First(_, loaded) => &loaded.warnings,
+            Written::Change(change) => self.traced(&change.loaded.warnings, &self.answers, &change.file, &made_text(&self.answers, name)),
+            Written::First(text, loaded) => self.traced(&loaded.warnings, &self.answers, &self.common.config, text),
         };
         warnings.iter().for_each(|warning| eprintln!("{warning}\n"));
         let file = match &written {
@@ -355,7 +282,7 @@ impl Draft<'_> {
             Written::Change(change) => change.patch(),
             Written::First(text, _) => text.clone(),
         });
-        if !arguments.no_test {
+        if !self.no_test {
             let report = runtime()?.block_on(probed(&collector, Depth::Whole));
             eprint!("{}", rendered(&report, Depth::Whole));
             if let Some(cause) = &report.cause {
@@ -371,8 +298,9 @@ impl Draft<'_> {
         if self.asking.is_there() && !self.asking.yes(&format!("Write this to {}?", file.display()), true)? {
             return Err(nothing_written(Exit::TempFail));
         }
-        let secret_file = match &self.secret {
-            Some(secret) => Some(keep::write(&self.state_dir, collector.id.as_str(), secret)?),
+        let store = Store::new(&self.state_dir);
+        let kept = match &self.secret {
+            Some((name, secret)) => keep::write(&store, name, secret)?.then_some(name),
             None => None,
         };
         let done = match &written {
@@ -381,17 +309,19 @@ impl Draft<'_> {
         };
         if let Err(exit) = done {
             // A password that nothing names is one too many.
-            secret_file.iter().for_each(|path| drop(std::fs::remove_file(path)));
+            kept.iter().for_each(|name| drop(store.remove(name)));
             return Err(exit);
         }
-        if let Some(path) = &secret_file {
-            eprintln!("the password is in {} (0600)", path.display());
+        if let Some((name, _)) = &self.secret {
+            let again = self.common.again(&format!("secret set {name}"));
+            eprintln!("the password is in the store of secrets as `{name}`, in {}; `{again}` changes it", store.folder().display());
         }
         let mut runs = false;
         match &written {
             Written::Change(change) => runs = !told(change, false, self.common)?.is_null(),
             Written::First(..) => eprintln!("written: {}", file.display()),
         }
+        missing_outside(&file, self.common).iter().for_each(|problem| eprintln!("{problem}"));
         self.next(&collector, runs);
         Ok(Exit::Ok)
     }
@@ -419,6 +349,12 @@ enum Written {
     Change(Box<crate::config::Change>),
     /// A first file.
     First(String, Box<Loaded>),
+}
+
+/// The text of a further collector's file, as the editor makes it.
+fn made_text(answers: &Answers, name: &str) -> String {
+    let keys = answers.keys().into_iter().map(|(path, value)| (["collectors".to_owned(), name.to_owned()].into_iter().chain(path).collect(), value));
+    format!("{SCHEMA_LINE}{}", edit::block(&edit::apart(keys.collect()), "", "\n").unwrap_or_default())
 }
 
 /// The whole of a first file: where mail goes stands above, for the collectors to come.

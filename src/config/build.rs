@@ -44,6 +44,7 @@ use super::load::Environment;
 use super::outside::Outside;
 use super::store;
 use super::text::{Span, Text};
+use super::words::nearest;
 use super::yaml::{self, Entry, Value};
 use super::{Config, LogFormat, LogLevel, LogRedact};
 use block::{Block, Keys};
@@ -182,6 +183,27 @@ fn elsewhere(key: &str) -> Option<String> {
     ];
     let (block, _) = blocks.iter().find(|(_, keys)| keys.known.contains(&key))?;
     Some(format!("`{key}` is a key of {}", if block.contains(' ') { (*block).to_owned() } else { format!("`{block}`") }))
+}
+
+/// The host of a server and its port, as a person types them.
+pub fn server_place(text: &str) -> Result<(String, Option<u16>), String> {
+    address::server_place(text)
+}
+
+/// The keys of a file of answers that are none of a collector, and not its name.
+pub(super) fn strange_answers(text: &Text<'_>, entries: &[Entry]) -> Vec<Problem> {
+    let env = Environment::default();
+    let mut ctx = Ctx::new(text, &env);
+    for entry in entries.iter().filter(|entry| entry.key != "name") {
+        let near = nearest(&entry.key, common::COLLECTOR.known.iter().copied().chain(["name"]));
+        if near == Some("name") {
+            let problem = ctx.error(Code::UnknownKey, entry.span, format!("unknown key {} in the answers", ctx.quoted(&entry.key, entry.span)));
+            ctx.add(problem.label("did you mean `name`?"));
+        } else {
+            block::check_key(&mut ctx, entry, "the answers", &common::COLLECTOR);
+        }
+    }
+    ctx.report.errors
 }
 
 /// What all readers share.

@@ -8,6 +8,7 @@
 //! and `mask` keeps secrets out of that. `outside` looks at the files and programs that it names. [`secret`] reads a password at login, not here;
 //! [`store`] keeps those that no other place keeps.
 
+mod answers;
 mod build;
 mod diff;
 pub mod edit;
@@ -29,6 +30,8 @@ pub mod words;
 mod yaml;
 mod zone;
 
+pub use answers::AnswersText;
+pub use build::server_place;
 pub use diff::{Diff, diff};
 pub use editor::{Change, EditError, Editor, Request, SCHEMA_LINE, Versions, WriteError, create_configuration, log_written, tag_of};
 pub use effective::{Origin, Setting};

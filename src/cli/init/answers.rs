@@ -2,10 +2,11 @@
 
 use super::super::exit::Exit;
 use crate::config::edit::{self, Data, Value};
+use crate::config::{AnswersText, Problem, Report};
 use crate::mail::Secret;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Largest file of answers.
 const OCTETS_MAX: u64 = 256 * 1024;
@@ -18,6 +19,8 @@ pub(super) struct Answers {
     keys: Vec<(Vec<String>, Value)>,
     /// A password that stands in the answers as itself.
     secret: Option<Secret>,
+    /// The file, for what is wrong with it.
+    file: Option<(PathBuf, AnswersText)>,
 }
 
 impl Answers {
@@ -35,23 +38,69 @@ impl Answers {
             eprintln!("{why}");
             Exit::Config
         })?;
-        let mut answers = Answers::default();
+        let lines = AnswersText::new(path, &text);
+        let strange = lines.strange();
+        if !strange.is_empty() {
+            eprint!("{}", Report { errors: strange, warnings: Vec::new() });
+            return Err(Exit::Config);
+        }
+        let (mut keys, mut secret) = (Vec::new(), None);
         for (key, value) in all {
             match (key.as_str(), value.data()) {
-                ("password", Data::Scalar(secret, _)) => {
+                ("password", Data::Scalar(text, _)) => {
                     if mode & 0o044 != 0 {
                         eprintln!(
-                            "error: {} holds a password, and others may read it\nhint: chmod 600 it, or say where the password is, as {{file: /path}}",
+                            "error: {} holds a password, and others may read it\nhint: chmod 600 it, or say where the password is, as {{secret: NAME}}",
                             path.display()
                         );
                         return Err(Exit::Config);
                     }
-                    answers.secret = Some(Secret::new(secret.clone()));
+                    secret = Some(Secret::new(text.clone()));
                 }
-                _ => answers.keys.push((vec![key], value)),
+                _ => keys.push((vec![key], value)),
             }
         }
-        Ok(answers)
+        let answers = Answers { keys: edit::apart(keys), secret, file: Some((path.to_owned(), lines)) };
+        // Only the password of the mailbox has a way into the store.
+        let is_open = |path: &[String], value: &Value| {
+            let path: Vec<&str> = path.iter().map(String::as_str).collect();
+            [&["auth", "token"][..], &["delivery", "auth", "password"]].contains(&&path[..]) && matches!(value.data(), Data::Scalar(..))
+        };
+        match answers.keys.iter().find(|(path, value)| is_open(path, value)) {
+            Some((path, _)) => Err(answers.wrong(&path[0], &format!("`{}` is a secret: say where it is, as {{secret: NAME}}", path.join(".")))),
+            None => Ok(answers),
+        }
+    }
+
+    /// Says that a key is not answered as it must be.
+    pub fn wrong(&self, key: &str, why: &str) -> Exit {
+        match &self.file {
+            Some((_, lines)) => eprintln!("{}", lines.wrong(key, why)),
+            None => return super::said(why),
+        }
+        Exit::Config
+    }
+
+    /// Says that a key is not answered, and nobody is there to be asked.
+    pub fn lacks(&self, key: &str, hint: &str) -> Exit {
+        eprintln!("error: the answers have no `{key}`");
+        if let Some((path, _)) = &self.file {
+            eprintln!("  --> {}", path.display());
+        }
+        if !hint.is_empty() {
+            eprintln!("hint: {hint}");
+        }
+        Exit::Config
+    }
+
+    /// What is wrong with a file that was made of them, where it was answered; `inside` is where the collector is in it.
+    pub fn traced(&self, problem: &Problem, made: &Path, text: &str, inside: &[&str]) -> Problem {
+        match (&self.file, &problem.place) {
+            (Some((_, lines)), Some(place)) if place.path == made => lines.traced(problem, text, inside),
+            // A file that is not there is no place to look at.
+            (None, Some(place)) if place.path == made => Problem { place: None, ..problem.clone() },
+            _ => problem.clone(),
+        }
     }
 
     /// A key of the top level is answered, at least in part.
@@ -67,20 +116,26 @@ impl Answers {
         })
     }
 
-    /// True if a login without a password is asked for.
-    pub fn says_no_password(&self) -> bool {
-        let block = self.keys.iter().find(|(path, _)| path.first().is_some_and(|key| key == "auth"));
-        match block.map(|(_, value)| value.data()) {
-            Some(Data::Map(auth)) => {
-                auth.contains_key("token")
-                    || matches!(auth.get("method"), Some(Data::Scalar(word, _)) if ["external", "none"].contains(&word.as_str()))
-            }
-            _ => false,
+    /// One word that answers a key, if it is answered.
+    pub fn word(&self, key: &str) -> Result<Option<String>, Exit> {
+        match (self.text(key), self.has(key)) {
+            (None, true) => Err(self.wrong(key, &format!("`{key}` takes one word"))),
+            (text, _) => Ok(text),
         }
     }
 
-    pub fn take_secret(&mut self) -> Result<Option<Secret>, Exit> {
-        Ok(self.secret.take())
+    /// True if a login without a password is asked for.
+    pub fn says_no_password(&self) -> bool {
+        self.keys.iter().any(|(path, value)| match (&path.iter().map(String::as_str).collect::<Vec<_>>()[..], value.data()) {
+            (["auth", "token", ..], _) => true,
+            (["auth", "method"], Data::Scalar(word, _)) => ["external", "none"].contains(&word.as_str()),
+            _ => false,
+        })
+    }
+
+    /// The password that stood there as itself.
+    pub fn take_secret(&mut self) -> Option<Secret> {
+        self.secret.take()
     }
 
     /// Answers a key with a text.
@@ -98,7 +153,8 @@ impl Answers {
 
     /// Forgets a key with all below it.
     pub fn remove(&mut self, key: &str) {
-        self.keys.retain(|(path, _)| path.first().is_none_or(|first| first != key));
+        let path: Vec<&str> = key.split('.').collect();
+        self.keys.retain(|(known, _)| known.len() < path.len() || known.iter().zip(&path).any(|(known, step)| known != step));
     }
 
     /// The keys of the collector.

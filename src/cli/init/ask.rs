@@ -34,8 +34,7 @@ impl Asking {
     /// Asks until the answer can be read. Without anybody there it is an error that names the key.
     pub fn until<T>(&self, key: &str, question: &str, default: Option<&str>, read: impl Fn(&str) -> Result<T, String>) -> Result<T, Exit> {
         if !self.is_there {
-            eprintln!("error: the answers have no `{key}`");
-            return Err(Exit::Config);
+            return Err(super::Answers::default().lacks(key, ""));
         }
         for _ in 0..TRIES_MAX {
             let shown = default.map(|default| format!(" [{}]", harmless(default, 200))).unwrap_or_default();

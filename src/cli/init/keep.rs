@@ -1,54 +1,49 @@
-//! A password that was typed, in a file of its own.
+//! A password that was typed, in the program's own store of secrets.
 
 use super::super::exit::Exit;
+use crate::config::store::{Store, is_name};
 use crate::mail::Secret;
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown, fchown};
-use std::path::{Path, PathBuf};
 
-/// The folder in the state directory.
-const FOLDER: &str = "secrets";
+/// Longest part of a collector's name that goes into the name of its secret: a number may follow.
+const STEM_MAX: usize = 58;
 
-/// Where the password of a collector goes.
-pub(super) fn path(state_dir: &Path, name: &str) -> PathBuf {
-    let path = state_dir.join(FOLDER).join(name);
-    std::path::absolute(&path).unwrap_or(path)
+/// A name for the password of this collector: never one that holds another secret.
+pub(super) fn name(store: &Store, collector: &str, secret: &Secret) -> String {
+    let stem: String = collector.trim_start_matches(['_', '-']).chars().take(STEM_MAX).collect();
+    let stem = if is_name(&stem) { stem } else { "mailbox".to_owned() };
+    let names = std::iter::once(stem.clone()).chain((2..).map(|n| format!("{stem}-{n}")));
+    let is_free = |name: &String| {
+        let path = store.folder().join(name);
+        path.symlink_metadata().is_err() || is_same(store, name, secret)
+    };
+    names.take(1_000).find(is_free).unwrap_or(stem)
 }
 
-/// Writes it, for the user who owns the state directory alone; never over one that is there and says something else.
-pub(super) fn write(state_dir: &Path, name: &str, secret: &Secret) -> Result<PathBuf, Exit> {
-    let path = path(state_dir, name);
-    written(state_dir, &path, secret).map_err(|error| {
-        eprintln!("error: cannot write {}: {error}", path.display());
-        match error.kind() {
-            io::ErrorKind::AlreadyExists => eprintln!("hint: it holds another password: remove it, or choose another name"),
-            _ => eprintln!("hint: run it as root or as the user of the service, or say where the password is, as {{file: /path}}"),
-        }
-        Exit::CantCreate
-    })?;
-    Ok(path)
+/// Keeps it. True if it was not there yet.
+pub(super) fn write(store: &Store, name: &str, secret: &Secret) -> Result<bool, Exit> {
+    if is_same(store, name, secret) {
+        return Ok(false);
+    }
+    store.set(name, secret).map(|_| true).map_err(|error| super::super::secret::failed(&error))
 }
 
-fn written(state_dir: &Path, path: &Path, secret: &Secret) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
-    let owner = std::fs::metadata(state_dir)?;
-    let folder = state_dir.join(FOLDER);
-    let is_root = rustix::process::geteuid().is_root();
-    if !folder.is_dir() {
-        DirBuilder::new().mode(0o700).create(&folder)?;
-        if is_root {
-            chown(&folder, Some(owner.uid()), Some(owner.gid()))?;
-        }
+fn is_same(store: &Store, name: &str, secret: &Secret) -> bool {
+    std::fs::read(store.folder().join(name)).is_ok_and(|there| there == secret.expose().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_secret_takes_the_place_of_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path());
+        let (one, two) = (Secret::new("one".to_owned()), Secret::new("two".to_owned()));
+        assert_eq!(name(&store, "office", &one), "office");
+        assert!(write(&store, "office", &one).unwrap() && !write(&store, "office", &one).unwrap());
+        assert_eq!((name(&store, "office", &one).as_str(), name(&store, "office", &two).as_str()), ("office", "office-2"));
+        assert_eq!((name(&store, "_x", &one).as_str(), name(&store, "--", &one).as_str()), ("x", "mailbox"));
+        assert!(is_name(&name(&store, &"x".repeat(64), &one)));
     }
-    if std::fs::read(path).is_ok_and(|there| there == secret.expose().as_bytes()) {
-        return Ok(());
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    if is_root {
-        fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
-    }
-    file.write_all(secret.expose().as_bytes())?;
-    file.sync_all()?;
-    File::open(&folder)?.sync_all()
 }

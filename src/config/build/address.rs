@@ -100,6 +100,19 @@ pub(super) fn server(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<String> {
     None
 }
 
+/// `imap.example.org`, `imap.example.org:993`, `[::1]:993`, as a person types it.
+pub fn server_place(text: &str) -> Result<(String, Option<u16>), String> {
+    let text = text.trim();
+    let (name, port) = host_and_port(text).map_or((text, None), |(name, port)| (name, Some(port)));
+    let why = match host(name) {
+        Ok(_) if port == Some(0) => "there is no port 0",
+        Ok(host) => return Ok((host, port)),
+        Err(_) if text.contains("://") => "a scheme has no place here",
+        Err(why) => why,
+    };
+    Err(format!("{why}: HOST, HOST:PORT, or [ADDRESS]:PORT for IPv6"))
+}
+
 /// `host:25`, `[::1]:25`; a bare IPv6 address has no port.
 pub(super) fn host_and_port(text: &str) -> Option<(&str, u16)> {
     let (host, port) = text.rsplit_once(':')?;
@@ -131,5 +144,22 @@ mod tests {
         assert_eq!(host_and_port("[::1]:25"), Some(("[::1]", 25)));
         assert_eq!(host_and_port("::1"), None);
         assert_eq!(host_and_port("a:99999"), None);
+        for (text, wanted) in [
+            ("imap.example.org", Some(("imap.example.org", None))),
+            (" imap.example.org:1993 ", Some(("imap.example.org", Some(1993)))),
+            ("[::1]:993", Some(("::1", Some(993)))),
+            ("::1", Some(("::1", None))),
+            ("192.0.2.1:143", Some(("192.0.2.1", Some(143)))),
+            ("a:99999", None),
+            ("a:0", None),
+            ("a:", None),
+            ("a:b", None),
+            (":993", None),
+            ("imaps://a", None),
+            ("[::1]993", None),
+            ("anna@example.org", None),
+        ] {
+            assert_eq!(server_place(text).ok(), wanted.map(|(host, port)| (host.to_owned(), port)), "{text}");
+        }
     }
 }

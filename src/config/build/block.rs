@@ -112,7 +112,7 @@ pub(super) fn open_entry<'n>(ctx: &mut Ctx<'_>, entry: &'n Entry, name: &str, ke
     Block::open(ctx, &entry.value, name, keys)
 }
 
-fn check_key(ctx: &mut Ctx<'_>, entry: &Entry, name: &str, keys: &Keys) {
+pub(super) fn check_key(ctx: &mut Ctx<'_>, entry: &Entry, name: &str, keys: &Keys) {
     let key = entry.key.as_str();
     if keys.known.contains(&key) {
         return;
