@@ -25,6 +25,8 @@ use crate::service::probe::Depth;
 use answers::Answers;
 use ask::Asking;
 use clap::Args;
+use rustix::fs::{Access, AtFlags, CWD};
+use rustix::io::Errno;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -80,6 +82,11 @@ fn try_init(arguments: &Init, common: &Common) -> Result<Exit, Exit> {
         editor = Some(found);
     }
     let state_dir = loaded.as_ref().map_or_else(|| env.state_dir_without_file(), |loaded| loaded.config.service.state_dir.clone());
+    // Before anybody answers a dozen questions in vain.
+    let config = loaded.is_none().then_some(common.config.as_path());
+    for path in [Some(state_dir.as_path()), config].into_iter().flatten() {
+        may_write(path)?;
+    }
     let mut draft = Draft { asking, answers, common, editor, loaded, secret: None, state_dir, no_test: arguments.no_test };
     draft.mailbox()?;
     draft.login()?;
@@ -138,7 +145,7 @@ impl Draft<'_> {
                 wanted.domain, wanted.domain
             )));
         }
-        self.ask_server(&wanted.domain.to_string())
+        self.ask_server("imap", |protocol| format!("{protocol}.{}", wanted.domain))
     }
 
     /// The collector's name: one that is free.
@@ -341,6 +348,25 @@ impl Draft<'_> {
         eprintln!("  {}\n      shows how it fares", again("status"));
         eprintln!("  {}\n      shows what it does", again(&format!("logs {}", collector.id)));
     }
+}
+
+/// Whether this user can make a file or folder there.
+fn may_write(path: &Path) -> Result<(), Exit> {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let is_there = whole.is_dir();
+    let Some(folder) = whole.ancestors().skip(usize::from(!is_there)).find(|folder| folder.symlink_metadata().is_ok()) else { return Ok(()) };
+    let may = match rustix::fs::accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
+        _ if !folder.is_dir() => Err("it is no folder".to_owned()),
+        Err(error @ (Errno::ACCESS | Errno::ROFS)) => Err(error.to_string()),
+        // An old kernel, or a container's filter, does not answer the question: the writing itself does.
+        _ => Ok(()),
+    };
+    may.map_err(|why| {
+        let made = if is_there { String::new() } else { format!(", for {}", whole.display()) };
+        eprintln!("error: nothing can be written in {}{made}: {why}", folder.display());
+        eprintln!("hint: run it as root, or as the user of the service; or name places of your own: `--config FILE --state-dir DIR`");
+        Exit::CantCreate
+    })
 }
 
 /// What is to be written.

@@ -262,7 +262,7 @@ pub(super) fn failed(error: &StoreError) -> Exit {
     eprintln!("error[MG-{}]: {error}", code::STATE_DIR);
     match error {
         StoreError::Io { error, .. } if error.kind() == ErrorKind::PermissionDenied => {
-            eprintln!("hint: run it as the user that the service runs as, or as root: `runuser -u mailgather -- mailgather secret list`");
+            eprintln!("hint: run it as the user that the service runs as, or as root: `runuser -u mailgather -- mailgather …`");
             Exit::CantCreate
         }
         StoreError::Strange(_) => Exit::CantCreate,

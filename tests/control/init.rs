@@ -160,6 +160,19 @@ fn what_is_wrong_is_shown_where_it_was_answered() {
 }
 
 #[test]
+fn a_place_that_cannot_be_written_is_told_before_the_questions() {
+    let program = empty();
+    let file = answers(&program, "email: office@example.org\n");
+    // Root may write in every folder, and makes none below a file.
+    for (config, state_dir) in [("answers.yaml/m.yaml", "state"), ("m.yaml", "answers.yaml/below/it")] {
+        let mut command = Command::new(PROGRAM);
+        command.args(["init", "--answers", &file, "--non-interactive", "--config", config, "--state-dir", state_dir]).current_dir(program.path());
+        let said = crate::support::process::finish(command, SOON).expect_code(73).stderr;
+        assert!(said.contains("nothing can be written in ") && said.contains("it is no folder") && said.contains("--state-dir DIR"), "{said}");
+    }
+}
+
+#[test]
 fn the_step_that_failed_is_named_without_anybody_there() {
     let server = Dovecot::start();
     let program = empty();
@@ -300,11 +313,11 @@ fn what_fails_is_mended_where_it_failed() {
         ("HOST, HOST:PORT, or [ADDRESS]:PORT", "127.0.0.1:1"),
         ("TLS:", ""),
         ("Login name", "office"),
-        ("Step `tcp` of 127.0.0.1:1 failed", "n"),
+        ("Step `tcp` of 127.0.0.1:1 (imap) failed", "n"),
         ("Protocol", ""),
         ("Server", &place),
         ("TLS:", ""),
-        ("name the file of its authority (c)", "c"),
+        ("c  name the file of the authority", "c"),
         ("File of the authority", "/nonexistent/ca.pem"),
         ("No such file", &ca),
         ("Password (it is not shown", PASSWORD),
@@ -335,7 +348,7 @@ fn what_fails_is_mended_where_it_failed() {
         ("Server", &place),
         ("TLS:", ""),
         ("Login name", "two"),
-        ("take this certificate by its fingerprint (f)", "f"),
+        ("f  take this certificate by its fingerprint", "f"),
         ("SHA-256 of the certificate", "ab:cd"),
         ("64 hexadecimal digits", ""),
         ("Password (it is not shown", PASSWORD),

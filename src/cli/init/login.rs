@@ -26,10 +26,9 @@ enum Mended {
 
 impl Draft<'_> {
     /// Protocol, host, TLS and port.
-    pub(super) fn ask_server(&mut self, domain: &str) -> Result<(), Exit> {
-        let protocol = self.asking.choice("Protocol", &["imap", "pop3"], "imap")?;
-        let usual = format!("{protocol}.{domain}");
-        let (host, port) = self.asking.until("server", "Server, as HOST or HOST:PORT", Some(&usual), server_place)?;
+    pub(super) fn ask_server(&mut self, usual: &str, place: impl Fn(&str) -> String) -> Result<(), Exit> {
+        let protocol = self.asking.choice("Protocol", &["imap", "pop3"], usual)?;
+        let (host, port) = self.asking.until("server", "Server, as HOST or HOST:PORT", Some(&place(&protocol)), server_place)?;
         let words = ["implicit", "starttls", "none"];
         let likely = if matches!(port, Some(143 | 110)) { "starttls" } else { "implicit" };
         let mode = match self.asking.choice("TLS: implicit (port 993 or 995), starttls (143 or 110), none", &words, likely)?.as_str() {
@@ -135,25 +134,26 @@ impl Draft<'_> {
 
     /// A step failed that is no matter of the password: says which, and asks what to do.
     fn mend(&mut self, report: &Report, collector: &Collector) -> Result<Mended, Exit> {
-        let (host, port) = (&collector.server.host, collector.server.port);
         let failed = report.steps.iter().rev().find(|step| matches!(step.ended, Ended::Badly(..)));
         let step = failed.map_or("connection", |step| step.name.word());
         let certificate = match &report.cause {
             Some(Cause::Source(error)) if error.kind == SourceErrorKind::Tls && error.text.contains("certificate") => Some(error.text.as_str()),
             _ => None,
         };
-        let place = crate::mail::outcome::harmless(host, 200);
-        let more = if certificate.is_some() { "name the file of its authority (c), take this certificate by its fingerprint (f), " } else { "" };
-        let question = format!("Step `{step}` of {place}:{port} failed: {more}another server (n), try again (t), go on all the same (g), stop (s)?");
-        let words: &[&str] = if certificate.is_some() { &["c", "f", "n", "t", "g", "s"] } else { &["n", "t", "g", "s"] };
-        match self.asking.choice(&question, words, if certificate.is_some() { "c" } else { "n" })?.as_str() {
+        let of_certificate = [("c", "name the file of the authority that signed it"), ("f", "take this certificate by its fingerprint")];
+        let usual = [("n", "another server, or other TLS"), ("t", "try again"), ("g", "go on all the same"), ("s", "stop")];
+        let all: Vec<(&str, &str)> = of_certificate.into_iter().filter(|_| certificate.is_some()).chain(usual).collect();
+        eprintln!("Step `{step}` of {} failed. What now?", report.server);
+        all.iter().for_each(|(letter, words)| eprintln!("  {letter}  {words}"));
+        let letters: Vec<&str> = all.iter().map(|(letter, _)| *letter).collect();
+        match self.asking.choice(&letters.join(", "), &letters, letters[0])?.as_str() {
             "c" => self.ask_authority()?,
             "f" => self.ask_fingerprint(certificate.unwrap_or_default())?,
             "n" => {
-                let host = host.clone();
+                let server = &collector.server;
+                let host = if server.host.contains(':') { format!("[{}]", server.host) } else { server.host.clone() };
                 ["server", "port", "protocol", "tls", "provider", "auth.allow_plaintext"].iter().for_each(|key| self.answers.remove(key));
-                let domain = self.answers.text("email").and_then(|email| email.rsplit_once('@').map(|(_, domain)| domain.to_owned()));
-                self.ask_server(&domain.unwrap_or(host))?;
+                self.ask_server(server.protocol.word(), |_| format!("{host}:{}", server.port))?;
             }
             "t" => {}
             "g" => return Ok(Mended::Left),
