@@ -50,15 +50,16 @@ pub(super) fn collect(arguments: &Collect, common: &Common) -> Exit {
         }
         if !arguments.refetch.is_empty() {
             body.insert("refetch".to_owned(), json!(arguments.refetch));
-            if !common.quiet {
-                eprintln!("{}", AGAIN);
-            }
         }
         if let Some(folder) = &arguments.folder {
             body.insert("folder".to_owned(), json!(folder));
         }
         let body = if body.is_empty() { Value::Null } else { Value::Object(body) };
         let job = client.post("/v1/collect", &body).await?;
+        // Not before it is known that it is done.
+        if !arguments.refetch.is_empty() && !common.quiet {
+            eprintln!("{AGAIN}");
+        }
         if arguments.no_wait {
             let count = job["collectors"].as_array().map_or(0, Vec::len);
             let text = format!("job {}: {count} collector{}", job["job"], if count == 1 { "" } else { "s" });
@@ -108,11 +109,14 @@ fn show(bar: &ProgressBar, state: &Value) {
 /// One line for each collector; the exit code is that of the worst.
 fn summarise(job: &Value, json: bool, quiet: bool) -> Exit {
     let parts = job["collectors"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let mut failed = Vec::new();
+    let mut exits = Vec::new();
     for part in parts {
         let (id, result) = (part["collector"].as_str().unwrap_or_default(), &part["result"]);
         let outcome = result["outcome"].as_str().unwrap_or("stopped");
-        if !json && !quiet {
+        let counts = ["delivered", "default_box", "duplicates", "discarded", "held", "left", "deferred"];
+        let is_nothing = counts.iter().all(|key| result[*key].as_u64().unwrap_or(0) == 0);
+        // Who failed before anything happened says why, and nothing else.
+        if !json && !quiet && !(is_nothing && result["error"].is_object()) {
             let mut line = format!("{id}: {} delivered", result["delivered"].as_u64().unwrap_or(0));
             for (key, words) in [
                 ("default_box", "of them to the default box"),
@@ -136,15 +140,11 @@ fn summarise(job: &Value, json: bool, quiet: bool) -> Exit {
                 eprintln!("hint: {}", text("hint"));
             }
         }
-        if outcome != "ok" {
-            let number = result["error"]["code"].as_str().and_then(|code| code.strip_prefix("MG-")?.parse().ok());
-            failed.push(number.map_or(Exit::TempFail, Exit::of_code));
-        }
+        let number = result["error"]["code"].as_str().and_then(|code| code.strip_prefix("MG-")?.parse().ok());
+        exits.push(match outcome {
+            "ok" => Exit::Ok,
+            _ => number.map_or(Exit::TempFail, |number| Exit::of_code(number, result["error"]["configuration"] == true)),
+        });
     }
-    match failed[..] {
-        [] => Exit::Ok,
-        // With one collector the code says what is wrong with it.
-        [one] if parts.len() == 1 => one,
-        _ => Exit::TempFail,
-    }
+    Exit::overall(&exits)
 }

@@ -15,18 +15,28 @@ impl Common {
         self.socket.clone().unwrap_or_else(|| socket::path_of(config))
     }
 
+    /// The daemon with this configuration, or the one that runs where nobody said anything else.
+    pub(super) fn client_of(&self, config: Option<&Config>) -> Client {
+        let path = match (config, &self.socket) {
+            (_, Some(path)) => path.clone(),
+            (Some(config), None) if config.control.socket.is_some() => self.socket_of(config),
+            (Some(config), None) => self.unnamed(self.socket_of(config), Path::new(SOCKET_OF_SYSTEM)),
+            (None, None) => self.unnamed(socket::default_path(&self.environment().state_dir_without_file()), Path::new(SOCKET_OF_SYSTEM)),
+        };
+        Client::new(&path)
+    }
+
     /// The daemon. Its socket is named on the command line, or by the configuration.
     pub(super) fn client(&self) -> Result<Client, Exit> {
-        if let Some(path) = &self.socket {
-            return Ok(Client::new(path));
+        if self.socket.is_some() {
+            return Ok(self.client_of(None));
         }
         match crate::config::load(&self.config, &self.environment()) {
-            Ok(loaded) if loaded.config.control.socket.is_some() => Ok(Client::new(&self.socket_of(&loaded.config))),
-            Ok(loaded) => Ok(Client::new(&self.unnamed(self.socket_of(&loaded.config), Path::new(SOCKET_OF_SYSTEM)))),
+            Ok(loaded) => Ok(self.client_of(Some(&loaded.config))),
             // A daemon that runs has a file that was right once, or one that not everybody may read: its socket may be where it is by default.
             Err(report) => {
-                let path = self.unnamed(socket::default_path(&self.environment().state_dir_without_file()), Path::new(SOCKET_OF_SYSTEM));
-                if path.exists() { Ok(Client::new(&path)) } else { Err(super::refused(&report)) }
+                let client = self.client_of(None);
+                if client.path().exists() { Ok(client) } else { Err(super::refused(&report)) }
             }
         }
     }

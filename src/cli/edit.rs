@@ -8,6 +8,7 @@ use crate::config::{Change, EditError, Editor, Problem, Request, Severity, Versi
 use crate::control::ClientError;
 use crate::ledger::sqlite::look_at_memory;
 use crate::mail::outcome::harmless;
+use crate::observe::logging;
 use crate::service::installation::LEDGER_FILE;
 use crate::service::switches::Switches;
 use clap::Args;
@@ -283,6 +284,9 @@ pub(super) fn told(change: &Change, is_json: bool, common: &Common) -> Result<Js
         Err(ClientError::Connect { .. }) => {
             // The daemon writes the line of the audit; without one it is ours to write.
             common.start_logging(&change.loaded.config, true);
+            if change.loaded.config.service.state_dir.is_dir() {
+                logging::start_for_audit(&change.loaded.config.service.state_dir);
+            }
             log_written(&format!("cli uid={}", rustix::process::getuid().as_raw()), change.word, &change.collector, &file);
             if shows {
                 eprintln!("no daemon answers at {}: it takes effect when one is started", client.path().display());

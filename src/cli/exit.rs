@@ -2,7 +2,6 @@
 
 use crate::collect::PassError;
 use crate::mail::code;
-use crate::source::SourceErrorKind;
 
 /// What the codes mean, for `--help`; docs/configuration.md has the same.
 pub(super) const TABLE: &str = "\
@@ -57,19 +56,24 @@ impl From<Exit> for std::process::ExitCode {
 }
 
 impl Exit {
-    /// The code of one failed collector.
-    pub(super) fn of(error: &PassError) -> Exit {
-        match error {
-            // The configuration names what is not there, or what the server does not open to this login: another try finds the same. What it
-            // refuses for now only is `Throttled`.
-            PassError::Source(error) if error.kind == SourceErrorKind::Mailbox && matches!(error.stage, "select" | "folders") => Exit::Config,
-            other => Exit::of_code(other.code()),
+    /// The code of the whole: the failures' own if they all are of one kind and nobody succeeded, else "some failed, try again".
+    pub(super) fn overall(exits: &[Exit]) -> Exit {
+        match exits {
+            [] => Exit::Ok,
+            [first, rest @ ..] if rest.iter().all(|exit| exit == first) => *first,
+            _ => Exit::TempFail,
         }
     }
 
-    /// The same by the number of its page, as the daemon tells it.
-    pub(super) fn of_code(number: u16) -> Exit {
+    /// The code of one failed collector.
+    pub(super) fn of(error: &PassError) -> Exit {
+        Exit::of_code(error.code(), error.is_configuration())
+    }
+
+    /// The same as the daemon tells it: by the number of its page, and whether the configuration is to be changed.
+    pub(super) fn of_code(number: u16, is_configuration: bool) -> Exit {
         match number {
+            _ if is_configuration => Exit::Config,
             code::SECRET => Exit::Config,
             code::LOGIN => Exit::NoPermission,
             code::DNS | code::UNREACHABLE | code::CERTIFICATE | code::OPEN_CHANNEL => Exit::Unavailable,
@@ -83,7 +87,7 @@ impl Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::SourceError;
+    use crate::source::{SourceError, SourceErrorKind};
 
     #[test]
     fn the_page_has_the_codes_of_the_help() {

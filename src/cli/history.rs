@@ -65,6 +65,11 @@ pub(super) fn history(arguments: &History, common: &Common) -> Exit {
 }
 
 fn try_history(arguments: &History, common: &Common) -> Result<Exit, Exit> {
+    if arguments.wanted(None, 0).is_empty_span() {
+        eprintln!("error: `--until` is not later than `--since`: nothing can lie between them");
+        eprintln!("hint: `--since 2h --until 1h` is from two hours ago to one hour ago");
+        return Err(Exit::Usage);
+    }
     let mut limit = arguments.limit.unwrap_or(if arguments.export.is_some() { u64::MAX } else { LIMIT });
     let mut out = Out::new(arguments);
     let mut source = Source::find(common)?;

@@ -22,7 +22,7 @@ pub(super) struct Logs {
     #[arg(required_unless_present = "audit")]
     name: Option<String>,
     /// What operators did, in the last year: collecting by hand, switches, configurations, what was forgotten; by whom, and by which way.
-    #[arg(long, conflicts_with_all = ["name", "follow", "errors"])]
+    #[arg(long, conflicts_with_all = ["name", "errors"])]
     audit: bool,
     /// Go on with what is still to come, until interrupted.
     #[arg(short, long)]
@@ -123,7 +123,7 @@ fn audit_of_files(arguments: &Logs, common: &Common, out: &mut Out) -> Result<()
         eprintln!("note: there is no audit log in {}; `--config` or `--state-dir` names where it is", folder.display());
     }
     let last = arguments.download.is_none().then_some(usize::from(arguments.lines));
-    audit::read(&folder, last, |piece| out.take(&piece)).map_err(|error| {
+    audit::read(&folder, last, arguments.follow, |piece| out.take(&piece)).map_err(|error| {
         eprintln!("error: cannot read the audit log in {}: {error}", folder.display());
         Exit::Io
     })

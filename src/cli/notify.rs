@@ -5,6 +5,7 @@ use super::daemon::ask;
 use super::exit::Exit;
 use super::peek::print;
 use crate::mail::outcome::harmless;
+use crate::mail::when::shown_again;
 use clap::Args;
 use serde_json::Value;
 
@@ -58,6 +59,10 @@ fn rows<'v>(found: &'v Value, key: &str) -> &'v [Value] {
     found[key].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
+fn time(value: &Value) -> String {
+    shown_again(&text(value))
+}
+
 fn text(value: &Value) -> String {
     harmless(value.as_str().unwrap_or_default(), TEXT_MAX)
 }
@@ -83,9 +88,9 @@ fn listed(found: &Value) -> String {
         out.push_str(&format!("{}: {}\n", text(&channel["channel"]), events.join(", ")));
         let last = &channel["last"];
         if last["ok"] == true {
-            out.push_str(&format!("  last told at {}\n", text(&last["at"])));
+            out.push_str(&format!("  last told at {}\n", time(&last["at"])));
         } else if last.is_object() {
-            out.push_str(&format!("  FAILED at {}: {}\n", text(&last["at"]), text(&last["reason"])));
+            out.push_str(&format!("  FAILED at {}: {}\n", time(&last["at"]), text(&last["reason"])));
         }
         for open in open.iter().filter(|open| open["channel"] == channel["channel"]) {
             let told = if open["told"] == true { "told" } else { "not told yet: others were" };
@@ -93,8 +98,8 @@ fn listed(found: &Value) -> String {
                 "  {}: {} since {}, {told} at {}\n",
                 text(&open["collector"]),
                 text(&open["event"]),
-                text(&open["since"]),
-                text(&open["at"])
+                time(&open["since"]),
+                time(&open["at"])
             ));
         }
     }

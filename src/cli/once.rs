@@ -116,7 +116,7 @@ fn try_once(arguments: &Once, common: &Common) -> Result<Exit, Exit> {
             eprintln!("{note}");
         }
     }
-    Ok(overall(&exits))
+    Ok(Exit::overall(&exits))
 }
 
 /// Forgets the messages that are to come once more.
@@ -215,7 +215,9 @@ fn summarise(id: &str, session: Option<&Session>, list: &str, quiet: bool) -> Ex
         None if report.stopped || report.deferred > 0 => Exit::TempFail,
         None => Exit::Ok,
     };
-    if exit != Exit::Ok || !quiet {
+    // Who failed before anything happened says why, and nothing else.
+    let is_news = session.error.is_none() || line != format!("{id}: 0 delivered");
+    if is_news && (exit != Exit::Ok || !quiet) {
         say(&line);
     }
     if let Some(error) = &session.error {
@@ -234,15 +236,6 @@ fn say(line: &str) {
 fn new_state_dir(dir: &Path, was_there: bool) -> Option<String> {
     let is_new = !was_there && dir == Path::new(STATE_DIR_OF_ROOT);
     is_new.then(|| format!("note: the state directory {STATE_DIR_OF_ROOT} was made, and remembers what was collected; `--state-dir` names another"))
-}
-
-/// The code of the whole: the failures' own if they all are of one kind and nobody succeeded, else "some failed, try again".
-pub(super) fn overall(exits: &[Exit]) -> Exit {
-    match exits {
-        [] => Exit::Ok,
-        [first, rest @ ..] if rest.iter().all(|exit| exit == first) => *first,
-        _ => Exit::TempFail,
-    }
 }
 
 /// A bar on a terminal, nothing elsewhere.

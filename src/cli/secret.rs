@@ -2,17 +2,23 @@
 
 use super::exit::Exit;
 use super::peek::print;
-use super::{Common, hidden, no_room};
+use super::{Common, hidden, no_room, runtime};
 use crate::config::secret::SECRET_OCTETS_MAX;
 use crate::config::store::{self, Store, StoreError, Use};
 use crate::config::{self, Config};
+use crate::mail::when::{shown, stamp};
 use crate::mail::{Secret, code};
+use crate::observe::logging;
+use crate::service::command::Requester;
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, ErrorKind, IsTerminal, Read, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
+/// A daemon that hangs is waited for no longer: the secret is kept already.
+const DAEMON_WAIT: Duration = Duration::from_secs(5);
 /// Longest answer to a question, in octets.
 const ANSWER_MAX: u64 = 1_000;
 
@@ -77,13 +83,14 @@ pub(super) fn secret(arguments: &SecretArguments, common: &Common) -> Exit {
 /// The store, and the configuration as far as there is one.
 struct Place {
     store: Store,
+    state_dir: PathBuf,
     /// `None`: there is no file yet, or it is broken, and the command line names the state directory.
     config: Option<Config>,
 }
 
 /// Where the store is. A secret may be there before the file that names it.
 fn place(common: &Common) -> Result<Place, Exit> {
-    let of = |dir: PathBuf, config| Place { store: Store::new(&dir), config };
+    let of = |dir: PathBuf, config| Place { store: Store::new(&dir), state_dir: dir, config };
     match config::load(&common.config, &common.environment()) {
         Ok(loaded) => Ok(of(loaded.config.service.state_dir.clone(), Some(loaded.config))),
         Err(report) if report.is_missing_file() || common.state_dir.is_some() => Ok(of(common.environment().state_dir_without_file(), None)),
@@ -98,6 +105,19 @@ fn place(common: &Common) -> Result<Place, Exit> {
 impl Place {
     fn uses(&self) -> Option<BTreeMap<String, Vec<Use>>> {
         self.config.as_ref().map(store::uses)
+    }
+
+    /// The line of the audit: the daemon writes it, which knows from the kernel who asks; where none answers it is ours to write.
+    fn log(&self, done: &Value, common: &Common, log: impl FnOnce(&Requester)) {
+        let client = common.client_of(self.config.as_ref());
+        let told = runtime().ok().is_some_and(|runtime| {
+            let asked = runtime.block_on(async { tokio::time::timeout(DAEMON_WAIT, client.post("/v1/audit", done)).await });
+            matches!(asked, Ok(Ok(_)))
+        });
+        if !told {
+            logging::start_for_audit(&self.state_dir);
+            log(&Requester::cli());
+        }
     }
 }
 
@@ -115,6 +135,7 @@ fn set(name: &str, from_stdin: bool, common: &Common) -> Result<Exit, Exit> {
         eprintln!("warning: the secret starts or ends with white space, which is a part of it");
     }
     let replaced = place.store.set(name, &secret).map_err(|error| failed(&error))?;
+    place.log(&json!({"event": "secret_set", "name": name, "replaced": replaced}), common, |by| by.log_secret_set(name, replaced));
     if !common.quiet {
         let used = match place.uses().map(|mut uses| uses.remove(name).unwrap_or_default()) {
             Some(uses) if uses.is_empty() => format!("nothing uses it yet: write `password: {{secret: {name}}}`"),
@@ -178,7 +199,7 @@ fn list(json: bool, common: &Common) -> Result<Exit, Exit> {
     let mut rows = vec![["NAME".to_owned(), "SET".to_owned(), "USED BY".to_owned()]];
     for (name, set) in &there {
         let used = uses.get(name).map(Vec::as_slice).unwrap_or_default();
-        let set = set.and_then(|at| jiff::Timestamp::from_second(at).ok()).map(|at| at.to_string());
+        let set = set.and_then(|at| jiff::Timestamp::from_second(at).ok()).map(|at| if json { stamp(at) } else { shown(at) });
         if json {
             let used: Vec<_> = used.iter().map(|at| json!({"collector": at.collector.as_str(), "key": at.key})).collect();
             print(&format!("{}\n", json!({"name": name, "set": set, "missing": set.is_none(), "used_by": used})));
@@ -230,6 +251,7 @@ fn remove(name: &str, yes: bool, common: &Common) -> Result<Exit, Exit> {
         }
     }
     place.store.remove(name).map_err(|error| failed(&error))?;
+    place.log(&json!({"event": "secret_removed", "name": name}), common, |by| by.log_secret_removed(name));
     if !common.quiet {
         eprintln!("removed `{name}`");
     }

@@ -5,6 +5,7 @@ use super::peek::print;
 use super::{Common, refused};
 use crate::config::{Setting, Sources};
 use crate::mail::outcome::harmless;
+use crate::mail::when::{shown, stamp};
 use crate::observe::logging::without_people;
 use crate::service::switches::Switches;
 use clap::Args;
@@ -52,19 +53,19 @@ pub(super) fn show(arguments: &Show, common: &Common) -> Exit {
     let switches = Switches::read(&loaded.config.service.state_dir);
     let switch = id.and_then(|id| switches.as_ref().ok()?.of(id, jiff::Timestamp::now()).cloned());
     if arguments.json {
-        let switch =
-            switch.map(|switch| json!({"on": switch.on, "until": switch.until.map(|at| at.to_string()), "reason": switch.reason, "by": switch.by}));
+        let switch = switch.map(|switch| json!({"on": switch.on, "until": switch.until.map(stamp), "reason": switch.reason, "by": switch.by}));
         let settings: Vec<Value> = settings.iter().map(|setting| object(setting, arguments.origin)).collect();
         print(&format!("{}\n", json!({"collector": arguments.name, "settings": settings, "switch": switch})));
         return Exit::Ok;
     }
     if let Some(switch) = switch {
-        eprintln!("note: switched {} by a command, whatever the file says", if switch.on { "on" } else { "off" });
+        let until = switch.until.map(|until| format!(" until {}", shown(until))).unwrap_or_default();
+        eprintln!("note: switched {} by a command{until}, whatever the file says", if switch.on { "on" } else { "off" });
     }
-    let shown: Vec<(String, String)> = settings.iter().map(|setting| (line(setting), setting.from.to_string())).collect();
-    let width = shown.iter().map(|(line, _)| line.chars().count()).filter(|width| *width <= COLUMN_MAX).max().unwrap_or(0);
+    let lines: Vec<(String, String)> = settings.iter().map(|setting| (line(setting), setting.from.to_string())).collect();
+    let width = lines.iter().map(|(line, _)| line.chars().count()).filter(|width| *width <= COLUMN_MAX).max().unwrap_or(0);
     let text: String =
-        shown.iter().map(|(line, from)| if arguments.origin { format!("{line:width$}  # {from}\n") } else { format!("{line}\n") }).collect();
+        lines.iter().map(|(line, from)| if arguments.origin { format!("{line:width$}  # {from}\n") } else { format!("{line}\n") }).collect();
     print(&text);
     Exit::Ok
 }

@@ -6,6 +6,7 @@ use super::exit::Exit;
 use super::peek::print;
 use super::table::lines;
 use crate::mail::outcome::harmless;
+use crate::mail::when::shown_again;
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -70,7 +71,7 @@ fn head(service: &Value) -> String {
     let (all, failing) = (service["collectors"]["all"].as_u64().unwrap_or(0), service["collectors"]["failing"].as_u64().unwrap_or(0));
     let state = match (service["state"].as_str().unwrap_or_default(), &service["switch"]) {
         ("off", switch) if switch["on"] == false => {
-            let until = switch["until"].as_str().map(|until| format!(" until {until}")).unwrap_or_default();
+            let until = switch["until"].as_str().map(|until| format!(" until {}", shown_again(until))).unwrap_or_default();
             let reason = harmless(&word(switch, "reason"), 500);
             format!("paused{until} by {}{}{reason}, up", word(switch, "by"), if reason.is_empty() { "" } else { ": " })
         }
@@ -152,7 +153,10 @@ fn detail(one: &Value, now: Timestamp) -> String {
     if !switch.is_null() {
         let said = if switch["on"] == true { "switched on" } else { "switched off" };
         let reason = harmless(&word(switch, "reason"), 500);
-        line("switch", format!("{said} by {} at {}{}{reason}", word(switch, "by"), word(switch, "at"), if reason.is_empty() { "" } else { ": " }));
+        line(
+            "switch",
+            format!("{said} by {} at {}{}{reason}", word(switch, "by"), shown_again(&word(switch, "at")), if reason.is_empty() { "" } else { ": " }),
+        );
     }
     line("last try", ago(one, "last_try", now));
     line("last success", ago(one, "last_success", now));
@@ -185,7 +189,7 @@ fn protocol(one: &Value) -> String {
 fn state(one: &Value) -> String {
     match (word(one, "state").as_str(), word(one, "phase").as_str(), one["failures"].as_u64().unwrap_or(0)) {
         ("off", ..) => match one["switch"]["until"].as_str() {
-            Some(until) => format!("off until {}", until.get(..16).unwrap_or(until)),
+            Some(until) => format!("off until {}", shown_again(until)),
             None => "off".into(),
         },
         ("failing", _, times) => format!("failing ×{times}"),

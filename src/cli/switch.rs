@@ -4,6 +4,8 @@ use super::Common;
 use super::daemon::ask;
 use super::exit::Exit;
 use super::peek::print;
+use crate::mail::when::shown_again;
+use crate::service::switches::FOR_DAYS_MAX;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -27,7 +29,7 @@ pub(super) struct Pause {
 #[derive(Debug, Args)]
 pub(super) struct How {
     /// For so long, as in `2h`, `90m`, `3d`; else until the reverse is said.
-    #[arg(long = "for", value_name = "TIME", value_parser = seconds)]
+    #[arg(long = "for", value_name = "TIME", value_parser = span)]
     for_seconds: Option<u64>,
     /// Why: shown by `status`.
     #[arg(long, value_name = "TEXT")]
@@ -54,7 +56,7 @@ fn at(places: &[(String, String)], how: &How, common: &Common, word: &str) -> Ex
             if how.json {
                 print(&format!("{done}\n"));
             } else if !common.quiet {
-                let until = done["switch"]["until"].as_str().map(|until| format!(" until {until}")).unwrap_or_default();
+                let until = done["switch"]["until"].as_str().map(|until| format!(" until {}", shown_again(until))).unwrap_or_default();
                 print(&format!("{name}: {}{until}\n", state(word, &done)));
             }
         }
@@ -70,6 +72,16 @@ fn state(word: &str, done: &Value) -> &'static str {
         },
         _ if done["enabled"] == true => "enabled",
         _ => "disabled",
+    }
+}
+
+/// A time for which a switch can stand.
+fn span(text: &str) -> Result<u64, String> {
+    match seconds(text)? {
+        seconds if seconds > FOR_DAYS_MAX * 86_400 => {
+            Err(format!("the longest is {FOR_DAYS_MAX}d; without `--for` it stands until the reverse is said"))
+        }
+        seconds => Ok(seconds),
     }
 }
 
@@ -106,6 +118,14 @@ pub(super) fn seconds(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_switch_has_a_longest_time() {
+        assert_eq!(span("3650d"), Ok(315_360_000));
+        for long in ["3651d", "3650d1s", "99999d", "87601h"] {
+            assert!(span(long).is_err_and(|why| why.contains("the longest is 3650d")), "{long}");
+        }
+    }
 
     #[test]
     fn times() {

@@ -123,7 +123,7 @@ fn test_of(arguments: &Test, loaded: &Loaded, common: &Common) -> Result<Exit, E
         }
         exits
     });
-    Ok(super::once::overall(&exits))
+    Ok(Exit::overall(&exits))
 }
 
 /// The lines of several run through each other, so each has its collector's name.

@@ -236,6 +236,12 @@ impl PassError {
         matches!(self, PassError::Source(error) if matches!(error.kind, SourceErrorKind::Auth | SourceErrorKind::Secret))
     }
 
+    /// True if the configuration names what is not there, or what the server does not open to this login: another try finds the same. What it refuses
+    /// for now only is `Throttled`.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, PassError::Source(error) if error.kind == SourceErrorKind::Mailbox && matches!(error.stage, "select" | "folders"))
+    }
+
     /// The number of its page, as in `error[MG-203]`.
     pub fn code(&self) -> u16 {
         match self {

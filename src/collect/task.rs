@@ -20,6 +20,7 @@ use crate::held::HeldStore;
 use crate::history::{Event, History};
 use crate::ledger::Ledger;
 use crate::mail::RemoteUid;
+use crate::mail::when::stamp;
 use crate::net::Dns;
 use crate::observe::maillog::{self, Failure, SessionFigures};
 use crate::observe::{Counters, Status};
@@ -191,7 +192,8 @@ impl Worker {
 
     async fn rounds(&self, idle: &Idle, stop: &Stop, asks: &Asks, first: Duration) {
         let mut wait = first;
-        let mut failures = 0;
+        // Only a session that goes well ends the row, not that somebody else went on with it.
+        let mut failures = self.status.snapshot().failures;
         // A requested pass left some for want of room: it goes on, whatever the schedule says.
         let mut rest = false;
         // The secrets with which the last login was refused.
@@ -237,16 +239,10 @@ impl Worker {
                     failures = 0;
                     Ended::Fine { more: session.report.goes_on() }
                 }
-                Some(error) => match (error, self.destination.asked_again_in()) {
-                    (PassError::Target(_), Some(again)) => Ended::TargetDown(again),
-                    (PassError::Disk(_), _) => Ended::TargetDown(DISK_ASKED_EVERY),
+                Some(error) => match error {
                     // Our own connections that wait for news take up what the server allows: one less does.
-                    (PassError::Source(error), _) if is_crowded(error, failures) && idle.make_room() => Ended::TargetDown(ROOM_MADE_IN),
-                    _ => {
-                        // What an operator asks for is no further failure in a row.
-                        failures = if asked { failures.max(1) } else { failures + 1 };
-                        Ended::Failed { failures, retry: error.retry() }
-                    }
+                    PassError::Source(error) if is_crowded(error, failures) && idle.make_room() => Ended::TargetDown(ROOM_MADE_IN),
+                    _ => self.failed(error, &mut failures),
                 },
             };
             let is_refused = session.error.as_ref().is_some_and(PassError::is_about_credentials);
@@ -259,6 +255,24 @@ impl Worker {
             self.tell(&session, &mut told);
             requested.took(session, rest);
         }
+    }
+
+    /// A session failed, after so many in a row that count. What the target or the disk is waited for is no further one.
+    fn failed(&self, error: &PassError, failures: &mut u32) -> Ended {
+        match (error, self.destination.asked_again_in()) {
+            (PassError::Target(_), Some(again)) => Ended::TargetDown(again),
+            (PassError::Disk(_), _) => Ended::TargetDown(DISK_ASKED_EVERY),
+            _ => {
+                *failures = failures.saturating_add(1);
+                Ended::Failed { failures: *failures, retry: error.retry() }
+            }
+        }
+    }
+
+    /// How long those that come by themselves have to wait, if a session that somebody asked for has failed.
+    pub fn set_back(&self) -> Duration {
+        let left = self.status.snapshot().set_back.map(|until| until.duration_since(jiff::Timestamp::now()));
+        left.and_then(|left| Duration::try_from(left).ok()).unwrap_or_default()
     }
 
     /// When a pass begins by itself that is due in `wait`.
@@ -324,7 +338,7 @@ impl Worker {
         loop {
             let session = self.session(stop, turn, false).await;
             let Some(session) = session else { return Session { report: total, ..Session::none() } };
-            self.ended(&session, 1, None);
+            self.ended_apart(&session);
             self.tell(&session, &mut told);
             let report = &session.report;
             // What failed a moment ago is not tried again for the sake of the backlog; what waited for its end is.
@@ -362,7 +376,7 @@ impl Worker {
         let collector = Collector { max_messages_per_session: most, ..Collector::clone(&self.collector) };
         let worker = Worker { collector: Arc::new(collector), ..self };
         let Some(mut session) = worker.session(stop, Turn { forced: true, ..Turn::default() }, false).await else { return Session::none() };
-        worker.ended(&session, 1, None);
+        worker.ended_apart(&session);
         worker.tell(&session, &mut Told::default());
         session.report.deferred += session.report.put_off;
         session.error = session.error.or_else(|| session.report.undisposed.clone().map(PassError::from));
@@ -462,12 +476,20 @@ impl Worker {
     /// Tells those who listen, if there are any.
     fn tell_event(&self, name: &str, session: u64, more: impl FnOnce() -> Value) {
         self.history.tell(|| {
-            let mut document = json!({"at": jiff::Timestamp::now().to_string(), "collector": self.collector.id.as_str(), "session": session});
+            let mut document = json!({"at": stamp(jiff::Timestamp::now()), "collector": self.collector.id.as_str(), "session": session});
             if let (Some(document), Value::Object(more)) = (document.as_object_mut(), more()) {
                 document.extend(more);
             }
             Event { name: name.to_owned(), document }
         });
+    }
+
+    /// The same beside what runs by itself: the row of failures goes on, or ends.
+    fn ended_apart(&self, session: &Session) {
+        let mut failures = self.status.snapshot().failures;
+        let wait = session.error.as_ref().map(|error| schedule::wait(self.collector.interval, self.failed(error, &mut failures), fastrand::f64()));
+        self.ended(session, failures.max(1), None);
+        self.status.sets_back(wait.and_then(|wait| jiff::Timestamp::now().checked_add(wait).ok()));
     }
 
     /// Says how a session ended, the `failures`th in a row if it failed.

@@ -6,7 +6,7 @@ use super::metrics::Form;
 use super::problem::Problem;
 use super::route::Route;
 use super::show;
-use crate::config::{Diff, log_written};
+use crate::config::{Diff, log_written, store};
 use crate::history::{self, Event};
 use crate::mail::CollectorId;
 use crate::mail::outcome::harmless;
@@ -14,6 +14,7 @@ use crate::observe::logging::audit;
 use crate::observe::logging::read::{self, Wanted};
 use crate::service::command::{Collect, Command, Manner, Reload, Requester, SwitchTo};
 use crate::service::refetch::UIDS_MAX;
+use crate::service::switches::FOR_DAYS_MAX;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use jiff::Timestamp;
@@ -108,10 +109,14 @@ impl Api {
             }
             Route::History(wanted) => self.history(wanted).await,
             Route::Events => Ok(Answer::Feed(self.daemon.history.listen())),
-            Route::Audit { lines, is_download } => {
+            Route::Audit { lines, follow } => {
                 let folder = audit::folder(&self.daemon.state_dir);
-                let last = (!is_download).then_some(lines);
-                Ok(Answer::Lines(pieces(folder, move |folder, take| audit::read(folder, last, take)), is_download.then(|| "audit.log".into())))
+                let name = lines.is_none().then(|| "audit.log".into());
+                Ok(Answer::Lines(pieces(folder, move |folder, take| audit::read(folder, lines, follow, take)), name))
+            }
+            Route::AuditDone => {
+                log_done(body, &by)?;
+                fine(json!({"logged": true}))
             }
             Route::Jobs => fine(json!({"jobs": self.jobs.all().iter().map(|job| job.json(&job.state.borrow())).collect::<Vec<_>>()})),
             Route::Job(number) => {
@@ -283,6 +288,23 @@ fn asked(body: &[u8]) -> Result<(Option<Vec<CollectorId>>, Manner), Problem> {
     Ok((Some(ids), manner))
 }
 
+/// A command that needs no daemon says what it did, for the audit: `{"event": "secret_set", "name": "boss", "replaced": true}`. Never a value.
+fn log_done(body: &[u8], by: &Requester) -> Result<(), Problem> {
+    let wrong = || {
+        let what = "the body is `{\"event\": \"secret_set\", \"name\": \"...\", \"replaced\": true}`, or `{\"event\": \"secret_removed\", \"name\": \"...\"}`";
+        Problem::new(400, what)
+    };
+    let body: Value = serde_json::from_slice(body).map_err(|_| wrong())?;
+    let fields = body.as_object().ok_or_else(wrong)?;
+    let name = body["name"].as_str().filter(|name| store::is_name(name)).ok_or_else(wrong)?;
+    match (body["event"].as_str(), body["replaced"].as_bool(), fields.len()) {
+        (Some("secret_set"), Some(replaced), 3) => by.log_secret_set(name, replaced),
+        (Some("secret_removed"), None, 2) => by.log_secret_removed(name),
+        _ => return Err(wrong()),
+    }
+    Ok(())
+}
+
 /// For how long something is switched, and why: `{"for_seconds": 7200, "reason": "..."}`; nothing at all: until the reverse is said.
 fn for_how_long(body: &[u8]) -> Result<(Option<Timestamp>, String), Problem> {
     if body.iter().all(u8::is_ascii_whitespace) {
@@ -295,6 +317,10 @@ fn for_how_long(body: &[u8]) -> Result<(Option<Timestamp>, String), Problem> {
         None | Some(Value::Null) => None,
         Some(seconds) => {
             let seconds = seconds.as_u64().filter(|seconds| *seconds > 0).ok_or_else(wrong)?;
+            if seconds > FOR_DAYS_MAX * 86_400 {
+                return Err(Problem::new(400, format!("`for_seconds` is {} at most ({FOR_DAYS_MAX} days)", FOR_DAYS_MAX * 86_400))
+                    .hint("without it what is switched stands until the reverse is said"));
+            }
             Some(Timestamp::now().checked_add(Duration::from_secs(seconds)).map_err(|_| wrong())?)
         }
     };

@@ -32,7 +32,7 @@ struct TooSlow;
 
 async fn forward(mut events: broadcast::Receiver<Arc<Event>>, to: mpsc::Sender<Bytes>) -> Result<(), TooSlow> {
     // Who connects knows at once that it is in force.
-    let mut text = format!("event: listening\ndata: {}\n\n", json!({"at": Timestamp::now().to_string()}));
+    let mut text = format!("event: listening\ndata: {}\n\n", json!({"at": crate::mail::when::stamp(Timestamp::now())}));
     loop {
         match tokio::time::timeout(PATIENCE, to.send(Bytes::from(text))).await {
             Ok(Ok(())) => {}

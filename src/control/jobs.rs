@@ -115,7 +115,7 @@ impl Job {
             .map(|part| json!({"collector": part.id.as_str(), "found": part.found, "taken": part.taken, "octets": part.octets, "result": part.end}))
             .collect();
         let state = if state.is_done { "done" } else { "running" };
-        json!({"job": self.number, "kind": "collect", "by": self.by, "began": self.began.to_string(), "state": state, "collectors": parts})
+        json!({"job": self.number, "kind": "collect", "by": self.by, "began": crate::mail::when::stamp(self.began), "state": state, "collectors": parts})
     }
 }
 
@@ -175,7 +175,9 @@ fn summary(session: &Session) -> Value {
         "discarded": report.discarded, "deferred": report.deferred, "left": report.left, "held": report.held, "octets": report.octets,
     });
     if let Some(error) = &session.error {
-        summary["error"] = json!({"code": format!("MG-{}", error.code()), "message": error.to_string(), "hint": error.hint()});
+        summary["error"] = json!({
+            "code": format!("MG-{}", error.code()), "message": error.to_string(), "hint": error.hint(), "configuration": error.is_configuration(),
+        });
     }
     summary
 }

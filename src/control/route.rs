@@ -48,9 +48,12 @@ pub(super) enum Route {
     Events,
     /// What operators did.
     Audit {
-        lines: usize,
-        is_download: bool,
+        /// The last lines; `None`: all that is kept, as a file to be kept.
+        lines: Option<usize>,
+        follow: bool,
     },
+    /// A command that needs no daemon did something that belongs into the audit log.
+    AuditDone,
     /// The configuration of one, as it stands in its file.
     Configured {
         id: CollectorId,
@@ -111,6 +114,7 @@ pub(super) fn route(method: &str, path: &str, query: Option<&str>) -> Result<Rou
         ["v1", word @ ("pause" | "resume")] => ("POST", Route::Switch { id: None, on: word == "resume" }),
         ["v1", "history"] => ("GET", Route::History(history(query)?)),
         ["v1", "events"] => ("GET", Route::Events),
+        ["v1", "audit"] if method == "POST" => ("POST", Route::AuditDone),
         ["v1", "audit"] => ("GET", audit(query)?),
         ["v1", "jobs"] => ("GET", Route::Jobs),
         ["v1", "jobs", number] => ("GET", Route::Job(job(number)?)),
@@ -159,15 +163,13 @@ fn log(id: CollectorId, query: Option<&str>) -> Result<Route, Problem> {
     Ok(Route::Log { id, wanted: Wanted { errors, last, follow }, is_download })
 }
 
-/// `download=1`: all that is kept; else the last `lines=100`.
+/// `download=1`: all that is kept; else the last `lines=100`, and with `follow=1` what is still to come.
 fn audit(query: Option<&str>) -> Result<Route, Problem> {
     // The same words mean the same.
     let Some(any) = CollectorId::new("audit") else { return Err(Problem::new(500, "no such name")) };
     match log(any, query)? {
-        Route::Log { wanted: Wanted { errors: false, follow: false, last }, is_download, .. } => {
-            Ok(Route::Audit { lines: last.unwrap_or(0), is_download })
-        }
-        _ => Err(Problem::new(400, "neither `follow` nor `level` go with the audit log")),
+        Route::Log { wanted: Wanted { errors: false, follow, last }, .. } => Ok(Route::Audit { lines: last, follow }),
+        _ => Err(Problem::new(400, "`level` does not go with the audit log")),
     }
 }
 
@@ -195,6 +197,9 @@ fn history(query: Option<&str>) -> Result<Rows, Problem> {
         if is_second {
             return Err(Problem::new(400, format!("`{key}` stands there twice")));
         }
+    }
+    if rows.is_empty_span() {
+        return Err(Problem::new(400, "`until` is not later than `since`: nothing can lie between them"));
     }
     Ok(rows)
 }
@@ -301,8 +306,13 @@ mod tests {
             ("GET", "/v1/history", Some("form=a"), Err(400)),
             ("POST", "/v1/history", None, Err(405)),
             ("GET", "/v1/events", None, Ok(Route::Events)),
-            ("GET", "/v1/audit", Some("lines=5"), Ok(Route::Audit { lines: 5, is_download: false })),
-            ("GET", "/v1/audit", Some("follow=1"), Err(400)),
+            ("GET", "/v1/audit", Some("lines=5"), Ok(Route::Audit { lines: Some(5), follow: false })),
+            ("GET", "/v1/audit", Some("follow=1"), Ok(Route::Audit { lines: Some(LINES), follow: true })),
+            ("GET", "/v1/audit", Some("download=1"), Ok(Route::Audit { lines: None, follow: false })),
+            ("GET", "/v1/audit", Some("download=1&follow=1"), Err(400)),
+            ("GET", "/v1/audit", Some("level=errors"), Err(400)),
+            ("POST", "/v1/audit", None, Ok(Route::AuditDone)),
+            ("GET", "/v1/history", Some("since=60&until=60"), Err(400)),
             ("PATCH", "/v1/config/collectors/sales", Some("dry_run=1"), Ok(Route::Configured { id: id("sales"), how: How::Patch, dry_run: true })),
             ("PUT", "/v1/config/collectors/sales", Some("dry_run=yes"), Err(400)),
             ("POST", "/v1/config/collectors/sales", None, Err(405)),

@@ -1,6 +1,7 @@
 //! The JSON of what runs: pure.
 
 use crate::config::RecipientMode;
+use crate::mail::when::stamp;
 use crate::observe::version;
 use crate::service::board::{Listed, Shown};
 use crate::service::switches::Switch;
@@ -10,17 +11,17 @@ use serde_json::{Value, json};
 /// The service.
 pub(super) fn service(shown: &Shown, now: Timestamp) -> Value {
     let count = |wanted: &str| shown.collectors.values().filter(|listed| state(listed, shown) == wanted).count();
-    let rejected = shown.rejected.as_ref().map(|rejected| json!({"at": rejected.at.to_string(), "problem": rejected.text}));
+    let rejected = shown.rejected.as_ref().map(|rejected| json!({"at": stamp(rejected.at), "problem": rejected.text}));
     json!({
         "version": version::NUMBER,
         "commit": version::COMMIT,
         "pid": std::process::id(),
-        "started": shown.started.to_string(),
+        "started": stamp(shown.started),
         "uptime_seconds": now.duration_since(shown.started).as_secs(),
         "switch": switch(shown.switch.as_ref()),
         "state": if shown.stopping { "stopping" } else if shown.enabled { "running" } else { "off" },
         "config": {
-            "file": shown.file.display().to_string(), "loaded": shown.loaded.to_string(), "loaded_by": shown.loaded_by, "ok": rejected.is_none(),
+            "file": shown.file.display().to_string(), "loaded": stamp(shown.loaded), "loaded_by": shown.loaded_by, "ok": rejected.is_none(),
             "rejected": rejected, "needs_restart": shown.needs_restart,
         },
         "collectors": {
@@ -32,9 +33,10 @@ pub(super) fn service(shown: &Shown, now: Timestamp) -> Value {
 
 /// What a command said, over what the configuration says.
 fn switch(switch: Option<&Switch>) -> Value {
-    switch.map_or(Value::Null, |switch| {
-        json!({"on": switch.on, "until": switch.until.map(|at| at.to_string()), "reason": switch.reason, "by": switch.by, "at": switch.at.to_string()})
-    })
+    switch.map_or(
+        Value::Null,
+        |switch| json!({"on": switch.on, "until": switch.until.map(stamp), "reason": switch.reason, "by": switch.by, "at": stamp(switch.at)}),
+    )
 }
 
 /// One word for how a collector fares: `off`, `collecting`, `failing`, `new` (no session ended yet), `ok`.
@@ -53,7 +55,7 @@ pub(super) fn state(listed: &Listed, shown: &Shown) -> &'static str {
 pub(super) fn collector(listed: &Listed, shown: &Shown) -> Value {
     let (collector, found) = (&listed.collector, listed.status.snapshot());
     let server = &collector.server;
-    let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
+    let time = |time: Option<Timestamp>| time.map(stamp);
     let (listed_messages, taken, octets) = listed.counters.read();
     let recipient = match &collector.recipient {
         RecipientMode::ForwardTo(to, _) => json!({"forward_to": to.iter().map(ToString::to_string).collect::<Vec<_>>()}),

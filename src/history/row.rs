@@ -1,6 +1,7 @@
 //! A row of the history: what became of one message. All texts in it are harmless: without control characters, and cut.
 
 use crate::mail::outcome::harmless;
+use crate::mail::when::stamp;
 use crate::mail::{MessageKey, TraceId};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -162,14 +163,14 @@ impl Row {
             .map(|to| json!({"to": to.to, "original": none_if_empty(&to.original), "result": to.result, "reply": none_if_empty(&to.reply)}))
             .collect();
         let mut document = json!({
-            "at": Timestamp::from_millisecond(self.at).map(|at| at.to_string()).unwrap_or_default(),
+            "at": Timestamp::from_millisecond(self.at).map(stamp).unwrap_or_default(),
             "collector": self.collector, "mailbox": self.mailbox, "folder": self.folder, "uidvalidity": self.epoch, "uid": self.uid,
             "key": format!("{}/{}/{}/{}", self.collector, self.folder, self.epoch, self.uid),
             "trace_id": self.trace_id.map(|id| id.to_string()), "message_id": none_if_empty(&self.message_id), "reverse_path": self.sender,
             "from": none_if_empty(&self.from), "octets": self.octets, "recipients": recipients, "by": none_if_empty(&self.by),
             "result": self.result.as_str(), "why": none_if_empty(&self.why), "target": none_if_empty(&self.target),
             "reply": none_if_empty(self.reply()), "reason": none_if_empty(&self.reason),
-            "arrived": self.arrived.and_then(|at| Timestamp::from_second(at).ok()).map(|at| at.to_string()), "seconds": self.took(),
+            "arrived": self.arrived.and_then(|at| Timestamp::from_second(at).ok()).map(stamp), "seconds": self.took(),
         });
         if let Some(number) = number {
             document["number"] = number.into();

@@ -39,6 +39,13 @@ pub struct Wanted {
     pub limit: usize,
 }
 
+impl Wanted {
+    /// True if nothing can lie in the span: it ends before it begins, or as it begins.
+    pub fn is_empty_span(&self) -> bool {
+        matches!((self.since, self.until), (Some(since), Some(until)) if until <= since)
+    }
+}
+
 /// Rows with their numbers, the newest first.
 #[derive(Debug, Default)]
 pub struct Page {

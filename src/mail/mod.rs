@@ -15,6 +15,7 @@ pub mod outcome;
 pub mod pattern;
 pub mod secret;
 pub mod uidset;
+pub mod when;
 
 pub use address::{Address, AddressError, Domain};
 pub use arrived::arrived;

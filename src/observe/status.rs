@@ -26,10 +26,13 @@ pub struct Snapshot {
     pub last_mail: Option<Timestamp>,
     /// When the next one begins by itself; `None`: on request only, or not known yet.
     pub next: Option<Timestamp>,
-    /// Sessions that failed in a row.
+    /// Sessions that failed in a row, by which the wait before the next one grows; 1 while only the target or the disk is waited for. Only one that goes
+    /// well ends the row, whoever asks for them.
     pub failures: u32,
-    /// The same, with those that somebody asked for, and those that wait for a target or a disk: each tells that it is still so.
+    /// The same, with those that wait for a target or a disk: each tells that it is still so.
     pub failed_in_row: u32,
+    /// Until when a session that somebody asked for and that failed sets back those that come by themselves.
+    pub set_back: Option<Timestamp>,
     /// When the first of them ended.
     pub failing_since: Option<Timestamp>,
     /// Why the last one failed.
@@ -114,6 +117,11 @@ impl Status {
         (state.phase, state.next) = (Phase::Waiting, next);
     }
 
+    /// A session that somebody asked for failed: those that come by themselves begin no sooner.
+    pub fn sets_back(&self, until: Option<Timestamp>) {
+        self.lock().set_back = until;
+    }
+
     /// A session ended, and left this many new messages to the next; `failure` says why, if it failed, for the `failures`th time in a row.
     pub fn ended(&self, now: Timestamp, figures: &SessionFigures, waiting: u64, failure: Option<(&Failure<'_>, u32)>) {
         let mut state = self.lock();
@@ -129,6 +137,7 @@ impl Status {
                 _ => state.sessions.empty += 1,
             }
             (state.last_success, state.failures, state.failed_in_row, state.failing_since, state.trouble) = (Some(now), 0, 0, None, None);
+            state.set_back = None;
             return;
         };
         state.sessions.failed += 1;

@@ -5,9 +5,11 @@ use crate::collect::task::Session;
 use crate::config::Diff;
 use crate::mail::CollectorId;
 use crate::observe::Counters;
+use crate::observe::logging::audit;
 use std::fmt;
 use std::sync::Arc;
 use tokio::sync::oneshot;
+use tracing::info;
 
 /// A request to the supervisor.
 #[derive(Debug)]
@@ -44,6 +46,16 @@ impl Requester {
     /// Whoever runs a command that does without the daemon.
     pub fn cli() -> Self {
         Requester::Socket { uid: rustix::process::getuid().as_raw(), agent: "cli" }
+    }
+
+    /// The line of the audit for a secret that was set. Its value has no way here.
+    pub fn log_secret_set(&self, name: &str, replaced: bool) {
+        info!(target: audit::TARGET, event = "secret_set", secret = name, by = %self, replaced);
+    }
+
+    /// The same for one that was removed.
+    pub fn log_secret_removed(&self, name: &str) {
+        info!(target: audit::TARGET, event = "secret_removed", secret = name, by = %self);
     }
 }
 

@@ -196,8 +196,8 @@ impl Supervisor {
         self.stop(&id);
         let began = self.collect_apart(id.clone(), how);
         if let Some(interval) = interval {
-            // It waits for the pass first, as that is in its mailbox.
-            self.start(&id, interval);
+            // It waits for the pass first, as that is in its mailbox; if it fails, that counts as if it had come by itself.
+            self.start(&id, interval, true);
         }
         began
     }
@@ -287,7 +287,7 @@ impl Supervisor {
             return;
         }
         self.switches = switches;
-        let until = until.map(|until| until.to_string()).unwrap_or_default();
+        let until = until.map(crate::mail::when::stamp).unwrap_or_default();
         let reason = &switch.reason;
         for id in which.iter().flatten() {
             match on {
@@ -334,7 +334,7 @@ impl Supervisor {
         for id in diff.added.iter().chain(&diff.changed) {
             // One alone need not wait for anybody.
             let wait = if starting > 1 { spread.mul_f64(fastrand::f64()) } else { Duration::ZERO };
-            self.start(id, wait);
+            self.start(id, wait, false);
         }
         let (added, changed, removed, unchanged) = (diff.added.len(), diff.changed.len(), diff.removed.len(), diff.unchanged.len());
         info!(target: audit::TARGET, event = "config_loaded", file = %self.path.display(), added, changed, removed, unchanged);
@@ -388,7 +388,8 @@ impl Supervisor {
         }
     }
 
-    fn start(&mut self, id: &CollectorId, wait: Duration) {
+    /// Starts a collector, whose first pass is after `wait`; `goes_on` behind a pass that somebody asked for.
+    fn start(&mut self, id: &CollectorId, wait: Duration, goes_on: bool) {
         let Some(collector) = self.config.collectors.get(id) else { return };
         let mailbox = collector.server.mailbox();
         let first_pass = first_pass(collector, wait, Timestamp::now());
@@ -402,7 +403,7 @@ impl Supervisor {
             for predecessor in before {
                 predecessor.requested().await;
             }
-            let mut wait = wait;
+            let mut wait = if goes_on { wait.max(worker.set_back()) } else { wait };
             // A mistake of ours in one collector ends neither the others nor, for good, this one.
             while AssertUnwindSafe(worker.run(&stop, &asks, wait)).catch_unwind().await.is_err() {
                 error!(event = "internal_error", collector = %worker.collector.id, next = "this collector goes on in 60 s; please report what stands above");

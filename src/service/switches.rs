@@ -21,6 +21,8 @@ const FILE: &str = "switches.json";
 const OCTETS_MAX: u64 = 16 * 1024 * 1024;
 /// Longest reason that is kept, in octets.
 const REASON_MAX: usize = 500;
+/// The longest time for which something is switched: what is to stand longer is said without one, or in the file.
+pub const FOR_DAYS_MAX: u64 = 3_650;
 /// The name of the whole service in the file: no collector can have it.
 const SERVICE: &str = "*";
 

@@ -3,7 +3,9 @@
 use crate::kit::{imap, letter, request, running, socket};
 use crate::support::process::Signal;
 use crate::support::*;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 
 fn lines(program: &Mailgather, event: &str) -> Vec<String> {
     let shown = program.run_to_end("logs", &["--audit", "-n", "1000"]).expect_success().stdout;
@@ -73,7 +75,7 @@ fn what_operators_do_is_kept_for_a_year() {
     program.configure(&text);
     let (status, shown) = request(&path, "GET", "/v1/audit?download=1", "");
     assert!(status == 200 && shown.contains(" collector_disabled collector=one by=\"cli uid="), "{shown}");
-    assert_eq!(request(&path, "GET", "/v1/audit?follow=1", "").0, 400);
+    assert_eq!(request(&path, "GET", "/v1/audit?level=errors", "").0, 400);
     daemon.stop().expect_success();
     // Without a daemon, and by commands that need none.
     program.run_to_end("clear", &["one", "--yes"]).expect_success();
@@ -106,7 +108,88 @@ fn what_operators_do_is_kept_for_a_year() {
     let kept = program.path().join("audit.txt");
     program.run_to_end("logs", &["--audit", "--download", kept.to_str().unwrap()]).expect_success();
     assert!(std::fs::read_to_string(&kept).unwrap().lines().count() > 8);
-    for wrong in [&["--audit", "one"][..], &["--audit", "-f"], &["--audit", "--errors"], &[]] {
+    for wrong in [&["--audit", "one"][..], &["--audit", "--errors"], &[]] {
         program.run_to_end("logs", wrong).expect_code(64);
     }
+}
+
+/// Whatever way it is done, with a daemon and without one, and though the log itself is silent: who did what, and never a secret.
+#[test]
+fn secrets_trials_and_held_mail_have_their_lines() {
+    let (server, sink) = (Dovecot::start(), Sink::lmtp_builder().on_text("RCPT", "anna@", "550 5.1.1 unknown").start());
+    let text = config(&sink.delivery(), &[imap(&server, "one")]).replace("level: debug", "level: error");
+    let program = Mailgather::new(&format!("notify: [{{command: [/bin/true], events: [stale]}}]\n{text}"));
+    let secret = |arguments: &[&str]| {
+        let file = program.path().join("input");
+        std::fs::write(&file, "canary-value\n").unwrap();
+        let mut command = program.command("secret", arguments);
+        command.stdin(std::fs::File::open(&file).unwrap());
+        let done = crate::support::process::finish(command, SOON).expect_success();
+        assert!(!done.stderr.contains("secret_set") && !done.stderr.contains("secret_removed"), "{}", done.stderr);
+    };
+    let uid = rustix::process::getuid().as_raw();
+    let by = format!("by=\"cli uid={uid}\"");
+    secret(&["set", "early", "--stdin"]);
+    assert_eq!(lines(&program, "secret_set"), [format!("info  secret_set secret=early {by} replaced=false").trim_start()]);
+    let daemon = program.run();
+    let path = socket(&program);
+    secret(&["set", "early", "--stdin"]);
+    secret(&["rm", "early", "--yes"]);
+    eventually("the daemon's lines", SOON, || lines(&program, "secret_removed").len() == 1);
+    assert!(lines(&program, "secret_set")[1].ends_with(&format!("secret=early {by} replaced=true")), "{:?}", lines(&program, "secret_set"));
+    assert!(lines(&program, "secret_removed")[0].ends_with(&format!("secret=early {by}")));
+    // Nothing but these can be said by others, and no value.
+    for body in [
+        "",
+        "{}",
+        "{\"event\": \"stop_requested\", \"name\": \"a\"}",
+        "{\"event\": \"secret_removed\", \"name\": \"a b\"}",
+        "{\"event\": \"secret_set\", \"name\": \"a\"}",
+        "{\"event\": \"secret_set\", \"name\": \"a\", \"replaced\": true, \"value\": \"canary\"}",
+    ] {
+        assert_eq!(request(&path, "POST", "/v1/audit", body).0, 400, "{body}");
+    }
+    program.run_to_end("notify", &["--test"]).expect_success();
+    eventually("the trial", SOON, || lines(&program, "notice_tested").len() == 1);
+    assert!(lines(&program, "notice_tested")[0].contains(&by), "{:?}", lines(&program, "notice_tested"));
+    (1..3).for_each(|n| server.put("one", &letter(n)));
+    let held = || program.run_to_end("held", &["list", "--json"]).expect_success().stdout.lines().count();
+    program.run_to_end("collect", &["one"]);
+    assert_eq!(held(), 2);
+    daemon.stop().expect_success();
+    program.run_to_end("held", &["release", "H-0001", "--to", "bob@example.org"]).expect_success();
+    program.run_to_end("held", &["drop", "H-0002", "--yes"]).expect_success();
+    assert_eq!(held(), 0);
+    let (released, dropped) = (lines(&program, "held_released"), lines(&program, "held_dropped"));
+    assert!(released.len() == 1 && released[0].contains(&format!("held_released {by} how=release collector=one")), "{released:?}");
+    assert!(dropped.len() == 1 && dropped[0].contains(&format!("held_dropped {by} collector=one")), "{dropped:?}");
+    let all = program.run_to_end("logs", &["--audit", "--download", "-"]).expect_success().stdout;
+    assert!(!all.contains("canary"), "a secret is in the audit log: {all}");
+}
+
+#[test]
+fn the_audit_log_is_followed() {
+    let (server, sink) = (Dovecot::start(), Sink::lmtp());
+    let program = Mailgather::new(&config(&sink.delivery(), &[imap(&server, "one")]));
+    let daemon = running(&program, 1);
+    socket(&program);
+    program.run_to_end("disable", &["one"]).expect_success();
+    eventually("the first line", SOON, || lines(&program, "collector_disabled").len() == 1);
+    let mut follower = program.command("logs", &["--audit", "-f", "-n", "1000"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut shown = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let mut seen: Vec<String> = Vec::new();
+    let mut until = |text: &str| {
+        while !seen.last().is_some_and(|line| line.contains(text)) {
+            seen.push(shown.next().unwrap_or_else(|| panic!("{text} never came")).unwrap());
+        }
+    };
+    until("collector_disabled");
+    program.run_to_end("enable", &["one"]).expect_success();
+    until("collector_enabled");
+    program.run_to_end("collect", &["one"]).expect_success();
+    until("collect_requested");
+    assert_eq!(seen.iter().filter(|line| line.contains("collector_disabled")).count(), 1, "each once: {seen:?}");
+    daemon.stop().expect_success();
+    let ended = follower.wait_with_output().unwrap();
+    assert!(ended.status.code() == Some(69) && String::from_utf8_lossy(&ended.stderr).contains("the daemon has ended"), "{ended:?}");
 }

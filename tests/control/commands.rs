@@ -47,6 +47,7 @@ fn collect_says_what_is_wrong_with_the_codes_of_once() {
     let daemon = program.run();
     socket(&program);
     let failed = program.run_to_end("collect", &["wrong"]).expect_code(77);
+    assert_eq!(failed.stdout, "", "nothing happened before it failed");
     assert!(failed.stderr.contains("wrong: FAILED: error[MG-203]") && failed.stderr.contains("hint: "), "{}", failed.stderr);
     // Of several some failed.
     let both = program.run_to_end("collect", &[]).expect_code(75);
@@ -59,6 +60,86 @@ fn collect_says_what_is_wrong_with_the_codes_of_once() {
     assert!(one.stdout.contains("state         failing") && one.stdout.contains("MG-203"), "{}", one.stdout);
     assert!(!format!("{}{}{}", status.stdout, one.stdout, failed.stderr).contains("no such password"), "a secret got out");
     daemon.stop();
+}
+
+/// What is wrong has the same code, whoever collects: the daemon or a process of its own.
+#[test]
+fn collect_and_once_end_with_the_same_codes() {
+    let (server, sink) = (Dovecot::start(), Sink::lmtp());
+    let dead = ports::Port::reserve();
+    let off = |collector: CollectorYaml| collector.set("enabled", "false").forward_to("anna@example.org");
+    let collectors = [
+        off(CollectorYaml::imap(&server, "well")),
+        off(CollectorYaml::imap(&server, "nowhere").set("folders", "[NoSuchFolder]")),
+        off(CollectorYaml::imap(&server, "nowhere2").set("folders", "[NoSuchFolder]")),
+        off(CollectorYaml::imap(&server, "refused")),
+        off(CollectorYaml::at("imap", "dead", dead.number())),
+    ];
+    let text = crate::kit::with_wrong_password(&config(&sink.delivery(), &collectors), "refused");
+    let program = Mailgather::new(&text);
+    server.maildir("well").make();
+    let cases: [(&[&str], i32); 6] =
+        [(&["well"], 0), (&["nowhere"], 78), (&["refused"], 77), (&["dead"], 69), (&["nowhere", "nowhere2"], 78), (&["nowhere", "well"], 75)];
+    for (names, code) in cases {
+        let done = program.once(names).expect_code(code);
+        assert!(!done.stdout.contains("nowhere: 0 delivered") && !done.stdout.contains("dead: 0 delivered"), "{names:?}: {}", done.stdout);
+    }
+    let daemon = program.run();
+    socket(&program);
+    for (names, code) in cases {
+        program.run_to_end("collect", names).expect_code(code);
+    }
+    daemon.stop().expect_success();
+}
+
+/// Only a session that goes well ends a row of failures, whoever asks for sessions and by whatever way; then nothing is left of it.
+#[test]
+fn failures_are_counted_until_a_session_goes_well() {
+    let (server, sink) = (Dovecot::start(), Sink::lmtp());
+    let proxy = FaultProxy::start(server.imap());
+    let collectors = [imap(&server, "locked").set("interval", "1m"), imap(&server, "far").by_port(proxy.port())];
+    let text = config(&sink.delivery(), &collectors);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "wrong").unwrap();
+    let (before, locked) = text.split_once("  locked:\n").unwrap();
+    let line = locked.lines().find(|line| line.contains("password: {env:")).unwrap();
+    let program =
+        Mailgather::new(&format!("{before}  locked:\n{}", locked.replacen(line, &format!("    password: {{file: '{}'}}", file.path().display()), 1)));
+    proxy.set(Towards::Client, Fault::Close(0));
+    let daemon = program.run();
+    socket(&program);
+    let of = |id: &str| -> Value {
+        let json: Value = serde_json::from_str(&program.run_to_end("status", &["--json"]).expect_success().stdout).unwrap();
+        json["collectors"].as_array().unwrap().iter().find(|one| one["id"] == id).unwrap().clone()
+    };
+    eventually("both fail", SOON, || of("locked")["failures"] == 1 && of("far")["failures"] == 1);
+    let since = of("locked")["failing_since"].clone();
+    for (n, more) in [&["locked"][..], &["locked", "--limit", "1"], &["locked"]].into_iter().enumerate() {
+        program.run_to_end("collect", more).expect_code(77);
+        eventually("it is counted", SOON, || of("locked")["failures"] == n + 2 && of("locked")["next"].is_string());
+        // A login that is refused is tried again after 15 min, and twice as long each time, whoever tried it.
+        let next: jiff::Timestamp = of("locked")["next"].as_str().unwrap().parse().unwrap();
+        let wait = next.duration_since(jiff::Timestamp::now()).as_secs();
+        assert!(wait > (900 << (n + 1)) - 60, "{n}: {wait} s");
+    }
+    assert_eq!(of("locked")["failing_since"], since);
+    let shown = program.run_to_end("status", &[]).expect_success().stdout;
+    assert!(shown.contains("failing ×4") && shown.contains("2 need attention") && shown.matches("  ! MG-").count() >= 2, "{shown}");
+    assert!(
+        daemon.count_log("collector=locked") > 0 && daemon.log().iter().any(|line| line.contains("session_failed") && line.contains("failures=4"))
+    );
+    // Both are well again: neither a number nor a hint is left.
+    std::fs::write(file.path(), PASSWORD).unwrap();
+    proxy.set(Towards::Client, Fault::Close(u64::MAX));
+    program.run_to_end("collect", &[]).expect_success();
+    let shown = program.run_to_end("status", &[]).expect_success().stdout;
+    assert!(!shown.contains("failing") && !shown.contains("  ! ") && !shown.contains("hint") && !shown.contains("attention"), "{shown}");
+    for id in ["locked", "far"] {
+        let one = of(id);
+        assert!(one["failures"] == 0 && one["error"].is_null() && one["failing_since"].is_null(), "{one}");
+        assert!(!program.run_to_end("status", &[id]).expect_success().stdout.contains("MG-"));
+    }
+    daemon.stop().expect_success();
 }
 
 #[test]
@@ -221,7 +302,7 @@ fn a_message_is_fetched_again_on_purpose() {
         (&["one", "pop", "--refetch", "1"], "one collector at a time"),
     ] {
         let refused = program.run_to_end("collect", names).expect_code(64);
-        assert!(refused.stderr.contains(words), "{names:?}: {}", refused.stderr);
+        assert!(refused.stderr.contains(words) && !refused.stderr.contains("on purpose"), "{names:?}: {}", refused.stderr);
     }
     assert!(
         daemon.count_log("collector_refetches collector=one") == 2 && daemon.count_log("collectors=1 names=one again=1") >= 1,

@@ -166,6 +166,12 @@ fn held_loops_and_duplicates_are_told_apart_and_no_history_is_one() {
     let released = &rows(&program, &["--message-id", "lost@x"])[0];
     assert_eq!((&released["result"], &released["recipients"][0]["to"]), (&"delivered".into(), &"c@example.org".into()), "{released}");
     assert_eq!(released["by"], "released by the operator");
+    // Nothing lies in a span that ends before it begins, and that is no answer.
+    for span in [["--since", "1h", "--until", "2h"], ["--since", "2026-11-02", "--until", "2026-11-02"]] {
+        let refused = program.run_to_end("history", &span).expect_code(64);
+        assert!(refused.stderr.contains("`--until` is not later than `--since`") && refused.stdout.is_empty(), "{}", refused.stderr);
+    }
+    program.run_to_end("history", &["--since", "2h", "--until", "1h"]).expect_success();
     // Who wants none has none; mail is collected all the same.
     let none = Mailgather::new(&text.replace("start_jitter: 0s", "start_jitter: 0s, history: {keep: 0}"));
     server.put("nobody", &written("a@remote.example", "again@x", ""));

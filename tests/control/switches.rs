@@ -1,6 +1,6 @@
 //! `enable`, `disable`, `pause`, `resume`.
 
-use crate::kit::{imap, letter, running, socket};
+use crate::kit::{imap, letter, request, running, socket};
 use crate::support::process::Signal;
 use crate::support::*;
 use serde_json::Value;
@@ -55,9 +55,9 @@ fn i13_m2_c3_a_collector_is_switched_off_and_on_and_stays_so() {
 #[test]
 fn i1_c14_the_service_is_paused_and_resumed_and_a_switch_has_an_end() {
     let (server, sink) = (Dovecot::start(), Sink::lmtp());
-    let program = Mailgather::new(&config(&sink.delivery(), &[imap(&server, "one")]));
+    let program = Mailgather::new(&config(&sink.delivery(), &[imap(&server, "one")])).env("TZ", "UTC");
     let daemon = running(&program, 1);
-    socket(&program);
+    let path = socket(&program);
     assert_eq!(program.run_to_end("pause", &[]).expect_success().stdout, "the service: paused\n");
     server.put("one", &letter(1));
     daemon.signal(Signal::USR1);
@@ -72,6 +72,28 @@ fn i1_c14_the_service_is_paused_and_resumed_and_a_switch_has_an_end() {
     sink.wait_for(2);
     eventually("the switch is over", SOON, || status(&program, "one")["switch"].is_null());
     program.run_to_end("disable", &["one", "--for", "2"]).expect_code(64);
+    // What is meant to stand for ever is said without a time, and a time is one that people can read.
+    for command in ["disable", "enable"] {
+        let refused = program.run_to_end(command, &["one", "--for", "99999d"]).expect_code(64);
+        assert!(refused.stderr.contains("the longest is 3650d"), "{}", refused.stderr);
+    }
+    let (status_code, answer) = request(&path, "POST", "/v1/collectors/one/disable", "{\"for_seconds\": 315360001}");
+    assert!(status_code == 400 && answer.contains("315360000 at most"), "{answer}");
+    let is_time = |text: &str| text.len() > 20 && text.as_bytes()[19] == b' ' && text[..19].parse::<jiff::civil::DateTime>().is_ok();
+    let done = program.run_to_end("disable", &["one", "--for", "2h"]).expect_success();
+    let until = done.stdout.strip_prefix("one: disabled until ").unwrap().trim_end();
+    assert!(is_time(until) && until.ends_with(" UTC"), "{until}");
+    let shown = program.run_to_end("status", &[]).expect_success().stdout;
+    assert!(shown.contains(&format!("off until {until}")), "{shown}");
+    let detail = program.run_to_end("status", &["one"]).expect_success().stdout;
+    let at = detail.lines().find_map(|line| line.strip_prefix("switch ")?.split_once(" at ")).unwrap().1;
+    assert!(is_time(at) && at.ends_with(" UTC"), "{detail}");
+    let one = status(&program, "one");
+    for stamp in [&one["switch"]["until"], &one["switch"]["at"], &one["last_try"], &one["last_success"], &one["last_mail"]] {
+        let stamp = stamp.as_str().unwrap();
+        assert!(stamp.len() == "2026-11-22T01:02:03Z".len() && stamp.ends_with('Z'), "{one}");
+    }
+    program.run_to_end("enable", &["one"]).expect_success();
     daemon.stop().expect_success();
     // What somebody else wrote there is no reason to guess.
     std::fs::write(program.state_dir().join("switches.json"), "{").unwrap();

@@ -3,6 +3,8 @@
 use super::print::{at_source, cut, size};
 use super::{Common, Drop, Exit, chosen, failed, look, open, runtime, say, start_logging};
 use crate::ledger::{AtSource, HeldEnd, HeldMail};
+use crate::observe::logging::audit;
+use crate::service::command::Requester;
 use std::io::{BufRead, IsTerminal, Write};
 
 /// Most messages that are named in the question.
@@ -22,7 +24,7 @@ pub(super) fn drop(arguments: &Drop, common: &Common) -> Result<Exit, Exit> {
             ask(&rows)?;
         }
         for (mail, copy) in &rows {
-            tracing::warn!(event = "held_dropped", collector = %mail.key.collector, key = %mail.key, id = %mail.trace_id, held = %mail.id, from = mail.from, subject = mail.subject, octets = mail.octets, at_source = copy.code());
+            tracing::warn!(target: audit::TARGET, event = "held_dropped", by = %Requester::cli(), collector = %mail.key.collector, key = %mail.key, id = %mail.trace_id, held = %mail.id, from = mail.from, subject = mail.subject, octets = mail.octets, at_source = copy.code());
             installation.held().end(mail, HeldEnd::Dropped).await.map_err(|error| failed(&error))?;
             say(&format!("{}: dropped", mail.id));
         }

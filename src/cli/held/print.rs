@@ -7,7 +7,7 @@ use crate::ledger::{AtSource, HeldMail};
 use crate::mail::HeaderBlock;
 use crate::mail::header::HEADER_OCTETS_MAX;
 use crate::mail::outcome::harmless;
-use jiff::tz::TimeZone;
+use crate::mail::when::{shown, stamp};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
@@ -32,7 +32,7 @@ fn table(out: &mut dyn Write, rows: &[(HeldMail, AtSource)]) -> io::Result<()> {
     let cells = |(mail, _): &(HeldMail, AtSource)| -> [String; 8] {
         [
             mail.id.to_string(),
-            time(mail.since, "%Y-%m-%d %H:%M"),
+            time(mail.since),
             mail.key.collector.to_string(),
             mail.why.code().to_owned(),
             format!("{:>width$}", size(mail.octets), width = digits),
@@ -66,7 +66,7 @@ pub(super) fn show(mail: &HeldMail, copy: AtSource, file: Result<File, HoldError
         written(|out| {
             let mut line = |name: &str, value: &str| writeln!(out, "{name:<13} {value}");
             line("number", &mail.id.to_string())?;
-            line("since", &time(mail.since, "%Y-%m-%d %H:%M:%S %:z"))?;
+            line("since", &time(mail.since))?;
             line("collector", mail.key.collector.as_str())?;
             line("mailbox", &harmless(&mail.key.mailbox.to_string(), LINE_OCTETS_MAX))?;
             line("key", &harmless(&mail.key.to_string(), LINE_OCTETS_MAX))?;
@@ -116,7 +116,7 @@ fn header(file: &File, octets: u64) -> io::Result<Vec<String>> {
 fn to_json(mail: &HeldMail, copy: AtSource) -> Value {
     json!({
         "number": mail.id.to_string(),
-        "since": jiff::Timestamp::from_second(mail.since).map(|at| at.to_string()).unwrap_or_default(),
+        "since": jiff::Timestamp::from_second(mail.since).map(stamp).unwrap_or_default(),
         "collector": mail.key.collector.as_str(),
         "mailbox": mail.key.mailbox.to_string(),
         "key": mail.key.to_string(),
@@ -154,9 +154,8 @@ pub(in crate::cli) fn cut(text: &str, chars_max: usize) -> String {
     if text.chars().count() <= chars_max { text } else { text.chars().take(chars_max - 1).chain(['…']).collect() }
 }
 
-fn time(seconds: i64, format: &str) -> String {
-    let Ok(at) = jiff::Timestamp::from_second(seconds) else { return "?".into() };
-    at.to_zoned(TimeZone::system()).strftime(format).to_string()
+fn time(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| "?".into(), shown)
 }
 
 /// Writes to the standard output; whoever reads it may stop at any line (`| head`).

@@ -13,8 +13,10 @@ use crate::config::{Collector, Loaded};
 use crate::deliver::Destination;
 use crate::ledger::{HeldEnd, HeldMail, HeldWhy, State};
 use crate::mail::{Address, Message, Outcome, Recipient, ReversePath};
+use crate::observe::logging::audit;
 use crate::observe::maillog;
 use crate::service::Installation;
+use crate::service::command::Requester;
 use std::sync::Arc;
 
 /// What is to be done with each message.
@@ -111,9 +113,9 @@ async fn one(installation: &Installation, loaded: &Loaded, mail: &HeldMail, coll
         return Err(stays(&format!("for {}", rest.join(", "))));
     }
     let end = HeldEnd::Delivered(delivery.state_at_source(loaded));
-    let by = if matches!(how, How::Redeliver) { "redeliver" } else { "release" };
+    let how = if matches!(how, How::Redeliver) { "redeliver" } else { "release" };
     installation.held().end(mail, end).await.map_err(|error| failed(&error))?;
-    tracing::info!(event = "held_released", collector = %mail.key.collector, key = %mail.key, id = %mail.trace_id, held = %mail.id, by);
+    tracing::info!(target: audit::TARGET, event = "held_released", by = %Requester::cli(), how, collector = %mail.key.collector, key = %mail.key, id = %mail.trace_id, held = %mail.id);
     say(&format!("{}: done", mail.id));
     Ok(Exit::Ok)
 }

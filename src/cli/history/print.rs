@@ -1,8 +1,7 @@
 //! The table of `mailgather history`. All that came in a message is made harmless once more: it cannot steer a terminal or break a line.
 
 use crate::mail::outcome::harmless;
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
+use crate::mail::when::shown;
 use serde_json::Value;
 
 /// Longest cells, in characters.
@@ -65,8 +64,7 @@ fn recipients(recipients: &Value) -> String {
 }
 
 fn when(at: &str) -> String {
-    let Ok(at) = at.parse::<Timestamp>() else { return "?".into() };
-    at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    at.parse().map_or_else(|_| "?".into(), shown)
 }
 
 /// From arrival to delivery, in one or two units.

@@ -9,6 +9,8 @@ use crate::import::draft::{Draft, Past, Protocol};
 use crate::import::history::{self, HISTORY_OCTETS_MAX};
 use crate::ledger::{Ledger, Mark, Marked};
 use crate::mail::{Epoch, FolderName, RemoteUid};
+use crate::observe::logging::audit;
+use crate::service::command::Requester;
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -84,7 +86,7 @@ pub(super) async fn mark(
             }
             Err(exit) => return Err(exit),
         };
-        tracing::warn!(event = "history_imported", collector = %collector.id, there = marking.there, marked = marking.marked.marked, given_up = marking.marked.given_up);
+        tracing::warn!(target: audit::TARGET, event = "history_imported", by = %Requester::cli(), collector = %collector.id, there = marking.there, marked = marking.marked.marked, given_up = marking.marked.given_up);
         if !quiet {
             eprintln!("{}", marking.text());
         }

@@ -120,7 +120,17 @@ fn email(ctx: &mut Ctx<'_>, top: &Block<'_>, block: &Block<'_>, entry: &Entry) -
         ctx.add(ctx.error(Code::Range, entry.value.span, format!("`email` has more than {ADDRESSES_MAX} addresses")));
         return None;
     }
-    let to: Vec<Option<Address>> = items.iter().map(|item| address(ctx, item)).collect();
+    let mut to: Vec<Option<Address>> = items.iter().map(|item| address(ctx, item)).collect();
+    // Each is told once, however often it stands there.
+    let mut known: Vec<Address> = Vec::new();
+    to.retain(|address| match address {
+        Some(address) if known.contains(address) => false,
+        Some(address) => {
+            known.push(address.clone());
+            true
+        }
+        None => true,
+    });
     let from = block.get("from").map(|entry| address(ctx, entry));
     let is_shared = block.get("via").is_none();
     let delivery = match is_shared {

@@ -103,7 +103,8 @@ pub fn create_configuration(file: &Path, text: &str, state_dir: &Path) -> Result
 
 /// The line of the audit.
 pub fn log_written(by: &str, change: &str, collector: &str, file: &str) {
-    tracing::info!(event = "config_written", by, change, collector, file);
+    // As `observe::logging::audit::TARGET`, which is a layer above: no `log.level` silences it.
+    tracing::info!(target: "mailgather::audit", event = "config_written", by, change, collector, file);
 }
 
 /// Makes a folder, as root for whom it is made; the owner of one that is there.

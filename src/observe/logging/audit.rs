@@ -3,7 +3,9 @@
 
 use super::files;
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,7 +28,10 @@ pub const EVENTS: &[&str] = &[
     "history_imported",
     "login_failed",
     "login_ok",
+    "notice_tested",
     "reload_requested",
+    "secret_removed",
+    "secret_set",
     "service_paused",
     "service_resumed",
     "stop_requested",
@@ -42,34 +47,127 @@ const FILE_OCTETS_MAX: u64 = 16 * 1024 * 1024;
 const WAITING_MAX: usize = 1024;
 /// After an error it is tried again after this time.
 const AFTER_ERROR: Duration = Duration::from_secs(10);
+/// How often who follows looks for more.
+const FOLLOW_EVERY: Duration = Duration::from_millis(250);
+/// Octets that who follows reads at once.
+const CHUNK_OCTETS: usize = 128 * 1024;
 
 /// Where the files of a state directory are.
 pub fn folder(state_dir: &Path) -> PathBuf {
     state_dir.join(FOLDER)
 }
 
-/// Hands over the last lines, or all, the oldest first, in pieces, until `take` wants no more. Blocks.
-pub fn read(folder: &Path, last: Option<usize>, mut take: impl FnMut(Vec<u8>) -> bool) -> io::Result<()> {
+/// Hands over the last lines, or all, the oldest first, in pieces, until `take` wants no more; with `follow` also what is still to come. A piece may be
+/// empty: then it is only asked whether to go on. Blocks.
+pub fn read(folder: &Path, last: Option<usize>, follow: bool, mut take: impl FnMut(Vec<u8>) -> bool) -> io::Result<()> {
+    // From where on it is followed: what comes while the rest is read comes once, and behind it.
+    let mut tail = if follow { Some(Tail::at_end(folder)?) } else { None };
+    if !kept(folder, last, tail.as_ref(), &mut take)? {
+        return Ok(());
+    }
+    while let Some(tail) = &mut tail {
+        let lines = tail.next()?;
+        let is_quiet = lines.is_empty();
+        if !take(lines) {
+            break;
+        }
+        if is_quiet {
+            std::thread::sleep(FOLLOW_EVERY);
+        }
+    }
+    Ok(())
+}
+
+/// What is there already, as far as `tail` does not have it to come. False: nobody wants more.
+fn kept(folder: &Path, last: Option<usize>, tail: Option<&Tail<'_>>, take: &mut impl FnMut(Vec<u8>) -> bool) -> io::Result<bool> {
     let files = files_of(folder)?;
+    let before_tail = |path: &Path| -> io::Result<Vec<u8>> {
+        let mut lines = content(path)?;
+        if let Some(tail) = tail.filter(|tail| tail.is_at(path)) {
+            lines.truncate(usize::try_from(tail.position).unwrap_or(usize::MAX));
+        }
+        Ok(lines)
+    };
     let Some(last) = last else {
         for path in files {
-            if !take(content(&path)?) {
-                break;
+            if !take(before_tail(&path)?) {
+                return Ok(false);
             }
         }
-        return Ok(());
+        return Ok(true);
     };
     let mut kept: VecDeque<Vec<u8>> = VecDeque::new();
     for path in files.iter().rev() {
-        for line in content(path)?.split_inclusive(|b| *b == b'\n').rev() {
+        for line in before_tail(path)?.split_inclusive(|b| *b == b'\n').rev() {
             if kept.len() == last {
                 break;
             }
             kept.push_front(line.to_owned());
         }
     }
-    take(kept.into_iter().flatten().collect());
-    Ok(())
+    Ok(take(kept.into_iter().flatten().collect()))
+}
+
+/// Where a reader is who waits for more.
+struct Tail<'a> {
+    folder: &'a Path,
+    open: Option<File>,
+    position: u64,
+}
+
+impl<'a> Tail<'a> {
+    /// Behind the last whole line that is there now.
+    fn at_end(folder: &'a Path) -> io::Result<Self> {
+        let mut tail = Tail { folder, open: None, position: 0 };
+        tail.go_to_newest()?;
+        if let Some(file) = &tail.open {
+            let mut octets = Vec::new();
+            file.take(2 * FILE_OCTETS_MAX).read_to_end(&mut octets)?;
+            tail.position = memchr::memrchr(b'\n', &octets).map_or(0, |end| end as u64 + 1);
+        }
+        Ok(tail)
+    }
+
+    /// The next whole lines; none if that was all for now.
+    fn next(&mut self) -> io::Result<Vec<u8>> {
+        let lines = self.lines()?;
+        // What was written before another file was begun is read first.
+        if lines.is_empty() && self.go_to_newest()? { self.lines() } else { Ok(lines) }
+    }
+
+    fn lines(&mut self) -> io::Result<Vec<u8>> {
+        let Some(file) = &self.open else { return Ok(Vec::new()) };
+        let mut lines = vec![0; CHUNK_OCTETS];
+        let length = file.read_at(&mut lines, self.position)?;
+        let whole = match memchr::memrchr(b'\n', &lines[..length]) {
+            Some(end) => end + 1,
+            None if length == CHUNK_OCTETS => length,
+            None => 0,
+        };
+        lines.truncate(whole);
+        self.position += whole as u64;
+        Ok(lines)
+    }
+
+    /// Goes on to the newest file, if it is another one: a month began, or the one that was read was put aside.
+    fn go_to_newest(&mut self) -> io::Result<bool> {
+        let Some(newest) = files_of(self.folder)?.pop() else { return Ok(false) };
+        if self.is_at(&newest) {
+            return Ok(false);
+        }
+        match File::open(newest) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            file => {
+                (self.open, self.position) = (Some(file?), 0);
+                Ok(true)
+            }
+        }
+    }
+
+    fn is_at(&self, path: &Path) -> bool {
+        let ours = self.open.as_ref().and_then(|file| file.metadata().ok());
+        matches!((ours, std::fs::metadata(path)), (Some(ours), Ok(there)) if (ours.dev(), ours.ino()) == (there.dev(), there.ino()))
+    }
 }
 
 /// True if there is anything to be read.
@@ -192,6 +290,9 @@ impl Writer {
         let file = path(folder, month, true);
         let is_new = !file.exists();
         let mut opened = files::open_at(folder, &file)?;
+        if is_new {
+            give(folder, &opened.file);
+        }
         if opened.size > 0 && opened.size + text.len() as u64 > self.octets_max {
             std::fs::rename(&file, path(folder, month, false))?;
             opened = files::open_at(folder, &file)?;
@@ -204,6 +305,16 @@ impl Writer {
             forget_old(folder);
         }
         Ok(())
+    }
+}
+
+/// What root makes belongs to whom the state directory belongs to: the service's user writes there next.
+fn give(folder: &Path, file: &File) {
+    let Some(owner) = folder.parent().and_then(|dir| std::fs::metadata(dir).ok()) else { return };
+    if rustix::process::geteuid().is_root() && owner.uid() != 0 {
+        // Where it cannot be given, the service says that it cannot write it.
+        let _ = std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid()));
+        let _ = std::os::unix::fs::lchown(folder, Some(owner.uid()), Some(owner.gid()));
     }
 }
 
@@ -231,7 +342,7 @@ mod tests {
 
     fn all(folder: &Path, last: Option<usize>) -> String {
         let mut found = Vec::new();
-        read(folder, last, |piece| {
+        read(folder, last, false, |piece| {
             found.extend(piece);
             true
         })
@@ -268,6 +379,29 @@ mod tests {
         writer.write(&waiting);
         assert!(all(&folder, Some(2)).starts_with("torn\n2026-03 "), "{}", all(&folder, Some(2)));
         assert!(!all(&folder, None).contains("no\n"));
+    }
+
+    #[test]
+    fn who_follows_gets_each_line_once_over_months_and_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = folder(dir.path());
+        let (waiting, mut writer) = (Waiting::default(), Writer { octets_max: 250, folder: Some(folder.clone()), ..Writer::new() });
+        (0..3).for_each(|n| waiting.put(line("2026-01", n)));
+        writer.write(&waiting);
+        let (mut found, mut asked) = (String::new(), 0);
+        read(&folder, Some(1), true, |piece| {
+            found.push_str(std::str::from_utf8(&piece).unwrap());
+            if piece.is_empty() {
+                // The second of these puts the file aside, and the third is of another month.
+                waiting.put(line(if asked == 2 { "2026-02" } else { "2026-01" }, 3 + asked));
+                writer.write(&waiting);
+                asked += 1;
+            }
+            asked < 4
+        })
+        .unwrap();
+        let wanted: Vec<String> = [("2026-01", 2), ("2026-01", 3), ("2026-01", 4), ("2026-02", 5)].map(|(month, n)| line(month, n).text).to_vec();
+        assert_eq!(found, wanted.concat());
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub(super) struct Queue {
 enum Told {
     Line(String, String),
     Folder {
-        logs: PathBuf,
+        logs: Option<PathBuf>,
         audit: PathBuf,
     },
     /// Something waits for the audit log.
@@ -78,7 +78,11 @@ impl Queue {
     }
 
     pub fn folders(&self, logs: PathBuf, audit: PathBuf) {
-        self.tell(Told::Folder { logs, audit });
+        self.tell(Told::Folder { logs: Some(logs), audit });
+    }
+
+    pub fn audit_folder(&self, audit: PathBuf) {
+        self.tell(Told::Folder { logs: None, audit });
     }
 
     pub fn reopen(&self) {
@@ -143,7 +147,7 @@ fn take(log: &Log, writer: &mut Writer, audit: &mut audit::Writer, told: Told) {
             log.files.octets.fetch_sub(line.len() + LINE_COSTS, Relaxed);
             writer.line(&id, &line);
         }
-        Told::Folder { logs, audit: of_audit } => (writer.folder, audit.folder) = (Some(logs), Some(of_audit)),
+        Told::Folder { logs, audit: of_audit } => (writer.folder, audit.folder) = (logs, Some(of_audit)),
         // Written behind each group.
         Told::Audit => {}
         Told::Reopen => {

@@ -45,24 +45,32 @@ pub type Loudness = Box<dyn Fn(LogLevel) -> LogLevel + Send + Sync>;
 /// Logs from now on. Called once, by the command line; `format` is what it says itself.
 pub fn start(config: &Config, loudness: Loudness, format: Option<LogFormat>) {
     let (sink, failed) = Sink::open(format.unwrap_or(config.log_format));
-    let log = Arc::new(Log {
-        sink,
-        loudness,
-        own_level: AtomicU8::new(0),
-        file_level: AtomicU8::new(0),
-        settings: RwLock::default(),
-        folds: Mutex::default(),
-        files: Queue::default(),
-    });
+    let log = Log::new(sink, loudness);
     log.configure(config);
-    // A second call would be a mistake of ours that costs nothing.
-    if LOG.set(Arc::clone(&log)).is_err() || tracing::subscriber::set_global_default(Tracing(Arc::clone(&log))).is_err() {
-        return;
-    }
-    files::start(&log);
-    if let Some(error) = failed {
+    if begin(log)
+        && let Some(error) = failed
+    {
         tracing::warn!(event = "log_journal_unavailable", reason = %error, next = "the log goes to stderr");
     }
+}
+
+/// For a command that does something for the audit log of this state directory, and logs nothing else: what it says, it says itself. Another process may
+/// hold the state directory; lines are appended whole.
+pub fn start_for_audit(state_dir: &Path) {
+    begin(Log::new(Sink::Text, Box::new(|_| LogLevel::Error)));
+    if let Some(log) = LOG.get() {
+        log.files.audit_folder(audit::folder(state_dir));
+    }
+}
+
+/// A second call would be a mistake of ours that costs nothing.
+fn begin(log: Log) -> bool {
+    let log = Arc::new(log);
+    if LOG.set(Arc::clone(&log)).is_err() || tracing::subscriber::set_global_default(Tracing(Arc::clone(&log))).is_err() {
+        return false;
+    }
+    files::start(&log);
+    true
 }
 
 /// A configuration takes the place of another one: its levels, modes and `redact` are in force from now on.
@@ -125,6 +133,18 @@ struct Settings {
 }
 
 impl Log {
+    fn new(sink: Sink, loudness: Loudness) -> Self {
+        Log {
+            sink,
+            loudness,
+            own_level: AtomicU8::new(0),
+            file_level: AtomicU8::new(0),
+            settings: RwLock::default(),
+            folds: Mutex::default(),
+            files: Queue::default(),
+        }
+    }
+
     fn configure(&self, config: &Config) {
         let modes = config.collectors.values().filter(|collector| collector.log != LogMode::Full);
         let modes = modes.map(|collector| (collector.id.as_str().to_owned(), collector.log)).collect();

@@ -93,8 +93,8 @@ fn stale(channel: &Channel, seen: &Seen<'_>, now: Timestamp) -> Finding {
         return Finding::Unknown;
     }
     let message = match &seen.found.trouble {
-        Some(trouble) => format!("no session went well since {}; the last one: {}", minute(last), trouble.reason),
-        None => format!("no session went well since {}", minute(last)),
+        Some(trouble) => format!("no session went well since {}; the last one: {}", in_utc(last), trouble.reason),
+        None => format!("no session went well since {}", in_utc(last)),
     };
     let hint = match &seen.found.trouble {
         Some(trouble) => trouble.hint.clone(),
@@ -130,15 +130,15 @@ fn certificate(seen: &Seen<'_>, now: Timestamp) -> Finding {
     let when = if left.is_negative() { "has ended".to_owned() } else { format!("ends in {days} days") };
     Finding::Open {
         code: code::CERTIFICATE,
-        message: format!("the certificate of {}:{} {when}, at {}", server.host, server.port, minute(until)),
+        message: format!("the certificate of {}:{} {when}, at {}", server.host, server.port, in_utc(until)),
         hint: "tell whoever runs the server; once it has ended, no session is begun".to_owned(),
         since: until.checked_sub(CERTIFICATE_LEFT).unwrap_or(until),
     }
 }
 
 /// A time as people read it.
-pub(super) fn minute(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%d %H:%M UTC").to_string()
+pub(super) fn in_utc(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 #[cfg(test)]
@@ -229,14 +229,14 @@ mod tests {
         let fine = Snapshot { last_success: Some(at(0)), ..Snapshot::default() };
         for (collector, found, now, wanted) in [
             (&every, &fine, hour / 3, "fine"),
-            (&every, &fine, hour, "0 no session went well since 1970-01-01 00:00 UTC"),
-            (&every, &once, hour, "211 no session went well since 1970-01-01 00:00 UTC; the last one: no"),
+            (&every, &fine, hour, "0 no session went well since 1970-01-01 00:00:00 UTC"),
+            (&every, &once, hour, "211 no session went well since 1970-01-01 00:00:00 UTC; the last one: no"),
             (&every, &failing, hour, "unknown"),
             (&every, &Snapshot::default(), hour / 3, "unknown"),
-            (&every, &Snapshot::default(), hour, "0 no session went well since 1970-01-01 00:00 UTC"),
+            (&every, &Snapshot::default(), hour, "0 no session went well since 1970-01-01 00:00:00 UTC"),
             (&nights, &fine, hour, "fine"),
             (&nights, &fine, 20 * hour, "fine"),
-            (&nights, &fine, 2 * hour - 60, "0 no session went well since 1970-01-01 00:00 UTC"),
+            (&nights, &fine, 2 * hour - 60, "0 no session went well since 1970-01-01 00:00:00 UTC"),
             (&manual, &fine, 99 * hour, "fine"),
         ] {
             let seen = Seen { collector, found, held: None, certificate: None, since: at(0) };
@@ -264,8 +264,8 @@ mod tests {
         for (until, wanted) in [
             (None, "unknown"),
             (Some(100 + 15 * day), "fine"),
-            (Some(100 + 3 * day), "221 the certificate of h.example:993 ends in 3 days, at 1970-01-04 00:01 UTC"),
-            (Some(40), "221 the certificate of h.example:993 has ended, at 1970-01-01 00:00 UTC"),
+            (Some(100 + 3 * day), "221 the certificate of h.example:993 ends in 3 days, at 1970-01-04 00:01:40 UTC"),
+            (Some(40), "221 the certificate of h.example:993 has ended, at 1970-01-01 00:00:40 UTC"),
         ] {
             assert_eq!(of(&all, NoticeEvent::Certificate, None, until), wanted);
         }

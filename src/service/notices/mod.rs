@@ -21,7 +21,9 @@ use crate::config::{Channel, LogRedact, NoticeEvent, Way};
 use crate::ledger::{HeldTotal, Ledger};
 use crate::mail::CollectorId;
 use crate::mail::outcome::harmless;
+use crate::mail::when::stamp;
 use crate::net;
+use crate::observe::logging::audit;
 use jiff::Timestamp;
 use judge::{Finding, Seen, judge};
 use kept::{About, Kept, Told};
@@ -98,11 +100,11 @@ impl Notices {
             json!({
                 "channel": post.name, "events": events.iter().map(|event| event.word()).collect::<Vec<_>>(), "after": after,
                 "stale_seconds": stale.map(|stale| stale.as_secs()), "repeat_seconds": repeat.as_secs(),
-                "last": last.map(|(at, outcome)| json!({"at": at.to_string(), "ok": outcome.is_ok(), "reason": outcome.as_ref().err()})),
+                "last": last.map(|(at, outcome)| json!({"at": stamp(*at), "ok": outcome.is_ok(), "reason": outcome.as_ref().err()})),
             })
         });
         let open = state.kept.0.iter().map(|((channel, collector, event), told)| {
-            json!({"channel": name(channel), "collector": collector.as_str(), "event": event.word(), "since": told.since.to_string(), "told": told.is_told, "at": told.at.to_string()})
+            json!({"channel": name(channel), "collector": collector.as_str(), "event": event.word(), "since": stamp(told.since), "told": told.is_told, "at": stamp(told.at)})
         });
         json!({"channels": channels.collect::<Vec<_>>(), "open": open.collect::<Vec<_>>()})
     }
@@ -115,8 +117,8 @@ impl Notices {
             let outcome = post.send(std::slice::from_ref(&notice)).await.map_err(|reason| self.shown(&reason));
             self.ended(post, 1, &outcome);
             match &outcome {
-                Ok(()) => tracing::info!(event = "notice_tested", channel = %post.name, by, reason = ""),
-                Err(reason) => tracing::warn!(event = "notice_tested", channel = %post.name, by, reason),
+                Ok(()) => tracing::info!(target: audit::TARGET, event = "notice_tested", channel = %post.name, by, reason = ""),
+                Err(reason) => tracing::warn!(target: audit::TARGET, event = "notice_tested", channel = %post.name, by, reason),
             }
             Tried { channel: post.name.clone(), outcome }
         });
@@ -396,7 +398,7 @@ impl Watcher {
             }
             self.certificates.insert(id.clone(), Instant::now());
             let server = &listed.collector.server.host;
-            tracing::warn!(event = "certificate_expiring", collector = %id, server, until = %until, days = left.div_euclid(86_400));
+            tracing::warn!(event = "certificate_expiring", collector = %id, server, until = stamp(until), days = left.div_euclid(86_400));
         }
     }
 

@@ -1,9 +1,10 @@
 //! What is said: one notice, and several of them as a text, as JSON, as the variables of a program. Pure.
 
-use super::judge::minute;
+use super::judge::in_utc;
 use crate::config::{LogRedact, NoticeEvent};
 use crate::mail::CollectorId;
 use crate::mail::outcome::harmless;
+use crate::mail::when::stamp;
 use crate::observe::logging::redacted;
 use crate::observe::version;
 use jiff::Timestamp;
@@ -101,8 +102,8 @@ impl Notice {
         let page = (self.code != 0).then(|| format!("MG-{}", self.code));
         json!({
             "stage": self.stage.word(), "event": self.event_word(), "collector": self.collector.as_ref().map(CollectorId::as_str),
-            "server": self.server, "code": page, "message": self.message, "hint": self.hint, "since": self.since.to_string(),
-            "at": self.at.to_string(), "instead_of": self.instead_of,
+            "server": self.server, "code": page, "message": self.message, "hint": self.hint, "since": stamp(self.since),
+            "at": stamp(self.at), "instead_of": self.instead_of,
         })
     }
 }
@@ -132,7 +133,7 @@ pub(super) fn text(notices: &[Notice]) -> String {
         }
         if notice.stage != Stage::Test {
             lines.push(("server", notice.server.clone()));
-            lines.push(("since", minute(notice.since)));
+            lines.push(("since", in_utc(notice.since)));
         }
         if notice.code != 0 && notice.stage != Stage::Recovered {
             lines.push(("page", format!("mailgather explain MG-{}", notice.code)));
@@ -227,7 +228,7 @@ mod tests {
         assert_eq!(subject(std::slice::from_ref(&raised), "h"), "mailgather on h: sales: its sessions fail (MG-211)");
         assert_eq!(subject(std::slice::from_ref(&over), "h"), "mailgather on h: sales: over: its sessions fail");
         assert_eq!(subject(&[raised.clone(), raised.clone(), over.clone()], "h"), "mailgather on h: 2 notices, 1 troubles are over");
-        let wanted = "sales: its sessions fail (MG-211)\n  said    nobody answers\n  do      look\n  server  imap.example:993\n  since   1970-01-01 00:00 UTC\n  page    mailgather explain MG-211\n\n";
+        let wanted = "sales: its sessions fail (MG-211)\n  said    nobody answers\n  do      look\n  server  imap.example:993\n  since   1970-01-01 00:00:00 UTC\n  page    mailgather explain MG-211\n\n";
         assert_eq!(text(std::slice::from_ref(&raised)), wanted);
         let document = json(&[raised, over], "h");
         assert_eq!((&document["notices"][0]["code"], &document["notices"][1]["stage"]), (&"MG-211".into(), &"recovered".into()));

@@ -123,8 +123,16 @@ fn names(way: &Way) -> (String, String) {
     let (what, name) = match way {
         Way::Email { to, .. } => {
             let to: Vec<String> = to.iter().map(|to| to.to_smtp()).collect();
-            let domains: Vec<String> = to.iter().filter_map(|to| Some(format!("…@{}", to.rsplit_once('@')?.1))).collect();
-            (to.join(" "), format!("email {}", domains.join(" ")))
+            let mut domains: Vec<(&str, usize)> = Vec::new();
+            for domain in to.iter().filter_map(|to| Some(to.rsplit_once('@')?.1)) {
+                match domains.iter_mut().find(|(known, _)| *known == domain) {
+                    Some((_, count)) => *count += 1,
+                    None => domains.push((domain, 1)),
+                }
+            }
+            let domains =
+                domains.iter().map(|(domain, count)| format!("…@{domain}{}", if *count > 1 { format!(" ×{count}") } else { String::new() }));
+            (to.join(" "), format!("email {}", domains.collect::<Vec<_>>().join(" ")))
         }
         Way::Webhook { url, .. } => {
             let place = match url {
@@ -157,6 +165,18 @@ mod tests {
 
     fn of(program: &str) -> Post {
         Post::new(channel(Way::Command { argv: vec![program.into()], timeout: Duration::from_secs(5) }), "h")
+    }
+
+    #[test]
+    fn an_address_is_told_once_and_a_domain_named_once() {
+        let text = "notify: [{email: [a@x.example, A@X.example, b@x.example, a@x.example, c@y.example], via: {maildir: /tmp/notices}}]\n\
+                    delivery: {lmtp: '127.0.0.1:24'}\ncollectors:\n  \
+                    a: {server: h.example, email: a@h.example, password: {env: P}, recipient: {forward_to: x@y.example}}\n";
+        let loaded = crate::config::parse(text, std::path::Path::new("t.yaml"), &Default::default()).unwrap_or_else(|report| panic!("{report}"));
+        let post = Post::new(Arc::clone(&loaded.config.notify[0]), "h");
+        let Way::Email { to, .. } = &post.channel.way else { panic!() };
+        assert_eq!(to.iter().filter(|to| to.to_smtp() == "a@x.example").count(), 1);
+        assert!(post.name.matches("…@x.example").count() == 1 && post.name.ends_with(" …@y.example"), "{}", post.name);
     }
 
     #[test]
