@@ -2,6 +2,7 @@
 
 use super::Daemon;
 use super::jobs::{Job, Jobs};
+use super::keys::{Done, Key, Keys, Said};
 use super::metrics::Form;
 use super::problem::Problem;
 use super::route::Route;
@@ -21,7 +22,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 /// Most collectors that one request names.
@@ -55,6 +56,7 @@ pub(super) enum Answer {
 pub(super) struct Api {
     pub daemon: Daemon,
     pub jobs: Jobs,
+    pub keys: Keys,
 }
 
 impl Api {
@@ -163,14 +165,45 @@ impl Api {
         let job = self.jobs.collect(who, began);
         let job =
             job.ok_or_else(|| Problem::new(429, "too many jobs are running").hint("the collectors were asked all the same; GET /v1/collectors"))?;
-        let (status, state) = match wait {
-            None => (202, job.state.borrow().clone()),
-            Some(wait) => match tokio::time::timeout(wait, job.ended()).await {
-                Ok(state) => (200, state),
-                Err(_) => (202, job.state.borrow().clone()),
-            },
+        Ok(waited(&job, wait).await)
+    }
+
+    /// The answer to a request that may be said again with this key: then it is that of the first, and nothing is done once more.
+    pub(super) async fn answer_once(self: &Arc<Self>, key: &Key, place: &str, route: Route, body: Bytes, by: Requester) -> Result<Answer, Problem> {
+        // A job is known before it is waited for: who goes away meanwhile finds it again.
+        let (route, wait) = match route {
+            Route::Collect { id, wait } => (Route::Collect { id, wait: None }, wait),
+            other => (other, None),
         };
-        Ok(Answer::Json(status, job.json(&state)))
+        let done = loop {
+            match self.keys.take(key, place, &body, Instant::now())? {
+                Said::First(sender) => {
+                    let (api, route, body, by) = (Arc::clone(self), route.clone(), body.clone(), by.clone());
+                    // It is done to its end, though who asked may go away.
+                    let doing = tokio::spawn(async move {
+                        let is_job = matches!(route, Route::Collect { .. });
+                        let Answer::Json(status, document) = api.answer(route, &body, by, None).await? else {
+                            return Err(Problem::new(400, "no `Idempotency-Key` goes with this place"));
+                        };
+                        let job = document["job"].as_u64().filter(|_| is_job);
+                        sender.send_replace(Some(Done::kept(status, &document, job)));
+                        Ok(Done { status, document, job })
+                    });
+                    break doing.await.map_err(|error| Problem::new(500, error.to_string()))??;
+                }
+                Said::Again(mut done) => {
+                    let done = done.wait_for(Option::is_some).await.ok().and_then(|done| done.clone());
+                    // The first failed: then it is ours to try.
+                    if let Some(done) = done {
+                        break done;
+                    }
+                }
+            }
+        };
+        match done.job.and_then(|number| self.jobs.get(number)) {
+            Some(job) => Ok(waited(&job, wait).await),
+            None => Ok(Answer::Json(done.status, done.document)),
+        }
     }
 
     async fn switch(&self, id: Option<CollectorId>, on: bool, body: &[u8], by: Requester) -> Result<Answer, Problem> {
@@ -247,6 +280,18 @@ impl Api {
         let known: Vec<&str> = shown.collectors.keys().map(CollectorId::as_str).take(20).collect();
         Problem::new(404, format!("no collector is called `{}`", id.as_str())).hint(format!("the configuration has: {}", known.join(", ")))
     }
+}
+
+/// A job as it is, or with `wait` at its end if that comes soon enough.
+async fn waited(job: &Job, wait: Option<Duration>) -> Answer {
+    let (status, state) = match wait {
+        None => (202, job.state.borrow().clone()),
+        Some(wait) => match tokio::time::timeout(wait, job.ended()).await {
+            Ok(state) => (200, state),
+            Err(_) => (202, job.state.borrow().clone()),
+        },
+    };
+    Answer::Json(status, job.json(&state))
 }
 
 /// Whose mail and how, as the body says: `{"names": ["a", "b"], "limit": 5}`, `{"names": ["a"], "refetch": ["8812"], "folder": "INBOX"}`, each key or not;

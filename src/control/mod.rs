@@ -10,6 +10,7 @@ pub mod client;
 mod configuration;
 mod feed;
 pub mod jobs;
+mod keys;
 mod metrics;
 pub mod metrics_listener;
 mod problem;

@@ -3,6 +3,7 @@
 use super::api::{Answer, Api, events};
 use super::feed;
 use super::jobs::Jobs;
+use super::keys::{Key, Keys};
 use super::metrics::Form;
 use super::problem::Problem;
 use super::route::{Route, route};
@@ -34,6 +35,8 @@ const BODY_OCTETS_MAX: usize = 1024 * 1024;
 const BUFFER_OCTETS_MAX: usize = 64 * 1024;
 /// Fields of a header.
 const FIELDS_MAX: usize = 64;
+/// By it a request that is said again is known (draft-ietf-httpapi-idempotency-key-header).
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// After an error of accept(2), which is one of the system: too many open files.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 
@@ -41,7 +44,7 @@ type Body = BoxBody<Bytes, Infallible>;
 
 /// Serves for the rest of the process's life; the socket goes away with the future.
 pub async fn serve(listening: Listening, daemon: Daemon) {
-    let api = Arc::new(Api { daemon, jobs: Jobs::default() });
+    let api = Arc::new(Api { daemon, jobs: Jobs::default(), keys: Keys::default() });
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         // Who comes while all places are taken waits in the system's queue.
@@ -76,7 +79,7 @@ async fn connection(stream: UnixStream, api: Arc<Api>, _place: OwnedSemaphorePer
     }
 }
 
-async fn respond(request: Request<Incoming>, api: &Api, uid: u32, cut: Arc<Notify>) -> Response<Body> {
+async fn respond(request: Request<Incoming>, api: &Arc<Api>, uid: u32, cut: Arc<Notify>) -> Response<Body> {
     let is_head = request.method() == Method::HEAD;
     let mut response = match answer(request, api, uid).await {
         Ok(Answer::Json(status, document)) => json(status, "application/json", &document),
@@ -127,7 +130,7 @@ async fn respond(request: Request<Incoming>, api: &Api, uid: u32, cut: Arc<Notif
     response
 }
 
-async fn answer(request: Request<Incoming>, api: &Api, uid: u32) -> Result<Answer, Problem> {
+async fn answer(request: Request<Incoming>, api: &Arc<Api>, uid: u32) -> Result<Answer, Problem> {
     let (head, body) = request.into_parts();
     let route = route(head.method.as_str(), head.uri.path(), head.uri.query())?;
     if route == Route::Metrics {
@@ -135,11 +138,16 @@ async fn answer(request: Request<Incoming>, api: &Api, uid: u32) -> Result<Answe
     }
     let is_cli = head.headers.get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(super::client::AGENT.as_bytes()));
     let by = Requester::Socket { uid, agent: if is_cli { "cli" } else { "api" } };
+    // The other methods are the same said once or twice.
+    let key = head.headers.get(IDEMPOTENCY_KEY).filter(|_| head.method == Method::POST).map(|key| Key::new(uid, key.as_bytes())).transpose()?;
     let tag = head.headers.get(IF_MATCH).map(|tag| String::from_utf8_lossy(tag.as_bytes()).into_owned());
     let body = tokio::time::timeout(REQUEST_TIME, Limited::new(body, BODY_OCTETS_MAX).collect()).await;
     let body = body.map_err(|_| Problem::new(400, format!("the body did not come in {} s", REQUEST_TIME.as_secs())))?;
     let body = body.map_err(|_| Problem::new(413, format!("the body is broken, or longer than {BODY_OCTETS_MAX} octets")))?.to_bytes();
-    api.answer(route, &body, by, tag).await
+    match key {
+        None => api.answer(route, &body, by, tag).await,
+        Some(key) => api.answer_once(&key, head.uri.path(), route, body, by).await,
+    }
 }
 
 /// The form of metrics that a request wants.

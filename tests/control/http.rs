@@ -213,3 +213,53 @@ fn f74_other_users_links_floods_and_rubbish() {
     daemon.stop().expect_success();
     assert_eq!(sink.count(), 2);
 }
+
+/// Said again with the same key a request is done once, whether the first answer was heard or not.
+#[test]
+fn a_key_makes_a_request_one() {
+    let (server, sink) = (Dovecot::start(), Sink::lmtp());
+    let program = Mailgather::new(&config(&sink.delivery(), &[imap(&server, "one"), imap(&server, "two")]));
+    let daemon = running(&program, 2);
+    let path = socket(&program);
+    let post = |place: &str, key: &str, body: &str| -> (u16, Value) {
+        let length = body.len();
+        let head =
+            format!("POST {place} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nIdempotency-Key: {key}\r\nContent-Length: {length}\r\n\r\n{body}");
+        let answer = raw(&path, &head);
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        (status, answer.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok()).unwrap_or_default())
+    };
+    let asked = || daemon.count_log("collect_requested");
+    let (status, first) = post("/v1/collect", "k-1", "");
+    let (_, second) = post("/v1/collect?wait=30s", "k-1", "");
+    assert!(status == 202 && first["job"].is_u64() && first["job"] == second["job"] && second["state"] == "done", "{first} {second}");
+    assert_eq!(asked(), 1);
+    // Several at once, one of whom goes away before it hears anything.
+    let gone = "POST /v1/collect HTTP/1.1\r\nHost: x\r\nIdempotency-Key: k-2\r\nContent-Length: 0\r\n\r\n";
+    UnixStream::connect(&path).unwrap().write_all(gone.as_bytes()).unwrap();
+    let jobs: Vec<Value> = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..8).map(|_| scope.spawn(|| post("/v1/collect?wait=30s", "k-2", "").1["job"].clone())).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert!(jobs.iter().all(|job| job.is_u64() && *job == jobs[0] && *job != first["job"]), "{jobs:?}");
+    assert_eq!(asked(), 2);
+    // Without a key, and with another one, it is another request.
+    assert_ne!(post("/v1/collect", "k-3", "").1["job"], jobs[0]);
+    request(&path, "POST", "/v1/collect", "");
+    assert_eq!(asked(), 4);
+    for (place, body) in [("/v1/collect", "{\"limit\": 1}"), ("/v1/collectors/one/collect", "")] {
+        let (status, problem) = post(place, "k-1", body);
+        assert!(status == 422 && problem["detail"].as_str().unwrap().contains("another request"), "{problem}");
+    }
+    // What is no job is done once as well; what failed may be tried again.
+    for _ in 0..3 {
+        assert_eq!(post("/v1/collectors/two/disable", "k-4", "{\"reason\": \"once\"}").0, 200);
+        assert_eq!(post("/v1/collectors/nobody/disable", "k-5", "").0, 404);
+    }
+    assert_eq!(daemon.count_log("collector_disabled"), 1);
+    for wrong in ["a b", &"x".repeat(256), "ключ"] {
+        assert_eq!(post("/v1/collect", wrong, "").0, 400, "{wrong}");
+    }
+    assert_eq!(asked(), 4);
+    daemon.stop().expect_success();
+}
