@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+/// It is there where systemd runs (sd_booted(3)).
+const SYSTEMD: &str = "/run/systemd/system";
+
 impl Common {
     /// The control socket of the daemon with this configuration.
     pub(super) fn socket_of(&self, config: &Config) -> PathBuf {
@@ -43,6 +46,14 @@ impl Common {
 }
 
 impl Common {
+    /// What to do where no daemon answers. systemd runs one for the configuration of the system only; any other is started by hand, or by whoever
+    /// wrote it.
+    fn no_daemon(&self, systemd: &Path) -> String {
+        let is_system = self.config == Path::new(CONFIG) && self.state_dir.is_none() && systemd.is_dir();
+        let start = if is_system { "`systemctl status mailgather` says why".to_owned() } else { format!("`{}` starts one", self.again("run")) };
+        format!("no daemon runs with this configuration and state directory: {start}; `{}` needs none", self.again("once"))
+    }
+
     /// A socket that nobody named: that of the system's own daemon, if it runs and this is about its configuration.
     fn unnamed(&self, default: PathBuf, of_system: &Path) -> PathBuf {
         let is_system = self.config == Path::new(CONFIG) && self.state_dir.is_none();
@@ -60,20 +71,21 @@ pub(super) fn ask(common: &Common, json: bool, asking: impl AsyncFnOnce(&Client)
         Ok(runtime) => runtime,
         Err(exit) => return exit,
     };
-    runtime.block_on(asking(&client)).unwrap_or_else(|error| failed(&error, json, &client))
+    runtime.block_on(asking(&client)).unwrap_or_else(|error| failed(&error, json, &client, common))
 }
 
 /// Says why there is no answer.
-pub(super) fn failed(error: &ClientError, json: bool, client: &Client) -> Exit {
+pub(super) fn failed(error: &ClientError, json: bool, client: &Client, common: &Common) -> Exit {
     let (number, hint, exit) = match error {
         ClientError::Connect { error, .. } => {
             let hint = match error.kind() {
                 ErrorKind::PermissionDenied => {
                     "the socket is for root, for the daemon's own user, and for the members of `control.group`; `mailgather once` needs no daemon"
+                        .to_owned()
                 }
-                _ => "no daemon runs with this configuration and state directory: see `systemctl status mailgather`; `mailgather once` needs none",
+                _ => common.no_daemon(Path::new(SYSTEMD)),
             };
-            (Some(format!("MG-{}", code::DAEMON)), Some(hint.to_owned()), Exit::Unavailable)
+            (Some(format!("MG-{}", code::DAEMON)), Some(hint), Exit::Unavailable)
         }
         ClientError::Broken(_) => (Some(format!("MG-{}", code::DAEMON)), None, Exit::Unavailable),
         ClientError::Problem { status, code, hint, .. } => {
@@ -120,6 +132,19 @@ mod tests {
     use super::*;
     use crate::cli::Arguments;
     use clap::Parser;
+
+    #[test]
+    fn the_hint_names_what_starts_a_daemon_here() {
+        let folder = tempfile::tempdir().unwrap();
+        let hint = |arguments: &[&str], systemd: &std::path::Path| {
+            let words = ["mailgather"].iter().chain(arguments).chain(&["status"]);
+            Arguments::try_parse_from(words).unwrap().common.no_daemon(systemd)
+        };
+        assert!(hint(&[], folder.path()).contains("`systemctl status mailgather` says why"));
+        assert!(hint(&[], &folder.path().join("absent")).contains("`mailgather run` starts one; `mailgather once` needs none"));
+        let own = hint(&["--config", "/srv/my mail.yaml", "--state-dir", "/srv/s"], folder.path());
+        assert!(own.contains("`mailgather run --config '/srv/my mail.yaml' --state-dir /srv/s` starts one"), "{own}");
+    }
 
     #[test]
     fn the_systems_daemon_is_asked_about_its_own_configuration_only() {

@@ -293,7 +293,7 @@ pub(super) fn told(change: &Change, is_json: bool, common: &Common) -> Result<Js
             }
             Ok(Json::Null)
         }
-        Err(error) => Err(super::daemon::failed(&error, is_json, &client)),
+        Err(error) => Err(super::daemon::failed(&error, is_json, &client, common)),
     }
 }
 

@@ -117,7 +117,7 @@ impl Source {
                 Ok(page) => return Ok(page),
                 // Nobody listens: whoever may read the state directory finds it there.
                 Err(ClientError::Connect { error, .. }) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {}
-                Err(error) => return Err(failed(&error, arguments.json, client)),
+                Err(error) => return Err(failed(&error, arguments.json, client, common)),
             }
             let loaded = crate::config::load(&common.config, &common.environment());
             let state_dir = loaded.map_or_else(|_| common.environment().state_dir_without_file(), |loaded| loaded.config.service.state_dir);

@@ -80,7 +80,7 @@ fn try_logs(arguments: &Logs, common: &Common) -> Result<Exit, Exit> {
             None => audit_of_files(arguments, common, &mut out)?,
         },
         Err(ClientError::Broken(_)) if arguments.follow => {}
-        Err(error) => return Err(failed(&error, false, &client)),
+        Err(error) => return Err(failed(&error, false, &client, common)),
     }
     let (lines, was_open) = (out.lines, out.error.is_none());
     out.finish().inspect_err(|_| eprintln!("hint: name another file with `--download`"))?;

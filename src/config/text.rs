@@ -79,6 +79,11 @@ impl<'t> Text<'t> {
         self.files.iter().position(|file| file.path == path)
     }
 
+    /// The main file: the others came by it.
+    pub fn main(&self) -> Option<&Path> {
+        self.files.first().map(|file| file.path.as_path())
+    }
+
     /// The file that a place is in.
     pub fn path(&self, span: Span) -> &Path {
         &self.of(span.start.line).path

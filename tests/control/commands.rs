@@ -153,6 +153,9 @@ fn status_shows_what_runs() {
         "{}",
         without.stderr
     );
+    // What starts one with this file; systemd does not.
+    let start = format!("`mailgather run --config {} --state-dir {}` starts one", program.config_file().display(), program.state_dir().display());
+    assert!(without.stderr.contains(&start) && !without.stderr.contains("systemctl"), "{}", without.stderr);
     server.put("one", &letter(1));
     let daemon = running(&program, 1);
     socket(&program);
@@ -323,4 +326,27 @@ fn a_message_is_fetched_again_on_purpose() {
 
 fn sessions(daemon: &crate::support::process::Daemon, id: &str) -> usize {
     daemon.log().iter().filter(|line| line.contains("session_started") && line.contains(&format!("collector={id} "))).count()
+}
+
+/// A value that is out of range comes with one that works, and with the file in which the range is.
+#[test]
+fn a_range_says_what_works_and_where() {
+    let collector = || CollectorYaml::at("imap", "one", 1).forward_to("anna@example.org");
+    let text = |key: &str, value: &str| config("{lmtp: '127.0.0.1:1'}", &[collector().set(key, value)]);
+    let program = Mailgather::new(&text("interval", "1s"));
+    let main = program.config_file().display().to_string();
+    for (key, value, words) in [
+        ("interval", "1s", vec!["write `interval: 5s` here; or set `limits: {interval_min: 1s}` in ", main.as_str(), "`idle: on`"]),
+        ("interval", "1ms", vec!["write `interval: 5s` here; no limit lets less than 50ms through"]),
+        ("interval", "2d", vec!["write `interval: 24h` here; or set `limits: {interval_max: 2d}` in ", main.as_str(), "`interval: manual`"]),
+        ("max_messages_per_session", "1000000", vec!["the nearest that works is `max_messages_per_session: 100000`"]),
+    ] {
+        program.configure(&text(key, value));
+        let refused = program.check().expect_code(78).stderr;
+        let hint = refused.lines().find(|line| line.starts_with("hint: ")).unwrap_or_default();
+        assert!(refused.contains("error[MG-112]") && words.iter().all(|word| hint.contains(word)), "{refused}");
+    }
+    // What the hint says does work.
+    program.configure(&format!("limits: {{interval_min: 1s}}\n{}", text("interval", "1s")));
+    program.check().expect_success();
 }

@@ -2,7 +2,7 @@
 
 use super::Ctx;
 use super::block::{Block, Keys, open_entry};
-use super::service::Limits;
+use super::service::{INTERVAL_FLOOR, Limits};
 use super::values::{choice, duration, one_or_more, show_duration, text};
 use crate::config::error::Code;
 use crate::config::outside::Outside;
@@ -36,7 +36,17 @@ pub(super) fn interval(ctx: &mut Ctx<'_>, block: &Block<'_>, limits: &Limits) ->
     };
     let (shown, limit) = (show_duration(interval), show_duration(limit));
     let problem = ctx.error(Code::Range, entry.value.span, format!("interval {shown} is {bound} limits.{key} ({limit})"));
-    ctx.add(problem.hint(format!("set `limits: {{{key}: {shown}}}` if the server's owner agrees")));
+    let main = ctx.text.main().map_or_else(|| "the main file".to_owned(), |path| path.display().to_string());
+    let other = match interval {
+        interval if interval < INTERVAL_FLOOR => {
+            format!("no limit lets less than {} through; with IMAP `idle: on` brings mail at once", show_duration(INTERVAL_FLOOR))
+        }
+        interval if interval > limits.max => format!("or set `limits: {{{key}: {shown}}}` in {main}; `interval: manual` is for who collects by hand"),
+        _ => {
+            format!("or set `limits: {{{key}: {shown}}}` in {main} if the server's owner agrees; with IMAP `idle: on` brings mail at once without it")
+        }
+    };
+    ctx.add(problem.hint(format!("write `interval: {limit}` here; {other}")));
     (default, false)
 }
 

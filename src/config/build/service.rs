@@ -48,7 +48,7 @@ const MIN_FREE_SPACE: u64 = 512 << 20;
 /// As many as resolv.conf takes.
 const NAME_SERVERS_MAX: usize = 3;
 /// Shortest interval that an operator may allow: MailArchiva's journal advice.
-const INTERVAL_FLOOR: Duration = Duration::from_millis(50);
+pub(super) const INTERVAL_FLOOR: Duration = Duration::from_millis(50);
 
 /// The process.
 pub(super) fn service(ctx: &mut Ctx<'_>, top: &Block<'_>) -> Service {

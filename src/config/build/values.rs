@@ -80,7 +80,8 @@ pub(super) fn number(ctx: &mut Ctx<'_>, entry: &Entry, range: RangeInclusive<usi
     if !range.contains(&number) {
         let (key, low, high) = (&entry.key, range.start(), range.end());
         let allowed = if low == high { format!("must be {low}") } else { format!("must be from {low} to {high}") };
-        ctx.add(ctx.error(Code::Range, entry.value.span, format!("`{key}` {allowed}")));
+        let nearest = number.clamp(*low, *high);
+        ctx.add(ctx.error(Code::Range, entry.value.span, format!("`{key}` {allowed}")).hint(format!("the nearest that works is `{key}: {nearest}`")));
         return None;
     }
     Some(number)
@@ -121,7 +122,8 @@ pub(super) fn duration(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<Duration> {
     match parse_duration(text) {
         Ok(duration) if duration <= DURATION_MAX => Some(duration),
         Ok(_) => {
-            ctx.add(ctx.error(Code::Range, entry.value.span, format!("`{}` is longer than ten years", entry.key)));
+            let problem = ctx.error(Code::Range, entry.value.span, format!("`{}` is longer than ten years", entry.key));
+            ctx.add(problem.hint(format!("the longest that works is `{}: {}`", entry.key, show_duration(DURATION_MAX))));
             None
         }
         Err(bare) => {
@@ -237,7 +239,9 @@ pub(super) fn duration_within(ctx: &mut Ctx<'_>, entry: &Entry, range: RangeIncl
     let duration = duration(ctx, entry)?;
     if !range.contains(&duration) {
         let (key, low, high) = (&entry.key, show_duration(*range.start()), show_duration(*range.end()));
-        ctx.add(ctx.error(Code::Range, entry.value.span, format!("`{key}` must be from {low} to {high}")));
+        let nearest = if duration < *range.start() { &low } else { &high };
+        let problem = ctx.error(Code::Range, entry.value.span, format!("`{key}` must be from {low} to {high}"));
+        ctx.add(problem.hint(format!("the nearest that works is `{key}: {nearest}`")));
         return None;
     }
     Some(duration)
