@@ -24,6 +24,7 @@ pub mod collect;
 pub mod config;
 pub mod control;
 pub mod deliver;
+pub mod disk;
 pub mod held;
 pub mod history;
 pub mod import;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The layers, lowest first; modules of one line do not know each other.
 const LAYERS: [&[&str]; 9] = [
     &["mail"],
-    &["resolve", "proto", "policy", "import"],
+    &["resolve", "proto", "policy", "import", "disk"],
     &["config"],
     &["net", "spool", "ledger", "observe", "history"],
     &["source", "deliver", "held"],

@@ -37,6 +37,7 @@ mod switch;
 mod table;
 mod test;
 mod version;
+mod when;
 
 use crate::mail::outcome::harmless;
 use clap::{Args, Parser, Subcommand};

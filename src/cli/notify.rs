@@ -4,8 +4,8 @@ use super::Common;
 use super::daemon::ask;
 use super::exit::Exit;
 use super::peek::print;
+use super::when::shown_again;
 use crate::mail::outcome::harmless;
-use crate::mail::when::shown_again;
 use clap::Args;
 use serde_json::Value;
 

@@ -2,11 +2,12 @@
 
 use super::exit::Exit;
 use super::peek::print;
+use super::when::shown;
 use super::{Common, hidden, no_room, runtime};
 use crate::config::secret::SECRET_OCTETS_MAX;
 use crate::config::store::{self, Store, StoreError, Use};
 use crate::config::{self, Config};
-use crate::mail::when::{shown, stamp};
+use crate::mail::when::stamp;
 use crate::mail::{Secret, code};
 use crate::observe::logging;
 use crate::service::command::Requester;

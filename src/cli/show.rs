@@ -2,10 +2,11 @@
 
 use super::exit::Exit;
 use super::peek::print;
+use super::when::shown;
 use super::{Common, refused};
 use crate::config::{Setting, Sources};
 use crate::mail::outcome::harmless;
-use crate::mail::when::{shown, stamp};
+use crate::mail::when::stamp;
 use crate::observe::logging::without_people;
 use crate::service::switches::Switches;
 use clap::Args;

@@ -4,7 +4,7 @@ use super::Common;
 use super::daemon::ask;
 use super::exit::Exit;
 use super::peek::print;
-use crate::mail::when::shown_again;
+use super::when::shown_again;
 use crate::service::switches::FOR_DAYS_MAX;
 use clap::Args;
 use serde_json::{Value, json};

@@ -257,6 +257,9 @@ impl PassError {
     pub fn hint(&self) -> &str {
         match self {
             PassError::Source(error) => error.hint.as_deref().unwrap_or(""),
+            PassError::Ledger(LedgerError::Store { text, .. }) if text.contains("the disk is full") => {
+                "make room on that file system; nothing is deleted or marked at the source until the ledger can be written again"
+            }
             PassError::Ledger(LedgerError::Store { .. }) => "nothing is deleted or marked at the source until the ledger can be written again",
             PassError::Ledger(_) => "",
             PassError::Dns(_) => {

@@ -40,7 +40,7 @@ pub struct Stored {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The system says no.
-    #[error("{path}: {error}")]
+    #[error("{path}: {}", crate::disk::told(.path, .error))]
     Io {
         /// Where.
         path: PathBuf,

@@ -104,7 +104,7 @@ pub enum HoldError {
         found: u64,
     },
     /// The system failed.
-    #[error("held mail: {path}: {error}")]
+    #[error("held mail: {path}: {}", crate::disk::told(.path, .error))]
     Io {
         /// The file or folder.
         path: PathBuf,

@@ -1,25 +1,10 @@
-//! How times are written: one form for programs, one for people. Lines of the log have their own, with milliseconds.
+//! How times are written for programs. Lines of the log have a form of their own, with milliseconds.
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
-/// For programs: RFC 3339, in UTC, to the second.
+/// RFC 3339, in UTC, to the second.
 pub fn stamp(at: Timestamp) -> String {
     format!("{at:.0}")
-}
-
-/// For people: to the second, in the zone of this machine, which is named.
-pub fn shown(at: Timestamp) -> String {
-    in_zone(at, TimeZone::system())
-}
-
-/// The same of a time that a program wrote; what is none stays as it is.
-pub fn shown_again(stamp: &str) -> String {
-    stamp.parse().map_or_else(|_| stamp.to_owned(), shown)
-}
-
-fn in_zone(at: Timestamp, zone: TimeZone) -> String {
-    at.to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
 }
 
 #[cfg(test)]
@@ -27,12 +12,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_fractions_and_always_a_zone() {
+    fn no_fractions() {
         let at: Timestamp = "2026-11-22T01:02:03.987654321Z".parse().unwrap();
         assert_eq!((stamp(at).as_str(), stamp(Timestamp::UNIX_EPOCH).as_str()), ("2026-11-22T01:02:03Z", "1970-01-01T00:00:00Z"));
-        assert_eq!(in_zone(at, TimeZone::UTC), "2026-11-22 01:02:03 UTC");
-        assert_eq!(in_zone(at, TimeZone::fixed(jiff::tz::offset(3))), "2026-11-22 04:02:03 +03");
-        assert_eq!(shown_again("soon"), "soon");
-        assert_eq!(shown_again("2026-11-22T01:02:03Z"), shown(at));
     }
 }

@@ -64,7 +64,7 @@ struct Shared {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// It cannot be made or written.
-    #[error("cannot use the state directory {path}: {error}")]
+    #[error("cannot use the state directory {path}: {}", crate::disk::told(.path, .error))]
     Directory {
         /// The folder.
         path: PathBuf,

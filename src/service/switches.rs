@@ -52,7 +52,7 @@ pub struct Switches {
 #[derive(Debug, thiserror::Error)]
 pub enum SwitchError {
     /// The disk.
-    #[error("{path}: {error}")]
+    #[error("{path}: {}", crate::disk::told(.path, .error))]
     Io {
         /// The file.
         path: PathBuf,

@@ -29,7 +29,7 @@ pub struct Spool {
 
 /// The spool file cannot be made or written: no space, no right, a broken disk. The message stays where it is.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot spool a message in {dir}: {error}")]
+#[error("cannot spool a message in {dir}: {}", crate::disk::told(.dir, .error))]
 pub struct SpoolError {
     /// The spool's folder.
     pub dir: PathBuf,

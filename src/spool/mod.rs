@@ -7,4 +7,7 @@ mod intake;
 mod original;
 pub mod reader;
 
+/// What to do if a message cannot be spooled.
+pub const HINT: &str = "make room where the state directory is; the mail stays on the server, and comes by itself when there is room";
+
 pub use intake::{Intake, Spool, SpoolError};

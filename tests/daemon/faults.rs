@@ -91,6 +91,9 @@ fn f39_a_file_system_that_is_full() {
     (4..60).for_each(|n| server.put("one", &letter(n)));
     let failed = daemon.wait_for("session_failed");
     assert!(failed.contains("code=MG-30"), "{failed}");
+    // Which file system it is, and what is left there.
+    let place = format!(" free on {}, the file system of {}/", program.state_dir().display(), program.state_dir().display());
+    assert!(failed.contains("the disk is full: ") && failed.contains(&place) && failed.contains("make room"), "{failed}");
     // Only what was delivered is gone.
     eventually("one that is not delivered stays", SOON, || books(&sink).len() + server.count("one") >= 60);
     assert!(daemon.is_alive());

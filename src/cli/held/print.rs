@@ -1,13 +1,14 @@
 //! What `held list` and `held show` print. All that came in a message is made harmless: it cannot steer a terminal or break a line.
 
 use super::super::table;
+use super::super::when::shown;
 use super::Exit;
 use crate::held::HoldError;
 use crate::ledger::{AtSource, HeldMail};
 use crate::mail::HeaderBlock;
 use crate::mail::header::HEADER_OCTETS_MAX;
 use crate::mail::outcome::harmless;
-use crate::mail::when::{shown, stamp};
+use crate::mail::when::stamp;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};

@@ -1,7 +1,7 @@
 //! The table of `mailgather history`. All that came in a message is made harmless once more: it cannot steer a terminal or break a line.
 
+use super::super::when::shown;
 use crate::mail::outcome::harmless;
-use crate::mail::when::shown;
 use serde_json::Value;
 
 /// Longest cells, in characters.

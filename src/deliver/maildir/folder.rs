@@ -10,12 +10,14 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
+use std::path::PathBuf;
 
 /// An open Maildir.
 pub(super) struct Folder {
     tmp: OwnedFd,
     new: OwnedFd,
     cur: OwnedFd,
+    path: PathBuf,
 }
 
 impl Folder {
@@ -35,16 +37,16 @@ impl Folder {
                 Err(Errno::NOENT) => {
                     return Err(rejected(format!("no such mailbox: {} does not exist, and maildir_create is not true", shown.display())));
                 }
-                Err(error) => return Err(failure(error, &format!("cannot open {}", shown.display()))),
+                Err(error) => return Err(failure(error, &format!("cannot open {}", shown.display()), &shown)),
             };
         }
         let open = |name: &str| {
             subfolder(&folder, name, may_create || made).map(|(folder, _)| folder).map_err(|error| match error {
                 Errno::NOENT => recipient(format!("{} is no Maildir: it has no folder {name}", shown.display())),
-                error => failure(error, &format!("cannot open {}/{name}", shown.display())),
+                error => failure(error, &format!("cannot open {}/{name}", shown.display()), &shown),
             })
         };
-        Ok(Folder { tmp: open("tmp")?, new: open("new")?, cur: open("cur")? })
+        Ok(Folder { tmp: open("tmp")?, new: open("new")?, cur: open("cur")?, path: shown })
     }
 
     /// True if an earlier attempt put the file there; then it is made durable, as that attempt may have ended before its fsync.
@@ -56,12 +58,12 @@ impl Folder {
                 return self.settle(name).map(|()| true);
             }
             Err(Errno::NOENT) => {}
-            Err(error) => return Err(failure(error, "cannot look into new")),
+            Err(error) => return Err(failure(error, "cannot look into new", &self.path)),
         }
-        if !in_doubt || !self.is_in_cur(name).map_err(|error| failure(error, "cannot look into cur"))? {
+        if !in_doubt || !self.is_in_cur(name).map_err(|error| failure(error, "cannot look into cur", &self.path))? {
             return Ok(false);
         }
-        rustix::fs::fsync(&self.cur).map_err(|error| failure(error, "fsync of cur failed"))?;
+        rustix::fs::fsync(&self.cur).map_err(|error| failure(error, "fsync of cur failed", &self.path))?;
         Ok(true)
     }
 
@@ -78,12 +80,12 @@ impl Folder {
     }
 
     pub(super) fn write(&self, name: &str, outgoing: Outgoing) -> Result<(), Outcome> {
-        let file = self.create(name).map_err(|error| failure(error, "cannot make a file in tmp"))?;
+        let file = self.create(name).map_err(|error| failure(error, "cannot make a file in tmp", &self.path))?;
         let written = copy(outgoing, File::from(file)).and_then(|file| rustix::fs::fsync(&file).map_err(io::Error::from));
         if let Err(error) = written {
             self.discard(name);
             return Err(match error.raw_os_error() {
-                Some(code) => failure(Errno::from_raw_os_error(code), "writing the file failed"),
+                Some(code) => failure(Errno::from_raw_os_error(code), "writing the file failed", &self.path),
                 None => message(format!("reading the message from the spool failed: {error}")),
             });
         }
@@ -91,7 +93,7 @@ impl Folder {
         self.discard(name);
         match linked {
             Ok(()) | Err(Errno::EXIST) => self.settle(name),
-            Err(error) => Err(failure(error, "cannot link the file from tmp to new")),
+            Err(error) => Err(failure(error, "cannot link the file from tmp to new", &self.path)),
         }
     }
 
@@ -118,7 +120,7 @@ impl Folder {
     fn settle(&self, name: &str) -> Result<(), Outcome> {
         rustix::fs::fsync(&self.new).map_err(|error| {
             let _ = rustix::fs::unlinkat(&self.new, name, AtFlags::empty());
-            failure(error, "fsync of new failed")
+            failure(error, "fsync of new failed", &self.path)
         })
     }
 }

@@ -1,5 +1,6 @@
 //! What a failure means, and whose it is: the disk's, the message's, or that of one recipient's folder.
 
+use crate::disk;
 use crate::mail::{Blame, Diagnosis, Outcome, Stage};
 use rustix::io::Errno;
 use std::path::Path;
@@ -31,10 +32,10 @@ pub(super) fn rejected(text: String) -> Outcome {
 }
 
 /// A disk that is full or failing is everybody's trouble, anything else that of this folder.
-pub(super) fn failure(error: Errno, doing: &str) -> Outcome {
+pub(super) fn failure(error: Errno, doing: &str, at: &Path) -> Outcome {
     match error {
         Errno::NOSPC | Errno::DQUOT => target(
-            format!("{doing}: {error}"),
+            format!("{doing}: {}", disk::told(at, &error.into())),
             Some("make room on the disk of the Maildir; mail stays at its source until it can be written".to_owned()),
         ),
         Errno::IO | Errno::ROFS | Errno::FBIG | Errno::MFILE | Errno::NFILE => target(format!("{doing}: {error}"), None),
@@ -50,8 +51,9 @@ mod tests {
     #[test]
     fn a_full_disk_says_what_to_do() {
         for error in [Errno::NOSPC, Errno::DQUOT] {
-            let Outcome::Deferred(diagnosis) = failure(error, "writing the file failed") else { panic!() };
+            let Outcome::Deferred(diagnosis) = failure(error, "writing the file failed", Path::new("/proc")) else { panic!() };
             assert_eq!(diagnosis.blame, Blame::Target);
+            assert!(diagnosis.to_string().contains("free on /proc, the file system of /proc"), "{diagnosis}");
             assert!(diagnosis.hint.unwrap().starts_with("make room on the disk of the Maildir"));
         }
     }

@@ -271,7 +271,8 @@ impl Writer {
             if let Err(error) = self.append(&folder, &month, &text) {
                 waiting.put_back(lines, true);
                 if self.again.is_none() {
-                    tracing::error!(event = "audit_failed", file = %path(&folder, &month, true).display(), reason = %error, next = "the lines wait, so many as there is room for; tried again in 10 s");
+                    let file = path(&folder, &month, true);
+                    tracing::error!(event = "audit_failed", file = %file.display(), reason = crate::disk::told(&file, &error), next = "the lines wait, so many as there is room for; tried again in 10 s");
                 }
                 self.again = Some(Instant::now() + AFTER_ERROR);
                 return;

@@ -245,7 +245,7 @@ impl Writer {
             Some((again, so_far)) => (*again, *so_far) = (until, *so_far + lost),
             None => {
                 self.trouble = Some((until, lost));
-                tracing::error!(event = "log_file_failed", file = %file.display(), reason = %error, next = "lines of collectors' own logs are lost until it can be written; mail is not affected");
+                tracing::error!(event = "log_file_failed", file = %file.display(), reason = crate::disk::told(file, error), next = "lines of collectors' own logs are lost until it can be written; mail is not affected");
             }
         }
     }

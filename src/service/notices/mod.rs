@@ -408,7 +408,11 @@ impl Watcher {
         let written = tokio::task::spawn_blocking(move || kept.write(&folder)).await;
         let failed = written.ok().and_then(Result::err);
         if let (Some(error), false) = (&failed, self.is_unkept) {
-            tracing::warn!(event = "notices_not_kept", reason = %error, next = "after a restart what lasts is told once more");
+            tracing::warn!(
+                event = "notices_not_kept",
+                reason = crate::disk::told(&self.state_dir, error),
+                next = "after a restart what lasts is told once more"
+            );
         }
         self.is_unkept = failed.is_some();
     }

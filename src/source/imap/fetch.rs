@@ -263,7 +263,7 @@ impl ImapSession {
     }
 
     pub(super) fn disk(&self, error: SpoolError) -> SourceError {
-        self.connection.error(SourceErrorKind::Disk, error.to_string()).hint("make room in the state directory; the mail stays on the server")
+        self.connection.error(SourceErrorKind::Disk, error.to_string()).hint(crate::spool::HINT)
     }
 }
 

@@ -81,7 +81,7 @@ impl Pop3Session {
     }
 
     fn disk(&self, error: SpoolError) -> SourceError {
-        self.pipe.wire.error(SourceErrorKind::Disk, error.to_string())
+        self.pipe.wire.error(SourceErrorKind::Disk, error.to_string()).hint(crate::spool::HINT)
     }
 }
 
