@@ -88,6 +88,32 @@ fn secrets_are_set_listed_and_removed() {
 }
 
 /// A secret is read at each login: a new one needs no reload, and a refused login is tried again as soon as there is another one.
+/// A file of the store is the store's, however a collector names it: as long as one does, the secret is used.
+#[test]
+fn a_secret_that_is_named_as_a_file_is_used() {
+    let program = Mailgather::new("");
+    std::fs::remove_file(program.config_file()).unwrap();
+    for name in ["boss", "other"] {
+        secret(&program, &["set", name, "--stdin"], "canary-one\n").expect_success();
+    }
+    let file = program.state_dir().join("secrets/boss");
+    let collector = CollectorYaml::at("imap", "boss", 1).forward_to("a@b.example");
+    let named = config("{lmtp: '127.0.0.1:1'}", &[collector]);
+    program.configure(&named.replace(&format!("{{env: {PASSWORD_VARIABLE}}}"), &format!("{{file: {}}}", file.display())));
+    program.check().expect_success();
+    let shown = secret(&program, &["list"], "").expect_success().stdout;
+    assert!(shown.lines().any(|line| line.starts_with("boss ") && line.ends_with("boss (password)")), "{shown}");
+    let refused = secret(&program, &["rm", "boss"], "").expect_code(64);
+    assert!(refused.stderr.contains("used by boss (password)"), "{}", refused.stderr);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "canary-one");
+    let replaced = secret(&program, &["set", "boss", "--stdin"], "canary-two\n").expect_success();
+    assert!(replaced.stderr.contains("used by boss (password)"), "{}", replaced.stderr);
+    // The one beside it is nobody's.
+    secret(&program, &["rm", "other"], "").expect_success();
+    secret(&program, &["rm", "boss", "--yes"], "").expect_success();
+    assert!(!file.exists());
+}
+
 #[test]
 fn a_new_secret_counts_from_the_next_login() {
     let (server, sink) = (Dovecot::start(), Sink::lmtp());
