@@ -3,6 +3,7 @@
 use crate::kit::{imap, letter, raw, request, running, socket};
 use crate::support::*;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -38,22 +39,81 @@ fn places_problems_and_permissions() {
         let problem: Value = serde_json::from_str(&answer).unwrap();
         assert!(problem["status"] == status && problem["detail"].is_string() && problem["title"].is_string(), "{answer}");
     }
-    // The document names each place that answers, and no other.
-    let (_, openapi) = request(&path, "GET", "/openapi.json", "");
-    let openapi: Value = serde_json::from_str(&openapi).unwrap();
-    // One of them has no end.
-    for (place, methods) in openapi["paths"].as_object().unwrap().iter().filter(|(place, _)| *place != "/v1/events") {
-        let place = place.replace("{id}", "one").replace("{number}", "99");
-        for method in methods.as_object().unwrap().keys().filter(|method| *method == "get") {
-            let (status, answer) = request(&path, &method.to_uppercase(), &place, "");
-            assert!(status == 200 || answer.contains("there is no job 99"), "{method} {place}: {status} {answer}");
-        }
-    }
     assert!(raw(&path, "nonsense\r\n\r\n").starts_with("HTTP/1.1 400"));
     let too_long = "x".repeat(2 * 1024 * 1024);
     let (status, _) = request(&path, "POST", "/v1/collect", &too_long);
     assert!(status == 413 || status == 0, "{status}: refused, or cut off while it was still being sent");
     daemon.stop().expect_success();
+}
+
+/// The routes as the server's source has them, in the words of the document: method and place.
+fn routes() -> BTreeSet<(String, String)> {
+    let source = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/control/route.rs")).unwrap();
+    let mut routes = BTreeSet::new();
+    for line in source.lines().map(str::trim) {
+        let Some((steps, rest)) = line.strip_prefix('[').and_then(|line| line.split_once("] => (\"")) else { continue };
+        let method = rest.split('"').next().unwrap().to_owned();
+        // `word @ ("a" | "b")` is two places; a bare name is a variable.
+        let mut places = vec![String::new()];
+        for step in steps.split(", ") {
+            let words: Vec<String> = match step.split_once(" @ ") {
+                Some((_, words)) => words.trim_matches(['(', ')']).split(" | ").map(|word| word.trim_matches('"').to_owned()).collect(),
+                None if step.starts_with('"') => vec![step.trim_matches('"').to_owned()],
+                None => vec![format!("{{{step}}}")],
+            };
+            places = places.iter().flat_map(|place| words.iter().map(move |word| format!("{place}/{word}"))).collect();
+        }
+        routes.extend(places.into_iter().map(|place| (method.clone(), place)));
+    }
+    for method in ["GET", "PUT", "PATCH", "DELETE"] {
+        assert!(source.contains(&format!("\"{method}\"")), "{method}");
+        routes.insert((method.to_owned(), "/v1/config/collectors/{id}".to_owned()));
+    }
+    routes
+}
+
+/// The document is written by hand: it has each place that the server answers, with its methods, and no other.
+#[test]
+fn the_document_of_the_api_has_what_is_answered_and_nothing_else() {
+    let (server, sink) = (Dovecot::start(), Sink::lmtp());
+    let program = Mailgather::new(&config(&sink.delivery(), &[imap(&server, "one")]));
+    let daemon = running(&program, 1);
+    let path = socket(&program);
+    let (_, document) = request(&path, "GET", "/openapi.json", "");
+    let document: Value = serde_json::from_str(&document).unwrap();
+    let methods = |of: &Value| of.as_object().unwrap().keys().map(|method| method.to_uppercase()).collect::<Vec<_>>();
+    let documented: BTreeSet<(String, String)> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(place, of)| methods(of).into_iter().map(move |method| (method, place.clone())))
+        .collect();
+    assert!(documented.len() > 25, "{documented:?}");
+    assert_eq!(documented, routes());
+    let (_, job) = request(&path, "POST", "/v1/collect?wait=30s", "{\"names\": [\"one\"]}");
+    let number = serde_json::from_str::<Value>(&job).unwrap()["job"].to_string();
+    // The first octets of the answer: some of them have no end.
+    let status = |method: &str, place: &str| {
+        let place = place.replace("{id}", "one").replace("{number}", &number);
+        let mut stream = UnixStream::connect(&path).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        write!(stream, "{method} {place} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").unwrap();
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).unwrap();
+        String::from_utf8_lossy(&start[9..]).parse::<u16>().unwrap()
+    };
+    // The last one is its end.
+    let (last, others): (Vec<_>, Vec<_>) = documented.iter().partition(|(_, place)| place == "/v1/stop");
+    assert_eq!(last.len(), 1);
+    for (method, place) in others.into_iter().chain(last) {
+        let other = ["GET", "POST", "PUT", "PATCH", "DELETE"].into_iter().find(|other| !documented.contains(&((*other).to_owned(), place.clone())));
+        assert_eq!(status(other.unwrap(), place), 405, "{other:?} {place}");
+        let found = status(method, place);
+        assert!(![0, 404, 405, 500, 501].contains(&found), "{method} {place}: {found}");
+        // What changes nothing needs no body.
+        assert!(method != "GET" || found == 200, "{method} {place}: {found}");
+    }
+    daemon.wait(SOON).expect_success();
 }
 
 #[test]
