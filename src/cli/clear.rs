@@ -60,10 +60,7 @@ fn try_clear(arguments: &Clear, common: &Common) -> Result<Exit, Exit> {
         eprintln!("error: no collector is called `{}`\nhint: the configuration has: {}", arguments.name, names(&loaded));
         return Err(Exit::Usage);
     };
-    if !arguments.yes && !std::io::stdin().is_terminal() {
-        eprintln!("error: nobody is there to be asked; say `--yes`");
-        return Err(Exit::Usage);
-    }
+    can_ask(arguments.yes)?;
     let uids = uids(&arguments.uid, &collector)?;
     start_logging(common, &loaded);
     runtime()?.block_on(async {
@@ -101,7 +98,7 @@ async fn forget(arguments: &Clear, collector: &Arc<Collector>, ledger: &dyn Ledg
     describe(arguments, collector, &remembered, &found);
     let held: u64 = remembered.iter().map(|folder| folder.held).sum();
     if forgets > 0 {
-        confirm(arguments)?;
+        confirm(&arguments.name, arguments.yes)?;
         let forgotten = ledger.forget(&mailbox, &which, jiff::Timestamp::now().as_second()).await.map_err(|error| ledger_failed(&error))?;
         tracing::warn!(target: audit::TARGET, event = "collector_cleared", collector = %collector.id, by = %Requester::cli(), mailbox = %mailbox, forgotten, again = found.word(), held);
     }
@@ -133,7 +130,7 @@ async fn mark(arguments: &Clear, collector: &Arc<Collector>, ledger: &dyn Ledger
         if there == 1 { "message" } else { "messages" },
         shown(collector)
     );
-    confirm(arguments)?;
+    confirm(&arguments.name, arguments.yes)?;
     let Marked { marked, given_up } = ledger.mark_collected(&mailbox, &marks).await.map_err(|error| ledger_failed(&error))?;
     tracing::warn!(target: audit::TARGET, event = "collector_marked", collector = %collector.id, by = %Requester::cli(), mailbox = %mailbox, there, marked, given_up);
     let mut text = format!("{}: {marked} marked as collected, {} were so before", collector.id, (there as u64).saturating_sub(marked));
@@ -176,16 +173,25 @@ fn describe(arguments: &Clear, collector: &Collector, remembered: &[Remembered],
     }
 }
 
+/// An error unless somebody can be asked, or need not be.
+pub(super) fn can_ask(yes: bool) -> Result<(), Exit> {
+    if yes || std::io::stdin().is_terminal() {
+        return Ok(());
+    }
+    eprintln!("error: nobody is there to be asked; say `--yes`");
+    Err(Exit::Usage)
+}
+
 /// Asks for the collector's name, which no slip of the finger types.
-fn confirm(arguments: &Clear) -> Result<(), Exit> {
-    if arguments.yes {
+pub(super) fn confirm(name: &str, yes: bool) -> Result<(), Exit> {
+    if yes {
         return Ok(());
     }
     eprint!("Type the collector's name to go on: ");
     let _ = std::io::stderr().flush();
     let mut answer = String::new();
     let read = std::io::stdin().lock().read_line(&mut answer);
-    if read.is_ok() && answer.trim() == arguments.name {
+    if read.is_ok() && answer.trim() == name {
         return Ok(());
     }
     eprintln!("nothing was changed");
@@ -251,7 +257,7 @@ fn shown(collector: &Collector) -> String {
 }
 
 /// `4 310`
-fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).unwrap_or_default()).collect();
     groups.join(" ")

@@ -223,7 +223,7 @@ impl<'a> Out<'a> {
 }
 
 /// So long ago, a date, or a time.
-fn moment(text: &str) -> Result<i64, String> {
+pub(super) fn moment(text: &str) -> Result<i64, String> {
     if let Ok(ago) = super::switch::seconds(text) {
         return Ok(jiff::Timestamp::now().as_second().saturating_sub(i64::try_from(ago).unwrap_or(i64::MAX)));
     }

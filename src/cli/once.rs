@@ -1,14 +1,19 @@
 //! `mailgather once`: collect until each mailbox is empty of new mail, for cron, for trying things out, and for tests.
 
+use super::collect::{Purge, deleted};
 use super::exit::Exit;
 use super::run::open_failed;
 use super::{Common, runtime};
 use crate::collect::Stop;
+use crate::collect::pass::Scope;
 use crate::collect::task::{Session, Worker};
-use crate::config::{Collector, Loaded, STATE_DIR_OF_ROOT};
+use crate::config::{Collector, Loaded, Protocol, STATE_DIR_OF_ROOT};
+use crate::ledger::Forget;
 use crate::mail::code;
 use crate::mail::outcome::harmless;
 use crate::observe::Counters;
+use crate::observe::logging::audit;
+use crate::service::command::Requester;
 use crate::service::refetch;
 use crate::service::switches::Switches;
 use crate::service::{Command, Installation, signals};
@@ -32,6 +37,10 @@ pub(super) struct Once {
     /// One session each, which takes so many new messages at most; what is to be tried again comes beside them.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: Option<u32>,
+    /// Only mail that arrived since then, by the server's own clock: so long ago (`2h`, `7d`), a date (midnight, local time), or a time
+    /// (`2026-11-01T12:00:00Z`). Of older mail nothing is noted, and it comes with the next session. IMAP only.
+    #[arg(long, value_name = "TIME", value_parser = super::history::moment)]
+    since: Option<i64>,
     /// Deliver this message once more, on purpose: the one with this UID or UIDL, as the log has it; may be given several times. It must have been
     /// collected from the one collector that is named, and still be on its server.
     #[arg(long, value_name = "UID", conflicts_with = "limit", requires = "names")]
@@ -39,6 +48,13 @@ pub(super) struct Once {
     /// The folder of that message, where the collector has several.
     #[arg(long, value_name = "NAME", requires = "refetch")]
     folder: Option<String>,
+    /// Take nothing: delete on the server what the one collector that is named has delivered and kept there. What was never delivered (new, waiting,
+    /// left, held, too large) stays. Says how much it is, and asks for the collector's name.
+    #[arg(long, requires = "names", conflicts_with_all = ["limit", "since", "refetch"])]
+    purge_collected: bool,
+    /// Do not ask for the collector's name.
+    #[arg(long, requires = "purge_collected")]
+    yes: bool,
 }
 
 pub(super) fn once(arguments: &Once, common: &Common) -> Exit {
@@ -62,6 +78,7 @@ fn try_once(arguments: &Once, common: &Common) -> Result<Exit, Exit> {
         return Ok(Exit::Ok);
     }
     let collectors = chosen(&loaded, &arguments.names)?;
+    check(arguments, &collectors)?;
     // On a terminal the progress bar tells how it goes; each message's line would run through it. `-v` shows them all the same.
     common.start_logging(&loaded.config, true);
     let runtime = runtime()?;
@@ -75,8 +92,14 @@ fn try_once(arguments: &Once, common: &Common) -> Result<Exit, Exit> {
         })?;
         let installation = Installation::open(&loaded.config).await.map_err(|error| open_failed(&error))?;
         if !arguments.refetch.is_empty() {
-            again(arguments, &collectors, &installation, common).await?;
+            again(arguments, &collectors, &installation, &stop, common).await?;
         }
+        let purges = if arguments.purge_collected { Some(purge(arguments, &collectors, &installation).await?) } else { None };
+        let scope = match (purges, arguments.since) {
+            (Some(_), _) => Scope::Purge,
+            (None, Some(since)) => Scope::Since(since),
+            (None, None) => Scope::Whole,
+        };
         // Beside the passes, as in the daemon: no mail waits for it.
         let held = Arc::clone(installation.held());
         let sweep = tokio::spawn(async move { held.sweep(jiff::Timestamp::now().as_second()).await });
@@ -89,8 +112,8 @@ fn try_once(arguments: &Once, common: &Common) -> Result<Exit, Exit> {
             let name = name_of(&worker.collector);
             let task = tokio::spawn(async move {
                 match limit {
-                    None => worker.drain(&stop).await,
-                    Some(limit) => worker.some(limit as usize, &stop).await,
+                    None => worker.drain(scope, &stop).await,
+                    Some(limit) => worker.some(limit as usize, scope, &stop).await,
                 }
             });
             async move { (name, task.await.ok()) }
@@ -101,16 +124,16 @@ fn try_once(arguments: &Once, common: &Common) -> Result<Exit, Exit> {
         if let Ok(Err(error)) = sweep.await {
             eprintln!("warning: held mail was not put in order: {error}");
         }
-        Ok((results, started.elapsed()))
+        Ok((results, started.elapsed(), purges))
     })?;
     // Nothing runs in it any more, and its threads need not be waited for one by one.
     runtime.shutdown_background();
-    let (results, took) = results;
+    let (results, took, purges) = results;
     let list = common.again("held list");
-    let exits: Vec<Exit> = results.iter().map(|(name, session)| summarise(name, session.as_ref(), &list, common.quiet)).collect();
+    let exits: Vec<Exit> = results.iter().map(|(name, session)| summarise(name, session.as_ref(), &list, purges, common.quiet)).collect();
     let delivered: u64 = results.iter().filter_map(|(_, session)| session.as_ref()).map(|session| session.report.delivered).sum();
     // From cron, whoever says `-q` wants a letter about failures only.
-    if !common.quiet {
+    if !common.quiet && purges.is_none() {
         say(&format!("{delivered} delivered in {:.2} s", took.as_secs_f64()));
         if let Some(note) = new_state_dir(state_dir, was_there) {
             eprintln!("{note}");
@@ -120,7 +143,7 @@ fn try_once(arguments: &Once, common: &Common) -> Result<Exit, Exit> {
 }
 
 /// Forgets the messages that are to come once more.
-async fn again(arguments: &Once, collectors: &[Arc<Collector>], installation: &Installation, common: &Common) -> Result<(), Exit> {
+async fn again(arguments: &Once, collectors: &[Arc<Collector>], installation: &Installation, stop: &Stop, common: &Common) -> Result<(), Exit> {
     let refused = |why: String| {
         eprintln!("error: {why}\nhint: nothing was changed; the log names each message by COLLECTOR/FOLDER/UIDVALIDITY/UID");
         Exit::Usage
@@ -128,11 +151,61 @@ async fn again(arguments: &Once, collectors: &[Arc<Collector>], installation: &I
     let [collector] = collectors else { return Err(refused("messages are named of one collector at a time".to_owned())) };
     let ledger = &**installation.ledger();
     let which = refetch::which(collector, &arguments.refetch, arguments.folder.as_deref(), ledger).await.map_err(refused)?;
+    let which = match arguments.since {
+        None => Some(which),
+        Some(since) => installation.worker(collector).young(which, since, stop).await.map_err(|error| {
+            eprintln!("{}: FAILED: error[MG-{}]: {error}\nhint: nothing was changed", collector.id, error.code());
+            Exit::of(&error)
+        })?,
+    };
+    let Some(which) = which else {
+        if !common.quiet {
+            eprintln!("note: none of what is named arrived since then, and none of it comes again");
+        }
+        return Ok(());
+    };
     let forgotten = ledger.forget(&collector.server.mailbox(), &which, jiff::Timestamp::now().as_second()).await;
     let forgotten = forgotten.map_err(|error| super::clear::ledger_failed(&error))?;
     tracing::info!(event = "collector_refetches", collector = %collector.id, mailbox = %collector.server.mailbox(), forgotten);
     if !common.quiet {
         eprintln!("{}", super::collect::AGAIN);
+    }
+    Ok(())
+}
+
+/// Says what would be deleted, and asks. Returns how many messages.
+async fn purge(arguments: &Once, collectors: &[Arc<Collector>], installation: &Installation) -> Result<u64, Exit> {
+    let Some(collector) = collectors.first() else { return Ok(0) };
+    let remembered = installation.ledger().remembered(&collector.server.mailbox(), &Forget::default()).await;
+    let folders = remembered.map_err(|error| super::clear::ledger_failed(&error))?;
+    let counts = Purge {
+        server: collector.server.host.clone(),
+        login: collector.server.username.clone(),
+        folders: folders.iter().filter(|of| of.delivered > 0).map(|of| (of.folder.as_str().to_owned(), of.delivered)).collect(),
+    };
+    counts.describe(collector.id.as_str());
+    if counts.all() > 0 {
+        super::clear::confirm(collector.id.as_str(), arguments.yes)?;
+    }
+    let by = Requester::cli();
+    tracing::info!(target: audit::TARGET, event = "collect_requested", by = %by, collectors = 1, names = collector.id.as_str(), purge = true);
+    Ok(counts.all())
+}
+
+/// What goes with what.
+fn check(arguments: &Once, collectors: &[Arc<Collector>]) -> Result<(), Exit> {
+    let pop3 = collectors.iter().find(|collector| collector.server.protocol == Protocol::Pop3);
+    if let (Some(_), Some(collector)) = (arguments.since, pop3) {
+        eprintln!("error: `{}` collects by POP3, which does not tell when a message arrived", collector.id);
+        eprintln!("hint: `--since` is for collectors that use IMAP; nothing was collected");
+        return Err(Exit::Usage);
+    }
+    if arguments.purge_collected {
+        if collectors.len() != 1 {
+            eprintln!("error: this is done for one collector at a time\nhint: nothing was deleted");
+            return Err(Exit::Usage);
+        }
+        super::clear::can_ask(arguments.yes)?;
     }
     Ok(())
 }
@@ -181,7 +254,7 @@ fn name_of(collector: &Collector) -> String {
 }
 
 /// One line per collector: data for scripts, so on stdout. What failed, and what to do about it, is on stderr, in one piece.
-fn summarise(id: &str, session: Option<&Session>, list: &str, quiet: bool) -> Exit {
+fn summarise(id: &str, session: Option<&Session>, list: &str, purges: Option<u64>, quiet: bool) -> Exit {
     let Some(session) = session else {
         eprintln!("{id}: FAILED: an internal error, see above");
         return Exit::Os;
@@ -206,6 +279,9 @@ fn summarise(id: &str, session: Option<&Session>, list: &str, quiet: bool) -> Ex
         if count > 0 {
             line.push_str(&format!(", {count} {words}"));
         }
+    }
+    if let Some(purges) = purges {
+        line = format!("{id}: {}", deleted(report.disposed, purges));
     }
     if report.stopped {
         line.push_str(", stopped early");

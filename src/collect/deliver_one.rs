@@ -5,6 +5,7 @@ use super::chronicle::Chronicle;
 use super::copies::Copies;
 use super::dedupe::{Dedupe, InFlight};
 use super::journal::Opened;
+use super::pass::Scope;
 use super::plan::{final_state, still_owed};
 use super::route::{Aside, Dress, Route, Routed, Router};
 use super::settle::{self, Fate, Settled, Tally};
@@ -35,6 +36,8 @@ pub struct Deliverer<'a> {
     pub destination: &'a dyn Destination,
     /// Tells which recipients exist.
     pub local_check: Option<&'a LocalCheck>,
+    /// What the pass is to do.
+    pub scope: Scope,
     /// What was delivered before.
     pub ledger: &'a dyn Ledger,
     /// Where mail is held.
@@ -418,7 +421,8 @@ impl Deliverer<'_> {
                 // A server may give the UIDL of a deleted message to a new one: only the same message may go undelivered.
                 let owed = self.hashes.get(uid).copied().unwrap_or_default();
                 let is_same = owed.copy.map_or(owed.identity.as_ref() == Some(identity), |owed| owed == *copy);
-                return if is_same { Known::Settled(still_owed(self.collector.after), None) } else { Known::Wanting(Pending::default(), None) };
+                let state = if self.scope == Scope::Purge { State::Owed } else { still_owed(self.collector.after) };
+                return if is_same { Known::Settled(state, None) } else { Known::Wanting(Pending::default(), None) };
             }
             Some(state) if self.hashes.contains_key(uid) && state.before().is_some() => {
                 // So may it do with one that is waited with, and what was tried may have been a note in place of the message. Who had that has not had

@@ -1,6 +1,6 @@
 //! Disposing of copies at the source whose recipients are all final: the last thing that happens to them, and only after the ledger says so.
 
-use super::pass::{PassError, PassReport};
+use super::pass::{PassError, PassReport, Scope};
 use super::walk::Walk;
 use crate::config::{After, Collect, Protocol};
 use crate::ledger::Finished;
@@ -27,6 +27,7 @@ pub(super) async fn dispose(
     let expunge = collector.expunge;
     let how = match collector.after {
         _ if uids.is_empty() => return Ok(Finished::default()),
+        _ if walk.pass.scope == Scope::Purge => Disposal::Delete,
         After::Keep => return Ok(Finished::default()),
         After::MarkSeen => Disposal::MarkSeen,
         After::Delete | After::DeleteAfter(_) if expunge.every_sessions > 1 => Disposal::Flag,

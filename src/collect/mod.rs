@@ -19,6 +19,7 @@ pub mod mx;
 mod note;
 pub mod pass;
 pub mod plan;
+mod purge;
 mod renumbered;
 mod repeats;
 pub mod route;

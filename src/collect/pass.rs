@@ -17,7 +17,7 @@ use super::idle::Seen;
 use super::route::Router;
 use super::stop::Stop;
 use super::walk::Walk;
-use super::{disposal, folders, plan, renumbered};
+use super::{disposal, folders, plan, purge, renumbered};
 use crate::config::{After, Collector, FolderSelect, Protocol};
 use crate::deliver::Destination;
 use crate::deliver::local_check::LocalCheck;
@@ -30,6 +30,28 @@ use crate::source::{Listing, Retry, Session, Source, SourceError, SourceErrorKin
 use crate::spool::Spool;
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
+
+/// What a pass is to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// All that there is to do.
+    #[default]
+    Whole,
+    /// Only mail that arrived at this time or later, in seconds since the epoch. Of older mail nothing is noted.
+    Since(i64),
+    /// Nothing is taken: what was delivered and kept is deleted.
+    Purge,
+}
+
+impl Scope {
+    /// Before which nothing is taken.
+    pub(super) fn not_before(self) -> Option<i64> {
+        match self {
+            Scope::Since(since) => Some(since),
+            Scope::Whole | Scope::Purge => None,
+        }
+    }
+}
 
 /// Everything that one pass needs.
 #[derive(Clone, Copy)]
@@ -60,6 +82,8 @@ pub struct Pass<'a> {
     pub counters: &'a Counters,
     /// The operator asked for this pass: back-off of single messages does not count.
     pub forced: bool,
+    /// What it is to do.
+    pub scope: Scope,
     /// What never came whole comes before all others, for once: behind them there was always something that it could have spoilt.
     pub suspects_first: bool,
     /// What the pass before this one left on the server for want of room.
@@ -406,6 +430,9 @@ impl Pass<'_> {
             self.ledger.renumber(&progress.place).await?;
             progress = self.ledger.progress(claim, &place.name, selected.epoch, history).await?;
         }
+        if self.scope == Scope::Purge {
+            return purge::folder(self, session, progress, &selected, place, report).await;
+        }
         if let After::DeleteAfter(age) = self.collector.after {
             let before = place.now.saturating_sub(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
             // What cannot be deleted for now must not become ever more.
@@ -441,11 +468,11 @@ struct Early {
 }
 
 /// How a folder ended: whether the session is good for another one, and the first disposal that was refused.
-type Ended = (Sound, Option<SourceError>);
+pub(super) type Ended = (Sound, Option<SourceError>);
 
 /// Whether a session can be used any further; one with answers outstanding can only be abandoned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sound {
+pub(super) enum Sound {
     Yes,
     No,
 }

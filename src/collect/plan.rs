@@ -1,7 +1,7 @@
 //! What a pass is going to do, decided without any I/O: which messages to ask for, which to take, which copies are owed a disposal, and how
 //! far the watermark may rise.
 
-use super::pass::Room;
+use super::pass::{Room, Scope};
 use crate::config::{After, Collect, Collector, Protocol, TooLarge};
 use crate::ledger::state::Due;
 use crate::ledger::{History, Pending, Progress, State, due};
@@ -79,6 +79,7 @@ pub fn plan(collector: &Collector, selected: &Selected, progress: &Progress, wit
         also,
         unseen: collector.collect == Collect::Unseen,
         since: None,
+        not_before: None,
         sizes: collector.max_message_size.is_some() || collector.max_bytes_per_session.is_some(),
         // UIDs that we remember can only become fewer: when fewer messages are there than we remember, some of those are gone.
         complete: selected.exists < remembered,
@@ -247,9 +248,10 @@ pub struct Watermark {
 }
 
 impl Watermark {
-    /// A watermark for this collector: IMAP's, and not while only unseen messages are looked at, as those that were not looked at are not settled.
-    pub fn new(collector: &Collector) -> Self {
-        let applies = collector.server.protocol == Protocol::Imap && collector.collect != Collect::Unseen;
+    /// A watermark for this collector: IMAP's, and not while only unseen messages are looked at, or only young ones, as those that were not looked at
+    /// are not settled.
+    pub fn new(collector: &Collector, scope: Scope) -> Self {
+        let applies = collector.server.protocol == Protocol::Imap && collector.collect != Collect::Unseen && scope == Scope::Whole;
         Watermark { ahead: VecDeque::new(), settled: HashSet::new(), applies }
     }
 

@@ -7,7 +7,7 @@ use super::hours;
 use super::idle::{Idle, IdleServer, Passed};
 use super::limits::Limits;
 use super::mx;
-use super::pass::{Before, Pass, PassError, PassReport};
+use super::pass::{Before, Pass, PassError, PassReport, Scope};
 use super::repeats::Repeats;
 use super::route::Router;
 use super::schedule::{self, Ended};
@@ -18,13 +18,13 @@ use crate::deliver::Destination;
 use crate::deliver::local_check::LocalCheck;
 use crate::held::HeldStore;
 use crate::history::{Event, History};
-use crate::ledger::Ledger;
-use crate::mail::RemoteUid;
+use crate::ledger::{Forget, Ledger};
 use crate::mail::when::stamp;
+use crate::mail::{KnownUids, RemoteUid};
 use crate::net::Dns;
 use crate::observe::maillog::{self, Failure, SessionFigures};
 use crate::observe::{Counters, Status};
-use crate::source::{Source, SourceError};
+use crate::source::{Source, SourceError, Want};
 use crate::spool::Spool;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -109,6 +109,8 @@ struct Turn {
     before: Option<Before>,
     /// What broke sessions, and is owed a deletion.
     set_aside: BTreeSet<RemoteUid>,
+    /// What it is to do.
+    scope: Scope,
 }
 
 /// True if a server has no place for one more connection, as it says, or as it seems after so many failures before: some close it without a word.
@@ -131,6 +133,11 @@ pub struct Session {
 }
 
 impl Session {
+    /// One that failed before it began.
+    pub fn failed(error: PassError) -> Self {
+        Session { error: Some(error), ..Session::none() }
+    }
+
     /// One that did not begin, because of a stop.
     fn none() -> Self {
         Session { report: PassReport::default(), error: None, figures: SessionFigures::default(), number: 0 }
@@ -221,7 +228,8 @@ impl Worker {
             }
             idle.pass_begins();
             let secrets = self.secrets();
-            let turn = Turn { forced: asked || (waking == Waking::Rest && suspects_first), suspects_first, before, set_aside: set_aside.clone() };
+            let forced = asked || (waking == Waking::Rest && suspects_first);
+            let turn = Turn { forced, suspects_first, before, set_aside: set_aside.clone(), scope: Scope::Whole };
             let Some(session) = self.session(stop, turn, failures > 0).await else { return };
             suspects_first = session.suspects_are_next();
             before = session.report.before_next(&self.collector);
@@ -329,10 +337,10 @@ impl Worker {
         }
     }
 
-    /// Runs passes until the mailbox has no new mail or one fails.
-    pub async fn drain(&self, stop: &Stop) -> Session {
+    /// Runs passes until the mailbox has no new mail, as far as `scope` says, or one fails.
+    pub async fn drain(&self, scope: Scope, stop: &Stop) -> Session {
         let mut total = PassReport::default();
-        let mut turn = Turn { forced: true, ..Turn::default() };
+        let mut turn = Turn { forced: true, scope, ..Turn::default() };
         let mut told = Told::default();
         let (mut broken, mut set_aside) = (None, BTreeSet::new());
         loop {
@@ -345,7 +353,7 @@ impl Worker {
             let suspects_first = session.suspects_are_next();
             let others_are_next = session.set_aside(&mut set_aside);
             let before = report.before_next(&self.collector);
-            turn = Turn { forced: suspects_first, suspects_first, before, set_aside: set_aside.clone() };
+            turn = Turn { forced: suspects_first, suspects_first, before, set_aside: set_aside.clone(), scope };
             total.add(report);
             let is_stopped = report.stopped;
             if let Some(PassError::Source(error)) = &session.error
@@ -368,14 +376,14 @@ impl Worker {
     }
 
     /// One session, which takes so many new messages at most. What an earlier one left to be tried again, or owes, comes beside them.
-    pub async fn some(self, limit: usize, stop: &Stop) -> Session {
+    pub async fn some(self, limit: usize, scope: Scope, stop: &Stop) -> Session {
         let most = match self.collector.max_messages_per_session {
             0 => limit,
             most => most.min(limit),
         };
         let collector = Collector { max_messages_per_session: most, ..Collector::clone(&self.collector) };
         let worker = Worker { collector: Arc::new(collector), ..self };
-        let Some(mut session) = worker.session(stop, Turn { forced: true, ..Turn::default() }, false).await else { return Session::none() };
+        let Some(mut session) = worker.session(stop, Turn { forced: true, scope, ..Turn::default() }, false).await else { return Session::none() };
         worker.ended_apart(&session);
         worker.tell(&session, &mut Told::default());
         session.report.deferred += session.report.put_off;
@@ -428,7 +436,40 @@ impl Worker {
         Some(Session { report, error, figures, number })
     }
 
-    async fn pass(&self, stop: &Stop, Turn { forced, suspects_first, before, set_aside }: Turn) -> (PassReport, Result<(), PassError>) {
+    /// Those of what is to come once more that arrived at this time or later; `None` if none did. The server is asked, and nothing else is done.
+    ///
+    /// # Errors
+    /// The server cannot be asked, or its folder is another one by now.
+    pub async fn young(&self, which: Forget, since: i64, stop: &Stop) -> Result<Option<Forget>, PassError> {
+        let permit = self.limits.permit(&self.collector.server.host, false).await;
+        let asked = permit.run(async {
+            let remembered = self.ledger.remembered(&self.collector.server.mailbox(), &which).await?;
+            let Some(of) = remembered.into_iter().find(|of| !of.uids.is_empty()) else { return Ok(Vec::new()) };
+            let mut session = self.source.open().await?;
+            let listed = async {
+                let selected = session.select(&of.folder).await?;
+                let also = if selected.epoch == of.epoch { which.uids.clone() } else { Vec::new() };
+                let limit = also.len();
+                let (above, known) = (u32::MAX, KnownUids::new());
+                let want = Want { above, also, unseen: false, since: None, not_before: Some(since), sizes: false, complete: false, known, limit };
+                session.list(want).await
+            };
+            let listed = listed.await;
+            match listed {
+                Ok(_) => drop(session.close().await),
+                Err(_) => session.abandon().await,
+            }
+            Ok::<_, PassError>(listed?.messages.into_iter().map(|message| message.uid).collect())
+        });
+        let uids: Vec<RemoteUid> = tokio::select! {
+            biased;
+            () = stop.requested() => return Ok(None),
+            asked = asked => asked?,
+        };
+        Ok((!uids.is_empty()).then_some(Forget { uids, ..which }))
+    }
+
+    async fn pass(&self, stop: &Stop, Turn { forced, suspects_first, before, set_aside, scope }: Turn) -> (PassReport, Result<(), PassError>) {
         if let Err(short) = self.room.check() {
             return (PassReport::default(), Err(short.into()));
         }
@@ -451,6 +492,7 @@ impl Worker {
             stop,
             counters: &self.counters,
             forced,
+            scope,
             suspects_first,
             before: before.as_ref(),
             set_aside: &set_aside,

@@ -5,7 +5,7 @@ use super::chronicle;
 use super::deliver_one::{By, Deliverer};
 use super::disposal;
 use super::first_run;
-use super::pass::{Pass, PassError, PassReport, Place, Room};
+use super::pass::{Pass, PassError, PassReport, Place, Room, Scope};
 use super::plan::{self, BATCH_MESSAGES_MAX, Plan, Step, Tried, Watermark};
 use super::renumbered::Renumbered;
 use crate::config::{After, Collect, OnHold, Protocol, TooLarge};
@@ -74,7 +74,7 @@ impl<'a> Walk<'a> {
             progress,
             selected,
             place,
-            watermark: Watermark::new(pass.collector),
+            watermark: Watermark::new(pass.collector, pass.scope),
             outstanding: false,
             target_down: Mutex::default(),
             refused: Mutex::default(),
@@ -116,6 +116,8 @@ impl<'a> Walk<'a> {
             self.outstanding = true;
             return Ok(());
         }
+        // A first run looks at all that is there, whatever this pass takes of it.
+        want.not_before = self.pass.scope.not_before();
         let mut is_first = true;
         // Messages that never came whole, and copies that are owed a deletion and have to be read again for it.
         let (mut suspects, mut rereads) = (Vec::new(), Vec::new());
@@ -207,7 +209,9 @@ impl<'a> Walk<'a> {
             }
             // Rows that are due, and neither found nor gone, are no reason to begin anew.
             report.more |= taken.more || (listing.more && room.is_used_up()) || (more && report.progress > progress_before);
-            let is_whole = suspects.is_empty() && rereads.is_empty() && !self.is_over() && !listing.more && !taken.more;
+            // What is too old for this pass was not looked at.
+            let is_whole =
+                self.pass.scope == Scope::Whole && suspects.is_empty() && rereads.is_empty() && !self.is_over() && !listing.more && !taken.more;
             if is_whole && !self.held_back.is_empty() {
                 let vanished = std::mem::take(&mut self.held_back);
                 self.pass.ledger.finish(&self.progress.place, Finished { vanished, ..Finished::default() }).await?;
@@ -314,7 +318,7 @@ impl<'a> Walk<'a> {
 
     /// Copies that are owed a deletion under names that may be other messages' by now (POP3), behind all that is new, and in a session that has no
     /// other deletion to lose: what breaks the session once does so each time. Those that wait for one are left over.
-    async fn read_again(&mut self, session: &mut dyn Session, steps: &mut Vec<Step>, report: &mut PassReport) -> Result<(), PassError> {
+    pub(super) async fn read_again(&mut self, session: &mut dyn Session, steps: &mut Vec<Step>, report: &mut PassReport) -> Result<(), PassError> {
         if steps.is_empty() || self.unconfirmed.load(Ordering::Relaxed) {
             report.unfinished |= !steps.is_empty();
             return Ok(());
@@ -411,7 +415,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Copies whose disposal an earlier pass could not finish.
-    async fn dispose_owed(&self, session: &mut dyn Session, owed: Vec<Listed>, report: &mut PassReport) -> Result<(), PassError> {
+    pub(super) async fn dispose_owed(&self, session: &mut dyn Session, owed: Vec<Listed>, report: &mut PassReport) -> Result<(), PassError> {
         if owed.is_empty() {
             return Ok(());
         }
@@ -581,6 +585,7 @@ impl<'a> Walk<'a> {
             router: pass.router,
             destination: pass.destination,
             local_check: pass.local_check,
+            scope: pass.scope,
             ledger: pass.ledger,
             held: pass.held,
             history: pass.history,

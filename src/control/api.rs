@@ -7,8 +7,9 @@ use super::metrics::Form;
 use super::problem::Problem;
 use super::route::Route;
 use super::show;
-use crate::config::{Diff, log_written, store};
+use crate::config::{Collector, Diff, Protocol, log_written, store};
 use crate::history::{self, Event};
+use crate::ledger::Forget;
 use crate::mail::CollectorId;
 use crate::mail::outcome::harmless;
 use crate::observe::logging::audit;
@@ -148,7 +149,7 @@ impl Api {
     }
 
     async fn collect(&self, id: Option<CollectorId>, wait: Option<Duration>, body: &[u8], by: Requester) -> Result<Answer, Problem> {
-        let (named, manner) = asked(body)?;
+        let Asked { names: named, manner, dry_run } = asked(body)?;
         let which = match (id, named) {
             (Some(_), Some(_)) => return Err(Problem::new(400, "the path names the collector: the body has no `names`")),
             (Some(id), None) => Some(vec![id]),
@@ -157,6 +158,21 @@ impl Api {
         let shown = self.daemon.board.shown();
         if let Some(unknown) = which.iter().flatten().find(|id| !shown.collectors.contains_key(id)) {
             return Err(self.unknown(unknown));
+        }
+        if let Manner::Part { since: Some(_), .. } | Manner::Again { since: Some(_), .. } = manner {
+            let is_asked = |id: &CollectorId, enabled| which.as_ref().map_or(enabled, |ids| ids.contains(id));
+            let is_pop3 = |of: &Collector| of.server.protocol == Protocol::Pop3;
+            let mut all = shown.collectors.values().map(|listed| &listed.collector);
+            if let Some(id) = all.find(|of| is_asked(&of.id, of.enabled && shown.enabled) && is_pop3(of)).map(|of| &of.id) {
+                return Err(Problem::new(400, format!("`{id}` collects by POP3, which does not tell when a message arrived"))
+                    .hint("`since` is for collectors that use IMAP; nothing was collected"));
+            }
+        }
+        if manner == Manner::Purge && !matches!(which.as_deref(), Some([_])) {
+            return Err(Problem::new(400, "`purge_collected` is for one collector at a time, which is named"));
+        }
+        if let (true, Some([id])) = (dry_run, which.as_deref()) {
+            return self.would_purge(id).await;
         }
         let (answer, began) = oneshot::channel();
         let who = by.to_string();
@@ -204,6 +220,22 @@ impl Api {
             Some(job) => Ok(waited(&job, wait).await),
             None => Ok(Answer::Json(done.status, done.document)),
         }
+    }
+
+    /// What a purge would delete: so much as the ledger knows of.
+    async fn would_purge(&self, id: &CollectorId) -> Result<Answer, Problem> {
+        let collector = self.daemon.board.listed(id).ok_or_else(|| self.unknown(id))?.collector;
+        let mailbox = collector.server.mailbox();
+        let remembered = self.daemon.ledger.remembered(&mailbox, &Forget::default()).await;
+        let remembered = remembered.map_err(|error| Problem::new(500, error.to_string()).code(crate::mail::code::LEDGER))?;
+        let folders: Vec<Value> =
+            remembered.iter().filter(|of| of.delivered > 0).map(|of| json!({"folder": of.folder.as_str(), "deletes": of.delivered})).collect();
+        let deletes: u64 = remembered.iter().map(|of| of.delivered).sum();
+        let server = &collector.server;
+        Ok(Answer::Json(
+            200,
+            json!({"collector": id.as_str(), "server": server.host, "login": server.username, "deletes": deletes, "folders": folders}),
+        ))
     }
 
     async fn switch(&self, id: Option<CollectorId>, on: bool, body: &[u8], by: Requester) -> Result<Answer, Problem> {
@@ -294,35 +326,52 @@ async fn waited(job: &Job, wait: Option<Duration>) -> Answer {
     Answer::Json(status, job.json(&state))
 }
 
-/// Whose mail and how, as the body says: `{"names": ["a", "b"], "limit": 5}`, `{"names": ["a"], "refetch": ["8812"], "folder": "INBOX"}`, each key or not;
-/// nothing at all: all that are enabled.
-fn asked(body: &[u8]) -> Result<(Option<Vec<CollectorId>>, Manner), Problem> {
+/// Whose mail is wanted, and how.
+#[derive(Debug, Default, PartialEq)]
+struct Asked {
+    /// `None`: all that are enabled.
+    names: Option<Vec<CollectorId>>,
+    manner: Manner,
+    /// Only say what would be deleted.
+    dry_run: bool,
+}
+
+/// Whose mail and how, as the body says: `{"names": ["a", "b"], "limit": 5, "since": "2026-11-01T00:00:00Z"}`, `{"names": ["a"], "refetch": ["8812"],
+/// "folder": "INBOX"}`, `{"names": ["a"], "purge_collected": true, "dry_run": true}`, each key or not; nothing at all: all that are enabled.
+fn asked(body: &[u8]) -> Result<Asked, Problem> {
     if body.iter().all(u8::is_ascii_whitespace) {
-        return Ok((None, Manner::Whole));
+        return Ok(Asked::default());
     }
     let wrong = || {
         let what = format!(
-            "the body is nothing, or has `names` (a list), and `limit` (1 to {LIMIT_MAX}) or `refetch` (a list of UIDs as texts) with `folder`"
+            "the body is nothing, or has `names` (a list), and `since` (a time, as 2026-11-01T00:00:00Z), `limit` (1 to {LIMIT_MAX}) or `refetch` (a \
+             list of UIDs as texts) with `folder`; or `purge_collected` (true), and `dry_run` beside"
         );
         Problem::new(400, what)
     };
     let body: Value = serde_json::from_slice(body).map_err(|_| wrong())?;
-    let known = |key: &String| matches!(key.as_str(), "names" | "limit" | "refetch" | "folder");
+    let known = |key: &String| matches!(key.as_str(), "names" | "limit" | "since" | "refetch" | "folder" | "purge_collected" | "dry_run");
     let body = body.as_object().filter(|body| !body.is_empty() && body.keys().all(known)).ok_or_else(wrong)?;
     let text = |value: &Value| value.as_str().map(str::to_owned).ok_or_else(wrong);
+    let flag = |key: &str| body.get(key).map_or(Ok(false), |value| value.as_bool().ok_or_else(wrong));
+    let time = |value: &Value| value.as_str().and_then(|time| time.parse::<Timestamp>().ok()).map(Timestamp::as_second).ok_or_else(wrong);
+    let (purge, dry_run, since) = (flag("purge_collected")?, flag("dry_run")?, body.get("since").map(time).transpose()?);
     let manner = match (body.get("limit"), body.get("refetch"), body.get("folder")) {
-        (None, None, None) => Manner::Whole,
-        (Some(limit), None, None) => {
-            let limit = limit.as_u64().filter(|limit| (1..=LIMIT_MAX).contains(limit)).ok_or_else(wrong)?;
-            Manner::Some(usize::try_from(limit).map_err(|_| wrong())?)
+        (None, None, None) if purge && since.is_none() => Manner::Purge,
+        _ if purge || dry_run => return Err(wrong()),
+        (None, None, None) if since.is_none() => Manner::Whole,
+        (limit, None, None) => {
+            let number = |limit: &Value| limit.as_u64().filter(|limit| (1..=LIMIT_MAX).contains(limit)).ok_or_else(wrong);
+            let limit = limit.map(number).transpose()?;
+            Manner::Part { limit: limit.map(usize::try_from).transpose().map_err(|_| wrong())?, since }
         }
         (None, Some(uids), folder) => {
             let uids = uids.as_array().filter(|uids| !uids.is_empty() && uids.len() <= UIDS_MAX).ok_or_else(wrong)?;
-            Manner::Again { uids: uids.iter().map(text).collect::<Result<_, _>>()?, folder: folder.map(text).transpose()? }
+            Manner::Again { uids: uids.iter().map(text).collect::<Result<_, _>>()?, folder: folder.map(text).transpose()?, since }
         }
         _ => return Err(wrong()),
     };
-    let Some(names) = body.get("names") else { return Ok((None, manner)) };
+    let Some(names) = body.get("names") else { return Ok(Asked { names: None, manner, dry_run }) };
     let names = names.as_array().ok_or_else(wrong)?;
     if names.len() > NAMES_MAX {
         return Err(Problem::new(413, format!("more than {NAMES_MAX} names")));
@@ -330,7 +379,7 @@ fn asked(body: &[u8]) -> Result<(Option<Vec<CollectorId>>, Manner), Problem> {
     let mut ids: Vec<CollectorId> = names.iter().map(|name| name.as_str().and_then(CollectorId::new).ok_or_else(wrong)).collect::<Result<_, _>>()?;
     ids.sort();
     ids.dedup();
-    Ok((Some(ids), manner))
+    Ok(Asked { names: Some(ids), manner, dry_run })
 }
 
 /// A command that needs no daemon says what it did, for the audit: `{"event": "secret_set", "name": "boss", "replaced": true}`. Never a value.
@@ -423,15 +472,26 @@ mod tests {
 
     #[test]
     fn the_body_of_a_collection() {
-        assert_eq!(asked(b" \r\n"), Ok((None, Manner::Whole)));
+        assert_eq!(asked(b" \r\n"), Ok(Asked::default()));
         let names = |body: &[u8]| {
-            let (ids, manner) = asked(body).unwrap();
+            let Asked { names: ids, manner, .. } = asked(body).unwrap();
             (ids.map(|ids| ids.iter().map(|id| id.as_str().to_owned()).collect::<Vec<_>>().join(" ")), manner)
         };
         assert_eq!(names(br#"{"names": ["b", "a", "b"]}"#), (Some("a b".to_owned()), Manner::Whole));
-        assert_eq!(names(br#"{"names": ["a"], "limit": 7}"#), (Some("a".to_owned()), Manner::Some(7)));
-        assert_eq!(names(br#"{"limit": 1}"#), (None, Manner::Some(1)));
-        let again = Manner::Again { uids: vec!["7".to_owned()], folder: Some("INBOX".to_owned()) };
+        assert_eq!(names(br#"{"names": ["a"], "limit": 7}"#), (Some("a".to_owned()), Manner::Part { limit: Some(7), since: None }));
+        assert_eq!(names(br#"{"limit": 1}"#), (None, Manner::Part { limit: Some(1), since: None }));
+        let since = Some(1_793_491_200);
+        assert_eq!(names(br#"{"since": "2026-11-01T00:00:00Z"}"#), (None, Manner::Part { limit: None, since }));
+        assert_eq!(names(br#"{"since": "2026-11-01T03:00:00+03:00", "limit": 1}"#), (None, Manner::Part { limit: Some(1), since }));
+        let again = Manner::Again { uids: vec!["7".to_owned()], folder: None, since };
+        assert_eq!(names(br#"{"refetch": ["7"], "since": "2026-11-01T00:00:00Z"}"#), (None, again));
+        for (body, dry_run) in
+            [(&br#"{"names": ["a"], "purge_collected": true}"#[..], false), (br#"{"purge_collected": true, "dry_run": true}"#, true)]
+        {
+            let asked = asked(body).unwrap();
+            assert_eq!((asked.manner, asked.dry_run), (Manner::Purge, dry_run));
+        }
+        let again = Manner::Again { uids: vec!["7".to_owned()], folder: Some("INBOX".to_owned()), since: None };
         assert_eq!(names(br#"{"names": ["a"], "refetch": ["7"], "folder": "INBOX"}"#), (Some("a".to_owned()), again));
         for wrong in [
             &b"[]"[..],
@@ -447,6 +507,13 @@ mod tests {
             br#"{"folder": "INBOX"}"#,
             br#"{"limit": "5"}"#,
             br#"{"names": ["a"], "since": "1d"}"#,
+            br#"{"names": ["a"], "since": 1793491200}"#,
+            br#"{"names": ["a"], "before": "2026-11-01T00:00:00Z"}"#,
+            br#"{"dry_run": true}"#,
+            br#"{"purge_collected": 1}"#,
+            br#"{"purge_collected": true, "limit": 1}"#,
+            br#"{"purge_collected": true, "since": "2026-11-01T00:00:00Z"}"#,
+            br#"{"purge_collected": true, "refetch": ["7"]}"#,
         ] {
             assert_eq!(asked(wrong).unwrap_err().status, 400);
         }

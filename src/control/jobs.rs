@@ -172,7 +172,8 @@ fn summary(session: &Session) -> Value {
     };
     let mut summary = json!({
         "outcome": outcome, "delivered": report.delivered, "default_box": report.unresolved + report.refused, "duplicates": report.duplicates,
-        "discarded": report.discarded, "deferred": report.deferred, "left": report.left, "held": report.held, "octets": report.octets,
+        "discarded": report.discarded, "deferred": report.deferred, "left": report.left, "held": report.held, "disposed": report.disposed,
+        "octets": report.octets,
     });
     if let Some(error) = &session.error {
         summary["error"] = json!({

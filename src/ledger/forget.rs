@@ -31,6 +31,8 @@ pub struct Remembered {
     pub uids: Vec<RemoteUid>,
     /// The same of earlier epochs: what no message of the latest one has been found to be yet.
     pub former: u64,
+    /// How many of `uids` were delivered and are kept, or owed a disposal: what a purge deletes at the source.
+    pub delivered: u64,
     /// Messages that are held, which stay so.
     pub held: u64,
     /// Messages that nobody has, which wait or were left.

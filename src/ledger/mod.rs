@@ -65,6 +65,9 @@ pub trait Ledger: Send + Sync {
     /// keep their hashes. Returns how many. A message without an identity was never delivered, and does not age.
     async fn owe_aged(&self, place: &Place, before: i64, limit: usize) -> Result<u64, LedgerError>;
 
+    /// The same whatever their age: what was delivered and is kept, and is in no store of held mail.
+    async fn owe_kept(&self, place: &Place, limit: usize) -> Result<u64, LedgerError>;
+
     /// The server gives out UIDs again that other messages had, under the same UIDVALIDITY: what is known of this folder becomes that of an
     /// earlier epoch. The place is stale from now on; [`Ledger::progress`] gives the new one.
     async fn renumber(&self, place: &Place) -> Result<(), LedgerError>;

@@ -412,14 +412,17 @@ impl Ledger for SqliteLedger {
         self.write(move |connection| {
             claims.check(place.claim)?;
             // What a first run left alone has no fingerprint: it was never delivered, and nothing that was not delivered is ever deleted.
-            let aged = "SELECT uid FROM kept WHERE folder = ?1 AND at < ?2 AND fingerprint IS NOT NULL ORDER BY at LIMIT ?3";
-            let sql = format!(
-                "INSERT OR IGNORE INTO exception (folder, uid, state, fingerprint, copy)
-                 SELECT folder, uid, 'owed', fingerprint, copy FROM kept WHERE folder = ?1 AND uid IN ({aged})"
-            );
-            let owed = connection.execute(&sql, params![place.folder, before, limit])?;
-            connection.execute(&format!("DELETE FROM kept WHERE folder = ?1 AND uid IN ({aged})"), params![place.folder, before, limit])?;
-            Ok(owed as u64)
+            owe(connection, &place, "fingerprint IS NOT NULL", before, limit)
+        })
+        .await
+    }
+
+    async fn owe_kept(&self, place: &Place, limit: usize) -> Result<u64, LedgerError> {
+        let (place, claims) = (*place, self.claims.clone());
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.write(move |connection| {
+            claims.check(place.claim)?;
+            owe(connection, &place, sqlite_forget::DELIVERED, i64::MAX, limit)
         })
         .await
     }
@@ -523,6 +526,18 @@ impl Ledger for SqliteLedger {
     async fn held_end(&self, id: HeldId, end: HeldEnd) -> Result<bool, LedgerError> {
         self.write(move |connection| sqlite_held::end(connection, id, &end)).await
     }
+}
+
+/// Makes kept messages owed that are `which`, at most `limit`, the oldest first. Returns how many.
+fn owe(connection: &Connection, place: &Place, which: &str, before: i64, limit: i64) -> Result<u64, Failure> {
+    let chosen = format!("SELECT uid FROM kept WHERE folder = ?1 AND at < ?2 AND {which} ORDER BY at LIMIT ?3");
+    let sql = format!(
+        "INSERT OR IGNORE INTO exception (folder, uid, state, fingerprint, copy)
+         SELECT folder, uid, 'owed', fingerprint, copy FROM kept WHERE folder = ?1 AND uid IN ({chosen})"
+    );
+    let owed = connection.execute(&sql, params![place.folder, before, limit])?;
+    connection.execute(&format!("DELETE FROM kept WHERE folder = ?1 AND uid IN ({chosen})"), params![place.folder, before, limit])?;
+    Ok(owed as u64)
 }
 
 #[cfg(test)]

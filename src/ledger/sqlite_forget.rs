@@ -14,6 +14,11 @@ const COLLECTED: &str = "(e.state IN ('owed', 'flagged', 'held', 'held_away') OR
 const HELD: &str = "EXISTS (SELECT 1 FROM held h JOIN folder f ON f.id = e.folder JOIN mailbox m ON m.id = f.mailbox
                             WHERE (h.protocol, h.host, h.login, h.folder, h.epoch, h.uid) = (m.protocol, m.host, m.login, f.name, f.epoch, e.uid))";
 
+/// Kept messages that were delivered, and are not held. What a first run left alone, and what was only marked as collected, has no fingerprint.
+pub(super) const DELIVERED: &str = "fingerprint IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM held h JOIN folder f ON f.id = kept.folder JOIN mailbox m ON m.id = f.mailbox
+                    WHERE (h.protocol, h.host, h.login, h.folder, h.epoch, h.uid) = (m.protocol, m.host, m.login, f.name, f.epoch, kept.uid))";
+
 /// A folder in one epoch.
 struct Row {
     id: i64,
@@ -70,7 +75,15 @@ pub(super) fn remembered(connection: &Connection, mailbox: &MailboxId, which: &F
         let of_folder = match same {
             Some(of_folder) => of_folder,
             None => {
-                let empty = Remembered { folder: FolderName::new(&folder.name), epoch: Epoch(0), uids: Vec::new(), former: 0, held: 0, waiting: 0 };
+                let empty = Remembered {
+                    folder: FolderName::new(&folder.name),
+                    epoch: Epoch(0),
+                    uids: Vec::new(),
+                    former: 0,
+                    delivered: 0,
+                    held: 0,
+                    waiting: 0,
+                };
                 found.push(empty);
                 let Some(last) = found.last_mut() else { continue };
                 last
@@ -83,6 +96,11 @@ pub(super) fn remembered(connection: &Connection, mailbox: &MailboxId, which: &F
             continue;
         }
         of_folder.epoch = Epoch((folder.epoch & 0xffff_ffff) as u32);
+        let sql = format!(
+            "SELECT (SELECT count(*) FROM kept WHERE folder = ?1 AND {DELIVERED} AND uid IN (SELECT uid FROM chosen))
+                  + (SELECT count(*) FROM exception WHERE folder = ?1 AND state = 'owed' AND uid IN (SELECT uid FROM chosen))"
+        );
+        of_folder.delivered = connection.query_row(&sql, [folder.id], |row| row.get::<_, i64>(0))?.cast_unsigned();
         let mut select = connection.prepare("SELECT uid FROM chosen ORDER BY uid")?;
         of_folder.uids = select.query_map([], |row| uid_of(row, 0))?.collect::<Result<_, _>>()?;
     }

@@ -87,14 +87,23 @@ pub enum Manner {
     /// Until there is no new mail.
     #[default]
     Whole,
-    /// One session each, which takes so many new messages at most.
-    Some(usize),
+    /// Not all of it.
+    Part {
+        /// One session each, which takes so many new messages at most.
+        limit: Option<usize>,
+        /// Only what arrived at this time or later, in seconds since the epoch (IMAP).
+        since: Option<i64>,
+    },
+    /// Nothing is taken: what one collector has delivered and kept on its server is deleted there.
+    Purge,
     /// The same as the first, and these messages once more, on purpose; for one collector.
     Again {
         /// Their UIDs or UIDLs, as the log has them.
         uids: Vec<String>,
         /// Their folder, where the mailbox has several.
         folder: Option<String>,
+        /// Only what arrived at this time or later, in seconds since the epoch (IMAP): of these, and of new mail.
+        since: Option<i64>,
     },
 }
 

@@ -10,7 +10,8 @@ use super::refetch;
 use super::switches::{Switch, Switches};
 use super::{Installation, systemd};
 use crate::collect::asks::Asks;
-use crate::collect::task::Worker;
+use crate::collect::pass::Scope;
+use crate::collect::task::{Session, Worker};
 use crate::collect::{Stop, hours};
 use crate::config::{self, Collector, Config, Diff, Environment, Loaded, Report, Sources};
 use crate::held::HeldStore;
@@ -62,10 +63,10 @@ pub struct Supervisor {
 enum Apart {
     /// Until there is no new mail.
     Whole,
-    /// One session with a limit.
-    Some(usize),
+    /// One session with a limit, or as many as it takes.
+    Part(Option<usize>, Scope),
     /// With messages that are to come once more.
-    Again(Forget),
+    Again(Forget, Scope),
 }
 
 struct Ending {
@@ -150,32 +151,52 @@ impl Supervisor {
     async fn collect(&mut self, Collect { by, which, manner, answer }: Collect) {
         let ids = which.unwrap_or_else(|| self.running.keys().cloned().collect());
         let names: Vec<&str> = ids.iter().take(NAMES_SHOWN_MAX).map(CollectorId::as_str).collect();
-        let (limit, again) = match &manner {
-            Manner::Whole => (None, None),
-            Manner::Some(limit) => (Some(*limit), None),
-            Manner::Again { uids, .. } => (None, Some(uids.len())),
+        let (limit, again, since, purge) = match &manner {
+            Manner::Whole => (None, None, None, None),
+            Manner::Part { limit, since } => (*limit, None, *since, None),
+            Manner::Again { uids, since, .. } => (None, Some(uids.len()), *since, None),
+            Manner::Purge => (None, None, None, Some(true)),
         };
-        info!(target: audit::TARGET, event = "collect_requested", by = %by, collectors = ids.len(), names = names.join(","), limit, again);
+        let since = since.and_then(|since| Timestamp::from_second(since).ok()).map(|since| since.to_string());
+        let (collectors, names) = (ids.len(), names.join(","));
+        info!(target: audit::TARGET, event = "collect_requested", by = %by, collectors, names, limit, again, since, purge);
         let is_heard = answer.is_some();
         let began = match manner {
             Manner::Whole => Ok(ids.into_iter().filter_map(|id| self.collect_one(id, is_heard)).collect()),
-            Manner::Some(limit) => Ok(ids.into_iter().filter_map(|id| self.collect_aside(id, Apart::Some(limit))).collect()),
-            Manner::Again { uids, folder } => self.collect_again(ids, &uids, folder.as_deref()).await,
+            Manner::Part { limit, since } => {
+                let scope = scope(since);
+                Ok(ids.into_iter().filter_map(|id| self.collect_aside(id, Apart::Part(limit, scope))).collect())
+            }
+            Manner::Purge => {
+                self.alone(&ids).map(|_| ids.into_iter().filter_map(|id| self.collect_aside(id, Apart::Part(None, Scope::Purge))).collect())
+            }
+            Manner::Again { uids, folder, since } => self.collect_again(ids, &uids, folder.as_deref(), since).await,
         };
         answer.map(|answer| answer.send(began));
     }
 
     /// Single messages once more.
-    async fn collect_again(&mut self, ids: Vec<CollectorId>, uids: &[String], folder: Option<&str>) -> Result<Vec<Collecting>, String> {
-        let [id] = &ids[..] else { return Err("messages are named of one collector at a time".to_owned()) };
+    async fn collect_again(
+        &mut self,
+        ids: Vec<CollectorId>,
+        uids: &[String],
+        folder: Option<&str>,
+        since: Option<i64>,
+    ) -> Result<Vec<Collecting>, String> {
+        let collector = self.alone(&ids)?;
+        let which = refetch::which(&collector, uids, folder, &**self.installation.ledger()).await?;
+        Ok(self.collect_aside(collector.id.clone(), Apart::Again(which, scope(since))).into_iter().collect())
+    }
+
+    /// The one collector of a request that changes what is remembered of its mailbox: that must not be what another pass is working on.
+    fn alone(&self, ids: &[CollectorId]) -> Result<Arc<Collector>, String> {
+        let [id] = ids else { return Err("this is done for one collector at a time".to_owned()) };
         let collector = self.config.collectors.get(id).cloned().ok_or("there is no such collector")?;
         let mailbox = collector.server.mailbox();
-        // What is forgotten must not be what another pass is working on.
-        if let Some((other, _)) = self.running.iter().find(|(other, running)| *other != id && running.mailbox == mailbox) {
-            return Err(format!("the collector `{other}` collects the same mailbox"));
+        match self.running.iter().find(|(other, running)| *other != id && running.mailbox == mailbox) {
+            Some((other, _)) => Err(format!("the collector `{other}` collects the same mailbox")),
+            None => Ok(collector),
         }
-        let which = refetch::which(&collector, uids, folder, &**self.installation.ledger()).await?;
-        Ok(self.collect_aside(id.clone(), Apart::Again(which)).into_iter().collect())
     }
 
     /// `None`: no such collector, or nobody wants to hear of it.
@@ -217,10 +238,26 @@ impl Supervisor {
                 predecessor.requested().await;
             }
             let session = match how {
-                Apart::Whole => worker.drain(&stop).await,
-                Apart::Some(limit) => worker.some(limit, &stop).await,
-                Apart::Again(which) => {
+                Apart::Whole => worker.drain(Scope::Whole, &stop).await,
+                Apart::Part(None, scope) => worker.drain(scope, &stop).await,
+                Apart::Part(Some(limit), scope) => worker.some(limit, scope, &stop).await,
+                Apart::Again(which, scope) => {
                     let (id, mailbox) = (&worker.collector.id, worker.collector.server.mailbox());
+                    let young = match scope {
+                        Scope::Since(since) => worker.young(which, since, &stop).await,
+                        Scope::Whole | Scope::Purge => Ok(Some(which)),
+                    };
+                    let which = match young {
+                        Ok(Some(which)) => which,
+                        Ok(None) => {
+                            let _ = answer.send(Arc::new(worker.drain(scope, &stop).await));
+                            return;
+                        }
+                        Err(error) => {
+                            let _ = answer.send(Arc::new(Session::failed(error)));
+                            return;
+                        }
+                    };
                     match worker.ledger.forget(&mailbox, &which, Timestamp::now().as_second()).await {
                         Ok(forgotten) => info!(event = "collector_refetches", collector = %id, mailbox = %mailbox, forgotten),
                         Err(error) => {
@@ -228,7 +265,7 @@ impl Supervisor {
                             return;
                         }
                     }
-                    worker.drain(&stop).await
+                    worker.drain(scope, &stop).await
                 }
             };
             let _ = answer.send(Arc::new(session));
@@ -438,6 +475,10 @@ impl Supervisor {
         }
         outcome
     }
+}
+
+fn scope(since: Option<i64>) -> Scope {
+    since.map_or(Scope::Whole, Scope::Since)
 }
 
 /// Resolves when a switch is over; never if none is to end.

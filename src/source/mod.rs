@@ -153,6 +153,9 @@ pub struct Want {
     /// Only messages that arrived at this time or later, in seconds since the epoch (IMAP: INTERNALDATE, to the day; the rest stays known to
     /// the server alone); does not touch `also`.
     pub since: Option<i64>,
+    /// Only messages that arrived at this time or later, to the second, those of `also` too; what else there is, the listing is silent about (IMAP:
+    /// INTERNALDATE; a POP3 server knows no such time, and a listing that asks for it is an error).
+    pub not_before: Option<i64>,
     /// Whether sizes are wanted: they cost a bridge a download of each message, so only if a limit is set.
     pub sizes: bool,
     /// Whether every message of the folder must be looked at, so that what has vanished can be pruned (IMAP).

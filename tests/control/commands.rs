@@ -252,8 +252,12 @@ fn a_limit_takes_so_many_and_the_rest_comes_later() {
     }
     for wrong in [
         &["one", "--limit", "0"][..],
-        &["one", "--since", "1d"],
+        &["one", "--since", "yesterday"],
         &["one", "--purge-collected"],
+        &["--purge-collected", "--yes"],
+        &["one", "off", "--purge-collected", "--yes"],
+        &["one", "--purge-collected", "--yes", "--since", "1d"],
+        &["one", "--yes"],
         &["one", "--limit", "1", "--refetch", "1"],
         &["--refetch", "1"],
     ] {

@@ -14,6 +14,7 @@ mod http;
 mod init;
 mod kit;
 mod logs;
+mod manners;
 mod metrics;
 mod notices;
 mod packaging;

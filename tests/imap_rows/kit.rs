@@ -204,7 +204,17 @@ pub fn uids(numbers: &[u32]) -> Vec<RemoteUid> {
 }
 
 pub fn want() -> Want {
-    Want { above: 0, also: vec![], unseen: false, since: None, sizes: false, complete: false, known: KnownUids::new(), limit: 10_000 }
+    Want {
+        above: 0,
+        also: vec![],
+        unseen: false,
+        since: None,
+        not_before: None,
+        sizes: false,
+        complete: false,
+        known: KnownUids::new(),
+        limit: 10_000,
+    }
 }
 
 pub fn wanted(numbers: &[u32]) -> Vec<Wanted> {

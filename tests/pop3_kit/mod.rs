@@ -294,7 +294,17 @@ pub fn uid(id: &[u8]) -> RemoteUid {
 }
 
 pub fn want() -> Want {
-    Want { above: 0, also: vec![], unseen: false, since: None, sizes: false, complete: true, known: KnownUids::new(), limit: usize::MAX }
+    Want {
+        above: 0,
+        also: vec![],
+        unseen: false,
+        since: None,
+        not_before: None,
+        sizes: false,
+        complete: true,
+        known: KnownUids::new(),
+        limit: usize::MAX,
+    }
 }
 
 /// What one whole session did.

@@ -56,6 +56,12 @@ impl OtherClient {
         self.try_command(&format!("APPEND INBOX {{{}}}", message.len()), Some(message)).map(|_| ())
     }
 
+    /// The same, as if it had arrived then: `"01-Nov-2026 12:00:00 +0000"`.
+    pub fn append_at(&mut self, message: &[u8], date: &str) {
+        let done = self.try_command(&format!("APPEND INBOX \"{date}\" {{{}}}", message.len()), Some(message));
+        done.unwrap_or_else(|refusal| panic!("APPEND: {refusal}"));
+    }
+
     /// How many messages are in the selected folder, asked anew.
     pub fn search(&mut self, criteria: &str) -> Vec<u32> {
         let answer = self.command(&format!("UID SEARCH {criteria}"));

@@ -302,6 +302,9 @@ impl Ledger for FaultyLedger {
     async fn owe_aged(&self, place: &Place, before: i64, limit: usize) -> Result<u64, LedgerError> {
         self.apply("owe_aged", self.inner.owe_aged(place, before, limit)).await
     }
+    async fn owe_kept(&self, place: &Place, limit: usize) -> Result<u64, LedgerError> {
+        self.apply("owe_kept", self.inner.owe_kept(place, limit)).await
+    }
     async fn renumber(&self, place: &Place) -> Result<(), LedgerError> {
         self.apply("renumber", self.inner.renumber(place)).await
     }
@@ -407,6 +410,7 @@ impl Run {
             stop: &Stop::new(),
             counters: &Counters::default(),
             forced: true,
+            scope: Default::default(),
             suspects_first: false,
             before: None,
             set_aside: &Default::default(),

@@ -54,7 +54,10 @@ pub(crate) async fn forgetting(ledger: &dyn Ledger) {
 
     let all = remembered(ledger, &Forget::default()).await;
     let expected = [1, 2, 3, 4, 6, 9, 13].map(uid).to_vec();
-    assert_eq!(all, [Remembered { folder: FolderName::inbox(), epoch: Epoch(1), uids: expected.clone(), former: 0, held: 3, waiting: 3 }]);
+    assert_eq!(
+        all,
+        [Remembered { folder: FolderName::inbox(), epoch: Epoch(1), uids: expected.clone(), former: 0, delivered: 3, held: 3, waiting: 3 }]
+    );
     assert_eq!(opened(ledger, 1, History::Full).await.kept_count, 2, "asking changes nothing");
     // One by its UID; those that cannot be forgotten are not, whoever names them.
     assert_eq!(forgotten(ledger, &only(&[9, 5, 10, 99])).await, 1);

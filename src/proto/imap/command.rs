@@ -37,6 +37,8 @@ pub enum Command<'a> {
     Search(Search<'a>),
     /// How large are these?
     FetchSizes(&'a str),
+    /// Asks for INTERNALDATE: when these messages arrived.
+    FetchDates(&'a str),
     /// Send these, and do not mark them \Seen.
     FetchBodies(&'a str),
     /// The same, with Gmail's names for the letters (X-GM-EXT-1).
@@ -92,6 +94,9 @@ pub enum ListKind {
     Xlist,
 }
 
+/// As dates have them (RFC 9051 §9, date-month).
+pub(super) const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
 /// What a search is for; all of it must be true of a message.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Search<'a> {
@@ -122,7 +127,6 @@ impl Search<'_> {
             text.push_str(" UNSEEN");
         }
         if let Some(date) = self.since {
-            const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
             let month = usize::try_from(date.month() - 1).ok().and_then(|month| MONTHS.get(month)).unwrap_or(&"Jan");
             text.push_str(&format!(" SINCE {}-{month}-{:04}", date.day(), date.year().max(1)));
         }
@@ -238,6 +242,7 @@ impl Command<'_> {
                 writer.folder(folder)?;
             }
             Command::FetchSizes(set) => writer.text(&format!("UID FETCH {set} (RFC822.SIZE)")),
+            Command::FetchDates(set) => writer.text(&format!("UID FETCH {set} (INTERNALDATE)")),
             Command::FetchBodies(set) => writer.text(&format!("UID FETCH {set} (UID RFC822.SIZE BODY.PEEK[])")),
             Command::FetchLetters(set) => writer.text(&format!("UID FETCH {set} (UID RFC822.SIZE X-GM-MSGID BODY.PEEK[])")),
             Command::FetchHeaders(set) => writer.text(&format!("UID FETCH {set} (UID BODY.PEEK[HEADER])")),

@@ -47,6 +47,7 @@ fn commands() {
         (Command::Noop, "a1 NOOP\r\n"),
         (Command::FetchBodies("1:3"), "a1 UID FETCH 1:3 (UID RFC822.SIZE BODY.PEEK[])\r\n"),
         (Command::FetchSizes("1:3"), "a1 UID FETCH 1:3 (RFC822.SIZE)\r\n"),
+        (Command::FetchDates("1:3"), "a1 UID FETCH 1:3 (INTERNALDATE)\r\n"),
         (Command::StoreDeleted("4"), "a1 UID STORE 4 +FLAGS.SILENT (\\Deleted \\Seen)\r\n"),
         (Command::StoreSeen("4"), "a1 UID STORE 4 +FLAGS.SILENT (\\Seen)\r\n"),
         (Command::Expunge("4"), "a1 UID EXPUNGE 4\r\n"),

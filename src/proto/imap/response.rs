@@ -1,5 +1,6 @@
 //! What a server says (RFC 9051 §7), read with tolerance: 8-bit text, odd blanks and unknown things are normal.
 
+use super::command::MONTHS;
 use super::framer::{Line, piece_origin};
 use super::token::{Tokens, Value, decimal};
 use crate::mail::UidSet;
@@ -123,6 +124,8 @@ pub struct Fetch {
     pub uid: Option<u32>,
     /// RFC822.SIZE.
     pub size: Option<u64>,
+    /// INTERNALDATE: when it arrived, in seconds since the epoch.
+    pub date: Option<i64>,
     /// X-GM-MSGID: Gmail's name for the letter, the same under each of its labels.
     pub letter_id: Option<u64>,
     /// The whole message, or a piece of it.
@@ -337,6 +340,7 @@ fn items(tokens: &mut Tokens<'_>, fetch: &mut Fetch) -> Option<()> {
             }
             (b"UID", _) => return None,
             (b"RFC822.SIZE", Value::Atom(digits)) => fetch.size = decimal(digits),
+            (b"INTERNALDATE", Value::String(text)) => fetch.date = date_time(&text),
             (b"X-GM-MSGID", Value::Atom(digits)) => fetch.letter_id = decimal(digits),
             (b"BODY[]" | b"RFC822" | b"BINARY[]", value) => {
                 fetch.body.replace(body(value)?).is_none().then_some(())?;
@@ -353,6 +357,28 @@ fn items(tokens: &mut Tokens<'_>, fetch: &mut Fetch) -> Option<()> {
             _ => {}
         }
     }
+}
+
+/// ` 1-Jan-2026 00:00:00 +0300` (RFC 9051 §9, date-time), in seconds since the epoch. `None` if it is no such text.
+fn date_time(text: &[u8]) -> Option<i64> {
+    let mut parts = std::str::from_utf8(text).ok()?.split_ascii_whitespace();
+    let (date, time, zone) = (parts.next()?, parts.next()?, parts.next()?);
+    let mut date = date.splitn(3, '-');
+    let (day, month, year) = (date.next()?.parse().ok()?, date.next()?, date.next()?.parse().ok()?);
+    let month = MONTHS.iter().position(|name| name.eq_ignore_ascii_case(month))?;
+    let date = jiff::civil::Date::new(year, i8::try_from(month).ok()? + 1, day).ok()?;
+    let mut clock = time.splitn(3, ':').map(|part| part.parse::<i8>().ok());
+    // A leap second is a second of this minute.
+    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??.min(59));
+    let at = date.to_datetime(jiff::civil::Time::new(hour, minute, second, 0).ok()?);
+    let (sign, digits) = match zone.split_at_checked(1)? {
+        ("+", digits) => (1, digits),
+        ("-", digits) => (-1, digits),
+        _ => return None,
+    };
+    let (hours, minutes) = digits.split_at_checked(2).filter(|_| digits.len() == 4 && digits.bytes().all(|octet| octet.is_ascii_digit()))?;
+    let offset = sign * (hours.parse::<i64>().ok()? * 3600 + minutes.parse::<i64>().ok()? * 60);
+    Some(at.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second() - offset)
 }
 
 fn body(value: Value<'_>) -> Option<Body> {

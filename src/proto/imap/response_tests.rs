@@ -91,7 +91,7 @@ fn odd_lines_of_the_field() {
         ("* 5 FETCH ( UID 7 )", fetched(Some(7), None)),
         (
             "* 5 FETCH (UID 7 INTERNALDATE \"1-Jan-2026 00:00:00 +0000\" EMAILID (M1) X-GM-LABELS (\"\\\\Inbox\" a) X-GM-MSGID 9)",
-            Response::Fetch(Fetch { uid: Some(7), letter_id: Some(9), ..Fetch::default() }),
+            Response::Fetch(Fetch { uid: Some(7), date: Some(1_767_225_600), letter_id: Some(9), ..Fetch::default() }),
         ),
         ("* 5 FETCH (ENVELOPE (\"d\" \"\u{fc}\" ((NIL NIL \"a\" \"b\")) NIL) UID 7)", fetched(Some(7), None)),
         ("* 5 FETCH (BODY[HEADER.FIELDS (TO \"]\")] {3}\r\na)( UID 7)", fetched(Some(7), None)),
@@ -250,5 +250,31 @@ proptest! {
         // Text that begins with a bracket is where the two may differ: RFC 3501 and RFC 9051 do.
         prop_assume!(!text.trim_start().starts_with('[') && !text.contains('{'));
         agrees(&line);
+    }
+}
+
+#[test]
+fn dates_of_arrival() {
+    for (text, wanted) in [
+        (" 1-Jan-2026 00:00:00 +0000", Some(1_767_225_600)),
+        ("01-JAN-2026 03:30:00 +0330", Some(1_767_225_600)),
+        ("31-Dec-2025 16:00:00 -0800", Some(1_767_225_600)),
+        ("31-Dec-2025 23:59:60 +0000", Some(1_767_225_599)),
+        ("29-Feb-2025 00:00:00 +0000", None),
+        ("1-Foo-2026 00:00:00 +0000", None),
+        ("1-Jan-2026 00:00 +0000", None),
+        ("1-Jan-2026 24:00:00 +0000", None),
+        ("1-Jan-2026 00:00:00", None),
+        ("1-Jan-2026 00:00:00 GMT", None),
+        ("1-Jan-2026 00:00:00 +0\u{e4}0", None),
+        ("1-Jan-2026 00:00:00 \u{e4}", None),
+        ("-1-Jan-2026", None),
+        ("", None),
+    ] {
+        let date = match read(&format!("* 5 FETCH (UID 7 INTERNALDATE \"{text}\")\r\n")) {
+            Response::Fetch(fetch) => fetch.date,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(date, wanted, "{text}");
     }
 }

@@ -19,6 +19,9 @@ const WINDOWS_MAX: u32 = 64;
 /// INTERNALDATE is compared by the day, in a time zone that the server does not tell (RFC 9051 §6.4.4): one day more is asked for.
 const ZONES_SECONDS: i64 = 24 * 3600;
 
+/// Messages whose INTERNALDATE is asked for at once.
+const DATES_AT_ONCE: usize = 1000;
+
 /// What searches found.
 #[derive(Default)]
 struct Found {
@@ -34,7 +37,7 @@ impl ImapSession {
         let none_above = self.folder.as_ref().is_some_and(|folder| folder.has_none_above(want.above));
         self.folder.iter_mut().for_each(|folder| folder.has_news = false);
         let above = if none_above { Vec::new() } else { self.windows_above(want.above) };
-        let filter = Search { unseen: want.unseen, since: want.since.map(day), ..Search::default() };
+        let filter = Search { unseen: want.unseen, since: want.since.max(want.not_before).map(day), ..Search::default() };
         let is_filtered = filter.unseen || filter.since.is_some();
 
         // What is there of `also`, what is new, and everything if that was asked for.
@@ -72,7 +75,24 @@ impl ImapSession {
             candidates.insert_range((*range.start()).max(want.above.saturating_add(1))..=*range.end());
         }
         let is_wanted = |uid: &u32| (*uid > want.above && is_new(*uid)) || is_due(*uid);
-        let mut uids: Vec<u32> = candidates.iter().filter(is_wanted).take(want.limit.saturating_add(1)).collect();
+        let most = want.limit.saturating_add(1);
+        let mut wanted = candidates.iter().filter(is_wanted);
+        let mut uids: Vec<u32> = match want.not_before {
+            None => wanted.take(most).collect(),
+            Some(not_before) => {
+                let mut young = Vec::new();
+                while young.len() < most {
+                    let some: UidSet = wanted.by_ref().take(DATES_AT_ONCE).collect();
+                    if some.is_empty() {
+                        break;
+                    }
+                    let dates = self.dates(&some).await?;
+                    // Of which nobody says when it came, is not known to be young.
+                    young.extend(some.iter().filter(|uid| dates.get(uid).is_some_and(|date| *date >= not_before)));
+                }
+                young
+            }
+        };
         let more = uids.len() > want.limit;
         uids.truncate(want.limit);
         let sizes = if want.sizes && !uids.is_empty() { self.sizes(&uids.iter().copied().collect()).await? } else { BTreeMap::new() };
@@ -122,6 +142,24 @@ impl ImapSession {
             self.finish(tag, "UID FETCH", take).await?;
         }
         Ok(sizes)
+    }
+
+    /// INTERNALDATE of these, in seconds since the epoch.
+    async fn dates(&mut self, uids: &UidSet) -> Result<BTreeMap<u32, i64>, SourceError> {
+        let mut dates = BTreeMap::new();
+        for set in Command::sets(uids) {
+            let tag = self.connection.send(&Command::FetchDates(&set)).await?;
+            let take = |input| {
+                if let Input::Fetch(fetch) = input
+                    && let (Some(uid), Some(date), false) = (fetch.uid, fetch.date, fetch.broken)
+                    && uids.contains(uid)
+                {
+                    dates.insert(uid, date);
+                }
+            };
+            self.finish(tag, "UID FETCH", take).await?;
+        }
+        Ok(dates)
     }
 
     async fn search_all(&mut self) -> Result<Found, SourceError> {

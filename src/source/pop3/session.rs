@@ -117,6 +117,10 @@ impl Session for Pop3Session {
 
     async fn list(&mut self, want: Want) -> Result<Listing, SourceError> {
         self.begin("list")?;
+        if want.not_before.is_some() {
+            let text = "a POP3 server does not tell when its messages arrived";
+            return Err(self.pipe.wire.error(SourceErrorKind::Mailbox, text).hint("`--since` needs IMAP"));
+        }
         let ahead = self.pipe.asked_ahead();
         let listing = self.survey(want).await;
         if ahead {
