@@ -9,16 +9,19 @@ mod canary;
 mod collecting_keys;
 mod delivery_keys;
 mod files;
+mod links;
 mod log_events;
 mod log_keys;
 mod notify_keys;
 mod outside;
+mod page;
 mod provider_keys;
 mod recipient_keys;
 mod reference;
 mod refusals;
 mod samples;
 mod schema;
+mod translations;
 mod values;
 
 fn env() -> Environment {
