@@ -365,3 +365,35 @@ fn what_fails_is_mended_where_it_failed() {
     program.once(&[]).expect_success();
     assert_eq!(sink.taken().len(), 2);
 }
+
+/// The package brings a file without a collector: the first one has a target of its own, and the next is proposed the same.
+#[test]
+fn a_further_mailbox_is_proposed_the_target_of_the_others() {
+    let (server, sink) = (Dovecot::start(), Sink::lmtp());
+    let program = Mailgather::new("version: 1\ncollectors:\n");
+    let place = format!("127.0.0.1:{}", server.imap());
+    let target = sink.delivery().trim_matches(['{', '}']).replacen(": ", " ", 1).replace('\'', "");
+    for (user, question, answer) in [("one", "Where mail goes", target.as_str()), ("two", &format!("collector `one` delivers to {target}"), "")] {
+        let mut person = Person::at(&program);
+        for (question, text) in [
+            ("Address of the mailbox", format!("{user}@pl.invalid").as_str()),
+            ("A name for the collector", ""),
+            ("Protocol", ""),
+            ("Server", &place),
+            ("TLS:", "none"),
+            ("Is this line trusted?", "y"),
+            ("Login name", user),
+            ("Password (it is not shown", PASSWORD),
+            ("Who gets the mail", "anna@example.org"),
+            (question, answer),
+            ("Write this to", "y"),
+        ] {
+            person.answers(question, text);
+        }
+        person.leaves();
+        server.put(user, &letter(1));
+    }
+    program.check().expect_success();
+    program.once(&[]).expect_success();
+    assert_eq!(sink.taken().len(), 2);
+}

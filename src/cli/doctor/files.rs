@@ -28,9 +28,10 @@ fn user(patient: &Patient<'_>, owner: Option<u32>) -> Finding {
             let again = patient.common.again("doctor");
             // runuser(1) is for root, and nobody needs it to become root.
             let hint = match (ours, owner) {
+                (0, _) if name.starts_with('#') => format!("look as that user: setpriv --reuid {owner} --clear-groups -- {again}"),
                 (0, _) => format!("look as that user: runuser -u {name} -- {again}"),
                 (_, 0) => format!("look as root: sudo {again}"),
-                _ => format!("look as that user: sudo -u {name} {again}"),
+                _ => format!("look as that user: sudo -u '{name}' {again}"),
             };
             Finding::warning("user", format!("{}; the state belongs to {name}, who may see other things than you", name_of(ours)), hint)
         }

@@ -3,7 +3,7 @@
 use super::super::exit::Exit;
 use super::Draft;
 use crate::config::edit::Value;
-use crate::config::{maildir_base, server_place};
+use crate::config::{Endpoint, Target, TlsMode, maildir_base, server_place};
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
@@ -28,16 +28,21 @@ impl Draft<'_> {
             let forms = "`{lmtp: unix:/run/dovecot/lmtp}`, `{smtp: 127.0.0.1:25}` or `{maildir: \"/srv/mail/{domain}/{local}\"}`";
             return Err(self.answers.lacks("delivery", &format!("{forms}{here}")));
         }
-        match found.is_empty() {
-            true => eprintln!(
+        // Where the others deliver, unless they ask for more than a word and a place.
+        let of_others = self.loaded.iter().flat_map(|loaded| loaded.config.collectors.values());
+        let other = of_others.filter_map(|other| Some((other.id.as_str(), plain(&other.delivery.target)?))).last();
+        match (&other, found.is_empty()) {
+            (Some((name, place)), _) => eprintln!("collector `{name}` delivers to {place}"),
+            (None, true) => eprintln!(
                 "no mail server of this machine was found ({}): start it, or name another, or a folder for Maildirs",
                 USUAL.map(|(_, place)| place).join(", ")
             ),
-            false => eprintln!("found on this machine: {}", found.join(", ")),
+            (None, false) => eprintln!("found on this machine: {}", found.join(", ")),
         }
+        let usual = other.map(|(_, place)| place).or(found.first().cloned());
         loop {
             let question = "Where mail goes: `smtp HOST:PORT`, `lmtp HOST:PORT`, `lmtp unix:/PATH` or `maildir /PATH/{domain}/{local}`";
-            let (kind, place) = self.asking.until("delivery", question, found.first().map(String::as_str), target)?;
+            let (kind, place) = self.asking.until("delivery", question, usual.as_deref(), target)?;
             if let Err(why) = usable(&kind, &place) {
                 eprintln!("  {}", crate::mail::outcome::harmless(&why, 1_000));
                 if !self.asking.yes("Nothing can be delivered there now. Take it all the same?", false)? {
@@ -47,6 +52,25 @@ impl Draft<'_> {
             self.answers.set_value(&format!("delivery.{kind}"), Value::text(&place));
             return Ok(());
         }
+    }
+}
+
+/// A target that a word and a place say whole.
+fn plain(target: &Target) -> Option<String> {
+    let (kind, relay) = match target {
+        Target::Maildir { path, create: false } => return Some(format!("maildir {path}")),
+        Target::Maildir { .. } => return None,
+        Target::Smtp(relay) => ("smtp", relay),
+        Target::Lmtp(relay) => ("lmtp", relay),
+    };
+    if relay.tls.mode != TlsMode::None || relay.auth.is_some() {
+        return None;
+    }
+    match &relay.endpoints[..] {
+        [Endpoint::Unix(path)] => Some(format!("{kind} unix:{}", path.display())),
+        [Endpoint::Tcp { host, port }] if host.contains(':') => Some(format!("{kind} [{host}]:{port}")),
+        [Endpoint::Tcp { host, port }] => Some(format!("{kind} {host}:{port}")),
+        _ => None,
     }
 }
 
