@@ -30,7 +30,7 @@ impl Draft<'_> {
         }
         // Where the others deliver, unless they ask for more than a word and a place.
         let of_others = self.loaded.iter().flat_map(|loaded| loaded.config.collectors.values());
-        let other = of_others.filter_map(|other| Some((other.id.as_str(), plain(&other.delivery.target)?))).last();
+        let other = of_others.rev().find_map(|other| Some((other.id.as_str(), plain(&other.delivery.target)?)));
         match (&other, found.is_empty()) {
             (Some((name, place)), _) => eprintln!("collector `{name}` delivers to {place}"),
             (None, true) => eprintln!(
