@@ -216,9 +216,9 @@ fn summarise(job: &Value, json: bool, quiet: bool, instead: impl Fn(&Value) -> O
         let (id, result) = (part["collector"].as_str().unwrap_or_default(), &part["result"]);
         let outcome = result["outcome"].as_str().unwrap_or("stopped");
         let counts = ["delivered", "default_box", "duplicates", "discarded", "held", "left", "deferred"];
-        let is_nothing = counts.iter().all(|key| result[*key].as_u64().unwrap_or(0) == 0);
         // Who failed before anything happened says why, and nothing else.
-        if !json && !quiet && !(is_nothing && result["error"].is_object()) {
+        let is_news = !result["error"].is_object() || counts.iter().any(|key| result[*key].as_u64().unwrap_or(0) > 0);
+        if is_news && !json && !quiet {
             let mut line = format!("{id}: {} delivered", result["delivered"].as_u64().unwrap_or(0));
             for (key, words) in [
                 ("default_box", "of them to the default box"),

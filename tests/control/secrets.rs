@@ -180,10 +180,13 @@ fn a_secret_belongs_to_whom_the_state_belongs_to() {
     assert!(rustix::process::geteuid().is_root(), "the tests run as root");
     let program = Mailgather::new("");
     std::os::unix::fs::chown(program.state_dir(), Some(5000), Some(5000)).unwrap();
-    secret(&program, &["set", "boss", "--stdin"], "x").expect_success();
-    for place in ["secrets", "secrets/boss"] {
-        let meta = std::fs::metadata(program.state_dir().join(place)).unwrap();
-        assert_eq!((meta.uid(), meta.gid()), (5000, 5000), "{place}");
+    secret(&program, &["set", "boss", "--stdin"], "canary-owner").expect_success();
+    // So does the line of the audit, to which the service adds its own.
+    let audit = std::fs::read_dir(program.state_dir().join("audit")).unwrap().next().unwrap().unwrap().path();
+    let places = ["secrets", "secrets/boss", "audit"].map(|place| program.state_dir().join(place)).into_iter().chain([audit]);
+    for place in places {
+        let meta = std::fs::metadata(&place).unwrap();
+        assert_eq!((meta.uid(), meta.gid()), (5000, 5000), "{}", place.display());
     }
 }
 
