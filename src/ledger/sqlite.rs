@@ -245,7 +245,9 @@ impl Failure {
 /// SQLite says that there is no room, or, where a quota is used up, no more than that a write failed: how much is free tells the operator.
 fn store_error(path: &Path, error: &dyn std::fmt::Display) -> LedgerError {
     let mut text = error.to_string();
-    if ["database or disk is full", "No space left on device", "Disk quota exceeded"].iter().any(|full| text.contains(full)) {
+    if text.contains("database or disk is full") {
+        text = crate::disk::full(path);
+    } else if ["No space left on device", "Disk quota exceeded"].iter().any(|full| text.contains(full)) {
         text = format!("{text}: {}", crate::disk::full(path));
     } else if text.contains("disk I/O error") {
         text = format!("{text} ({})", crate::disk::free(path));
