@@ -11,6 +11,8 @@ use serde_json::Value;
 
 /// Longest text of the daemon's that is repeated, in octets.
 const TEXT_MAX: usize = 600;
+/// Collectors that a channel of their own names.
+const NAMES_MAX: usize = 20;
 
 /// The part of [`super::exit::TABLE`] that can happen here.
 const TABLE: &str = "\
@@ -85,7 +87,12 @@ fn listed(found: &Value) -> String {
     let mut out = String::new();
     for channel in channels {
         let events: Vec<String> = rows(channel, "events").iter().map(text).collect();
-        out.push_str(&format!("{}: {}\n", text(&channel["channel"]), events.join(", ")));
+        let mut whose: Vec<String> = rows(channel, "collectors").iter().take(NAMES_MAX).map(text).collect();
+        if rows(channel, "collectors").len() > NAMES_MAX {
+            whose.push("…".to_owned());
+        }
+        let whose = if whose.is_empty() { String::new() } else { format!(" (for {} alone)", whose.join(", ")) };
+        out.push_str(&format!("{}{whose}: {}\n", text(&channel["channel"]), events.join(", ")));
         let last = &channel["last"];
         if last["ok"] == true {
             out.push_str(&format!("  last told at {}\n", time(&last["at"])));
@@ -116,11 +123,12 @@ mod tests {
         let found = json!({
             "channels": [
                 {"channel": "command /x", "events": ["held", "loop"], "last": {"at": "T", "ok": true, "reason": null}},
-                {"channel": "webhook h", "events": ["held"], "last": {"at": "T", "ok": false, "reason": "no\nanswer"}},
+                {"channel": "webhook h", "collectors": ["b", "c"], "events": ["held"], "last": {"at": "T", "ok": false, "reason": "no\nanswer"}},
             ],
             "open": [{"channel": "command /x", "collector": "a", "event": "held", "since": "S", "told": true, "at": "T"}],
         });
-        let wanted = "command /x: held, loop\n  last told at T\n  a: held since S, told at T\nwebhook h: held\n  FAILED at T: no?answer\n";
+        let wanted =
+            "command /x: held, loop\n  last told at T\n  a: held since S, told at T\nwebhook h (for b, c alone): held\n  FAILED at T: no?answer\n";
         assert_eq!(listed(&found), wanted);
         assert!(listed(&json!({})).starts_with("nobody"));
         assert_eq!(tried(&[json!({"channel": "x", "ok": true}), json!({"channel": "y", "ok": false, "reason": "down"})]), "x: ok\ny: FAILED: down\n");

@@ -41,16 +41,19 @@ pub fn diff(old: Option<&Config>, new: &Config) -> Diff {
     diff
 }
 
-/// Whether a collector can go on as it is. How much is logged of it is no business of its task.
+/// Whether a collector can go on as it is. How much is logged of it, and who is told of it, is no business of its task.
 fn is_same(before: &Arc<Collector>, after: &Arc<Collector>) -> bool {
-    before == after || (before.log != after.log && Collector { log: after.log, ..Collector::clone(before) } == **after)
+    let is_other = before.log != after.log || before.notify != after.notify;
+    before == after || (is_other && Collector { log: after.log, notify: after.notify.clone(), ..Collector::clone(before) } == **after)
 }
 
 /// What the running process looks up whenever it needs it.
 fn free(old: &Config, new: &Config) -> Vec<&'static str> {
     let logs = |config: &Config| config.collectors.iter().map(|(id, collector)| (id.clone(), collector.log)).collect::<Vec<_>>();
+    let told = |config: &Config| config.collectors.iter().map(|(id, collector)| (id.clone(), collector.notify.clone())).collect::<Vec<_>>();
     let settings = [
         ("notify", old.notify != new.notify),
+        ("notify of collectors", old.collectors.len() == new.collectors.len() && told(old) != told(new)),
         ("log.level", old.log_level != new.log_level),
         ("log.redact", old.log_redact != new.log_redact),
         ("log of collectors", old.collectors.len() == new.collectors.len() && logs(old) != logs(new)),

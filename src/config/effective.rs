@@ -166,6 +166,8 @@ fn shown(key: &str, node: &Node) -> String {
             let one = |entry: &Entry| match entry.key.as_str() {
                 // The arguments of a program may be secrets.
                 "command" => format!("command: [{}]", program(&entry.value)),
+                // The address of one is often a secret.
+                "webhook" => format!("webhook: {HIDDEN}"),
                 key if is_secret && !says_where(key) => format!("{}: {HIDDEN}", quoted(key)),
                 // The name of a stored secret is none.
                 "secret" if is_secret => format!("secret: {}", inside("", &entry.value)),

@@ -3,7 +3,7 @@
 //! A secret is written whole or not at all: into a new file, fsync, rename, fsync of the folder. Root, who may set one for the service's user, must
 //! not be led elsewhere by that user: everything is opened below the folder's own descriptor, and no symbolic link is followed.
 
-use super::{CheckLocal, Collector, Config, Delivery, Relay, SecretSource, Target};
+use super::{CheckLocal, Collector, Config, Delivery, Relay, SecretSource, Target, Way};
 use crate::mail::{CollectorId, Secret};
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -217,6 +217,20 @@ fn sources(collector: &Collector) -> Vec<(&'static str, &SecretSource)> {
     let Delivery { target, .. } = &*collector.delivery;
     if let Target::Smtp(relay) | Target::Lmtp(relay) = target {
         sources.extend(of_relay(relay).map(|password| ("delivery.auth.password", password)));
+    }
+    for channel in collector.notify.iter().flatten() {
+        match &channel.way {
+            Way::Webhook { url, token, .. } => {
+                sources.push(("notify.webhook", url));
+                sources.extend(token.as_ref().map(|token| ("notify.token", token)));
+            }
+            Way::Email { via, is_shared: false, .. } => {
+                if let Target::Smtp(relay) | Target::Lmtp(relay) = &via.target {
+                    sources.extend(of_relay(relay).map(|password| ("notify.via.auth.password", password)));
+                }
+            }
+            Way::Email { .. } | Way::Command { .. } => {}
+        }
     }
     if let CheckLocal::Smtp(relay) | CheckLocal::Lmtp(relay) = &collector.check_local {
         sources.extend(of_relay(relay).map(|password| ("recipient.auto.check_local.auth.password", password)));

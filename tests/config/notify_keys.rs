@@ -118,3 +118,34 @@ fn metrics_have_an_address() {
     let told = diff(Some(&before), &change("metrics: {listen: 127.0.0.1:9480}\nnotify: [{command: [/bin/true]}]\n"));
     assert_eq!((told.needs_restart.len(), told.unchanged.len(), told.settings), (0, 1, vec!["notify"]), "who is told restarts nothing");
 }
+
+/// A collector may have its own, or nobody; its layers are those of every other key.
+#[test]
+fn of_one_collector() {
+    let of = |text: &str| {
+        let loaded = read(text).unwrap_or_else(|report| panic!("{text}\n{report}"));
+        loaded.config.collectors.values().next().unwrap().notify.as_ref().map(Vec::len)
+    };
+    let all = "notify: [{command: [/bin/true]}]\n";
+    assert_eq!(of(&format!("{all}{}", with(""))), None);
+    assert_eq!(of(&format!("{all}{}", with("notify: off\n"))), Some(0));
+    assert_eq!(of(&with("notify: [{webhook: 'http://127.0.0.1/x'}, {email: a@x.example}]\n")), Some(2));
+    assert_eq!(of(&format!("defaults: {{notify: off}}\n{}", with(""))), Some(0));
+    assert_eq!(of(&format!("defaults: {{notify: off}}\n{}", with("notify: [{command: [/bin/true]}]\n"))), Some(1));
+    assert_eq!(of(&format!("templates: {{quiet: {{notify: off}}}}\n{}", with("use: quiet\n"))), Some(0));
+    for (notify, words) in [
+        ("on", "takes `off`, or a list"),
+        ("[]", "takes `off`, or a list"),
+        ("{webhook: 'http://127.0.0.1/x'}", "takes `off`, or a list"),
+        ("", "takes `off`, or a list"),
+        ("[{webhok: x}]", "unknown key"),
+        ("[{webhook: 'http://127.0.0.1/x'}, {webhook: 'http://127.0.0.1/x'}]", "the same place twice"),
+    ] {
+        refused(&with(&format!("notify: {notify}\n")), words);
+        refused(&format!("defaults: {{notify: {}}}\n{}", if notify.is_empty() { "~" } else { notify }, with("notify: off\n")), words);
+    }
+    // Who is told of it restarts nothing.
+    let before = read(&with("")).unwrap().config;
+    let told = diff(Some(&before), &read(&with("notify: off\n")).unwrap().config);
+    assert_eq!((told.changed.len(), told.unchanged.len(), told.settings), (0, 1, vec!["notify of collectors"]));
+}

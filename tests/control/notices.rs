@@ -339,6 +339,55 @@ fn a_servers_words_are_no_header() {
     daemon.stop().expect_success();
 }
 
+/// A collector that has places of its own is told there and nowhere else, one with `off` nowhere; what the own place does not take, those for all tell,
+/// and never those of another collector.
+#[test]
+fn a_collector_may_have_its_own_places_or_none() {
+    let (server, sink) = (Dovecot::start(), Sink::lmtp());
+    let (all, own, strange) = (Hook::start(), Hook::start(), Hook::start());
+    let hook = |hook: &Hook| format!("[{{webhook: 'http://127.0.0.1:{}/hunter2', after: 1}}]", hook.port);
+    // Nobody listens there.
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let deaf = format!("[{{webhook: 'http://127.0.0.1:{gone}/', after: 1, timeout: 1s}}]");
+    let broken = |id: &str| CollectorYaml::at("imap", id, 1).forward_to("anna@example.org");
+    let collectors = |own_of: &str| {
+        [
+            broken("plain"),
+            broken("own").set("notify", own_of),
+            broken("off").set("notify", "off"),
+            broken("deaf").set("notify", &deaf),
+            imap(&server, "good").set("notify", &hook(&strange)),
+        ]
+    };
+    let mailgather = Mailgather::new(&with_notify(&hook(&all), &config(&sink.delivery(), &collectors(&hook(&own)))));
+    let daemon = mailgather.run();
+    let names = |hook: &Hook| {
+        let mut names: Vec<String> = hook.notices().iter().map(|notice| notice["collector"].as_str().unwrap().to_owned()).collect();
+        names.sort();
+        names
+    };
+    eventually("each is told", Duration::from_secs(120), || names(&all).len() >= 2 && !names(&own).is_empty());
+    eventually("all four fail", SOON, || daemon.count_log("session_failed") >= 4);
+    std::thread::sleep(QUIET);
+    assert_eq!((names(&all), names(&own), names(&strange)), (vec!["deaf".into(), "plain".into()], vec!["own".into()], vec![]));
+    let shown = mailgather.run_to_end("notify", &[]).expect_success().stdout;
+    assert!(shown.contains("webhook 127.0.0.1 (for own alone): ") && shown.contains("  own: failing since "), "{shown}");
+    let shown: Value = serde_json::from_str(&mailgather.run_to_end("notify", &["--json"]).expect_success().stdout).unwrap();
+    assert!(shown["channels"][0]["collectors"].is_null() && shown["channels"].as_array().unwrap().len() == 4, "{shown}");
+    // The address of a webhook is often a secret.
+    let effective = mailgather.run_to_end("show", &["own", "--origin"]).expect_success().stdout;
+    assert!(effective.contains("notify") && !effective.contains("hunter2"), "{effective}");
+    // Who is told changes without a restart of any collector.
+    let before = daemon.count_log("collector_started");
+    mailgather.configure(&with_notify(&hook(&all), &config(&sink.delivery(), &collectors("off"))));
+    mailgather.run_to_end("reload", &[]).expect_success();
+    let one = || mailgather.run_to_end("notify", &[]).expect_success().stdout;
+    eventually("the place is gone", SOON, || !one().contains("for own alone"));
+    assert_eq!(daemon.count_log("collector_started"), before, "{:?}", daemon.log());
+    assert_eq!((names(&all).len(), names(&own).len()), (2, 1));
+    daemon.stop().expect_success();
+}
+
 /// `mailgather notify` says what is what, with its exit codes.
 #[test]
 fn the_command_shows_and_tries() {

@@ -8,6 +8,7 @@ use super::common::{COLLECTOR, Common, DEFAULTS, common};
 use super::contradictions::{Said, contradictions};
 use super::delivery::{DELIVERY, delivery, is_nowhere};
 use super::doubts::{warn_of_delivery, warn_of_lost_mail, warn_of_missing_maildirs, warn_of_provider};
+use super::notify::notify_of;
 use super::origin::{Layer, said as said_of};
 use super::policy::check_default_box;
 use super::providers::Providers;
@@ -45,6 +46,7 @@ pub(super) fn collectors(
     let defaults = defaults.unwrap_or_else(|| Block::empty("`defaults`", top.span));
     // Read once by themselves, or an error in them would stay hidden while every collector has a value of its own.
     common(ctx, &defaults, limits);
+    notify_of(ctx, top, &defaults);
     let templates = templates(ctx, top, limits);
     let shared = top.child(ctx, "delivery", &DELIVERY);
     let Some(entry) = top.get("collectors") else {
@@ -68,7 +70,7 @@ pub(super) fn collectors(
     }
     let mut collectors = BTreeMap::new();
     let mut mailboxes: HashMap<MailboxId, (CollectorId, Span)> = HashMap::new();
-    let around = Around { defaults: &defaults, templates: &templates, shared: &shared, limits };
+    let around = Around { top, defaults: &defaults, templates: &templates, shared: &shared, limits };
     for entry in entries {
         let Some(collector) = collector(ctx, entry, &around, providers) else { continue };
         if collector.enabled {
@@ -94,6 +96,8 @@ fn one_mailbox(ctx: &mut Ctx<'_>, collector: &Collector, span: Span, mailboxes: 
 
 /// What lies under and beside a collector.
 struct Around<'b, 'n> {
+    /// The whole file.
+    top: &'b Block<'n>,
     defaults: &'b Block<'n>,
     templates: &'b Templates<'n>,
     /// `delivery:` of the file.
@@ -142,6 +146,7 @@ fn collector<'n>(ctx: &mut Ctx<'_>, entry: &'n Entry, around: &Around<'_, 'n>, p
     // What goes into a Maildir is there, and is sent on to nobody.
     let comes_back = !matches!(delivery.as_ref().map(|delivery| &delivery.target), Some(Target::Maildir { .. }));
     let recipient = recipient(ctx, &block, email.as_ref(), host, comes_back);
+    let notify = notify_of(ctx, around.top, &block);
     let title = block.get("title").and_then(|entry| text(ctx, entry)).map(str::to_owned);
     let description = block.get("description").and_then(|entry| text(ctx, entry)).unwrap_or_default().to_owned();
     let (id, server, recipient, delivery) = (id?, server?, recipient?, delivery?);
@@ -191,6 +196,7 @@ fn collector<'n>(ctx: &mut Ctx<'_>, entry: &'n Entry, around: &Around<'_, 'n>, p
         check_local,
         on_hold: common.on_hold,
         log: common.log,
+        notify,
         delivery: Arc::new(delivery),
     })
 }

@@ -21,6 +21,8 @@ pub(super) const NOTIFY: Keys =
 pub(super) const VIA: Keys = Keys { known: &["lmtp", "smtp", "maildir", "maildir_create", "tls", "auth", "hello"], not_yet: &[] };
 pub(super) const METRICS: Keys = Keys { known: &["listen"], not_yet: &[] };
 
+/// Nobody is told.
+const OFF: &str = "off";
 /// Most entries of `notify`.
 const CHANNELS_MAX: usize = 20;
 /// Most addresses of one.
@@ -36,7 +38,24 @@ const OF_WAY: [(&str, &[&str]); 5] =
 
 /// Who is told of what.
 pub(super) fn notify(ctx: &mut Ctx<'_>, top: &Block<'_>) -> Vec<Arc<Channel>> {
-    let Some(entry) = top.get("notify") else { return Vec::new() };
+    top.get("notify").map(|entry| channels(ctx, top, entry)).unwrap_or_default()
+}
+
+/// Who is told of one collector, in place of those who are told of all; nobody with `off`. `None`: those who are told of all.
+pub(super) fn notify_of(ctx: &mut Ctx<'_>, top: &Block<'_>, collector: &Block<'_>) -> Option<Vec<Arc<Channel>>> {
+    let entry = collector.get("notify")?;
+    match &entry.value.value {
+        Value::Scalar { text, .. } if text == OFF => Some(Vec::new()),
+        Value::List(items) if !items.is_empty() => Some(channels(ctx, top, entry)),
+        _ => {
+            let problem = ctx.error(Code::WrongType, entry.value.span, "`notify` of a collector takes `off`, or a list as `notify` of the file does");
+            ctx.add(problem.hint("as in `notify: [{email: postmaster@example.org}]`; without it those are told who are told of all"));
+            None
+        }
+    }
+}
+
+fn channels(ctx: &mut Ctx<'_>, top: &Block<'_>, entry: &Entry) -> Vec<Arc<Channel>> {
     let Some(items) = list(ctx, entry, "as in `notify: [{email: postmaster@example.org}]`") else { return Vec::new() };
     if items.len() > CHANNELS_MAX {
         ctx.add(ctx.error(Code::Range, entry.span, format!("`notify` has more than {CHANNELS_MAX} entries")));

@@ -63,6 +63,9 @@ fn special(block: &str, key: &str) -> Option<Json> {
     Some(match (block, key) {
         ("file", "service" | "limits" | "control" | "metrics" | "defaults" | "delivery") => block_of(key),
         ("file", "notify") => json!({"type": ["array", "null"], "items": block_of("place")}),
+        ("collector" | "defaults" | "template", "notify") => {
+            json!({"anyOf": [{"const": "off"}, {"type": "array", "items": block_of("place"), "minItems": 1}]})
+        }
         ("place", "via") => object(&notify::VIA, &|key| match key {
             "tls" => block_of("tls"),
             "auth" => target_auth(),

@@ -2,6 +2,7 @@
 
 use super::block::{Block, open_entry};
 use super::common::{TEMPLATE, common};
+use super::notify::notify_of;
 use super::service::Limits;
 use super::values::{one_or_more, text};
 use super::{Ctx, kind_of};
@@ -38,6 +39,7 @@ pub(super) fn templates<'n>(ctx: &mut Ctx<'_>, top: &Block<'n>, limits: &Limits)
         }
         if let Some(block) = open_entry(ctx, entry, &format!("template `{}`", entry.key), &TEMPLATE) {
             common(ctx, &block, limits);
+            notify_of(ctx, top, &block);
             templates.insert(entry.key.as_str(), block);
         }
     }

@@ -82,6 +82,8 @@ pub struct Collector {
     pub on_hold: OnHold,
     /// How much is logged of it.
     pub log: LogMode,
+    /// Who is told of its trouble, maybe nobody; `None`: those who are told of all collectors.
+    pub notify: Option<Vec<Arc<crate::config::Channel>>>,
     /// Where it goes.
     pub delivery: Arc<Delivery>,
 }

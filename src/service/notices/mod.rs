@@ -63,6 +63,8 @@ pub struct Notices {
 struct State {
     redact: LogRedact,
     posts: Vec<Arc<Post>>,
+    /// For whom each of them is: some collectors, or all that name none of their own.
+    for_whom: Vec<Option<Vec<CollectorId>>>,
     /// How each channel ended last.
     last: BTreeMap<String, (Timestamp, Result<(), String>)>,
     kept: Kept,
@@ -94,11 +96,11 @@ impl Notices {
     pub fn json(&self) -> Value {
         let state = self.state();
         let name = |key: &str| state.posts.iter().find(|post| post.key == key).map(|post| post.name.clone());
-        let channels = state.posts.iter().map(|post| {
+        let channels = state.posts.iter().zip(&state.for_whom).map(|(post, for_whom)| {
             let last = state.last.get(&post.key);
             let Channel { events, after, stale, repeat, .. } = &*post.channel;
             json!({
-                "channel": post.name, "events": events.iter().map(|event| event.word()).collect::<Vec<_>>(), "after": after,
+                "channel": post.name, "collectors": for_whom.as_ref().map(|ids| ids.iter().map(CollectorId::as_str).collect::<Vec<_>>()), "events": events.iter().map(|event| event.word()).collect::<Vec<_>>(), "after": after,
                 "stale_seconds": stale.map(|stale| stale.as_secs()), "repeat_seconds": repeat.as_secs(),
                 "last": last.map(|(at, outcome)| json!({"at": stamp(*at), "ok": outcome.is_ok(), "reason": outcome.as_ref().err()})),
             })
@@ -167,6 +169,8 @@ pub async fn run(notices: Arc<Notices>, board: Arc<Board>, ledger: Arc<dyn Ledge
         host: net::hostname(),
         sender,
         running: Vec::new(),
+        for_all: Vec::new(),
+        own: BTreeMap::new(),
         pending: BTreeSet::new(),
         since: BTreeMap::new(),
         held: None,
@@ -185,6 +189,10 @@ struct Watcher {
     host: String,
     sender: mpsc::Sender<Ended>,
     running: Vec<(Arc<Post>, AbortOnDrop)>,
+    /// The channels of all collectors that have none of their own, which come first in `running`.
+    for_all: Vec<Arc<Channel>>,
+    /// The collectors that have their own.
+    own: BTreeMap<CollectorId, Vec<Arc<Channel>>>,
     /// What stands in a queue, or is on its way.
     pending: BTreeSet<About>,
     /// Since when each collector is watched.
@@ -247,11 +255,18 @@ impl Watcher {
 
     /// The channels of the configuration that is in force: those that stay go on with what they have to tell.
     fn channels(&mut self, shown: &Shown) {
-        let is_same =
-            self.running.len() == shown.notify.len() && self.running.iter().zip(&shown.notify).all(|((post, _), channel)| post.channel == *channel);
+        let own = shown.collectors.iter().filter_map(|(id, listed)| Some((id.clone(), listed.collector.notify.clone()?))).collect();
+        let is_same = self.for_all == shown.notify && self.own == own;
         if !is_same {
+            (self.for_all, self.own) = (shown.notify.clone(), own);
+            let mut wanted = self.for_all.clone();
+            for channel in self.own.values().flatten() {
+                if !wanted.contains(channel) {
+                    wanted.push(Arc::clone(channel));
+                }
+            }
             let mut before = std::mem::take(&mut self.running);
-            for channel in &shown.notify {
+            for channel in &wanted {
                 let running = match before.iter().position(|(post, _)| post.channel == *channel) {
                     Some(at) => before.swap_remove(at),
                     None => {
@@ -270,9 +285,28 @@ impl Watcher {
         state.redact = shown.redact;
         if !is_same {
             state.posts = self.running.iter().map(|(post, _)| Arc::clone(post)).collect();
+            let whose = |channel: &Arc<Channel>| {
+                let ids = self.own.iter().filter(|(_, channels)| channels.contains(channel)).map(|(id, _)| id.clone());
+                (!self.for_all.contains(channel)).then(|| ids.collect::<Vec<_>>())
+            };
+            state.for_whom = self.running.iter().map(|(post, _)| whose(&post.channel)).collect();
             let State { posts, last, .. } = &mut *state;
             last.retain(|key, _| posts.iter().any(|post| post.key == *key));
         }
+    }
+
+    /// Those who are told of a collector.
+    fn of(&self, id: &CollectorId) -> Vec<Arc<Post>> {
+        let channels = self.own.get(id).unwrap_or(&self.for_all);
+        self.running.iter().filter(|(post, _)| channels.contains(&post.channel)).map(|(post, _)| Arc::clone(post)).collect()
+    }
+
+    /// Those who are told in the place of one who could not be: who else is told of the collector, and who is told of all. Never those who are told of
+    /// others alone.
+    fn others(&self, id: &CollectorId, key: &str) -> Vec<Arc<Post>> {
+        let own = self.own.get(id).map(Vec::as_slice).unwrap_or_default();
+        let others = self.running.iter().filter(|(post, _)| post.key != key && (self.for_all.contains(&post.channel) || own.contains(&post.channel)));
+        others.map(|(post, _)| Arc::clone(post)).collect()
     }
 
     async fn count_held(&mut self, shown: &Shown) {
@@ -295,7 +329,7 @@ impl Watcher {
         let found = listed.status.snapshot();
         let held = self.held.as_ref().map(|held| held.get(id).map(Vec::as_slice).unwrap_or_default());
         let seen = Seen { collector: &listed.collector, found: &found, held, certificate: listed.counters.certificate_until(), since };
-        for (post, _) in &self.running {
+        for post in self.of(id) {
             for event in &post.channel.events {
                 let about = (post.key.clone(), id.clone(), *event);
                 let is_pending = self.pending.contains(&about);
@@ -327,7 +361,7 @@ impl Watcher {
                     self.pending.insert(about);
                 } else {
                     tracing::warn!(event = "notice_dropped", channel = %post.name, collector = %id, reason = "too many notices wait for this channel");
-                    self.notices.count(post, 2, 1);
+                    self.notices.count(&post, 2, 1);
                     let since = told.map_or(now, |told| told.since);
                     self.notices.state().kept.0.insert(about, Told { since, at: now, is_told: false });
                 }
@@ -350,14 +384,15 @@ impl Watcher {
         match &outcome {
             Ok(()) => tracing::info!(event = "notice_sent", channel = %post.name, notices = count),
             Err(reason) => {
-                let others = self.running.len() - 1;
+                let id = notices.iter().find_map(|(about, _)| about.as_ref()).map(|(_, id, _)| id);
+                let others = id.map_or(0, |id| self.others(id, &key).len());
                 let next = if others > 0 { "the other channels tell it" } else { "nobody else is told; tried again later, while it lasts" };
                 tracing::error!(event = "notice_failed", channel = %post.name, notices = count, reason, next);
             }
         }
         for (about, notice) in notices {
             let Some(about) = about else { continue };
-            let stage = notice.stage;
+            let (id, stage) = (about.1.clone(), notice.stage);
             let mut state = self.notices.state();
             let was_told = state.kept.0.get(&about).is_none_or(|told| told.is_told);
             match stage {
@@ -368,9 +403,9 @@ impl Watcher {
             // Those who heard of the trouble in this one's place hear of its end too.
             if outcome.is_err() || (stage == Stage::Recovered && !was_told) {
                 let instead = Notice { instead_of: Some(post.name.clone()), ..notice };
-                for (other, _) in self.running.iter().filter(|(other, _)| other.key != key) {
+                for other in self.others(&id, &key) {
                     if !other.put((None, instead.clone())) {
-                        self.notices.count(other, 2, 1);
+                        self.notices.count(&other, 2, 1);
                     }
                 }
             }
@@ -380,8 +415,12 @@ impl Watcher {
     /// Forgets what nobody waits for: of channels and collectors that are gone or off.
     fn tidy(&self, shown: &Shown) {
         let is_on = |id: &CollectorId| shown.enabled && shown.collectors.get(id).is_some_and(|listed| listed.collector.enabled);
-        let is_wanted = |key: &str, event: &NoticeEvent| self.running.iter().any(|(post, _)| post.key == key && post.channel.events.contains(event));
-        self.notices.state().kept.0.retain(|(key, id, event), _| is_on(id) && is_wanted(key, event));
+        let is_wanted =
+            |key: &str, id: &CollectorId, event: &NoticeEvent| self.of(id).iter().any(|post| post.key == key && post.channel.events.contains(event));
+        let kept: Vec<About> = self.notices.state().kept.0.keys().cloned().collect();
+        for about in kept.into_iter().filter(|(key, id, event)| !(is_on(id) && is_wanted(key, id, event))) {
+            self.notices.state().kept.0.remove(&about);
+        }
     }
 
     /// The log is told once a day of a certificate that ends, whoever else is.
