@@ -546,6 +546,9 @@ impl Worker {
             });
         }
         let failure = failure.as_ref().map(|failure| (failure, failures));
+        if session.error.is_none() && !session.report.stopped {
+            self.status.saw(session.report.folders.iter().map(|seen| (seen.name.as_str(), seen.selected.exists)));
+        }
         self.status.ended(jiff::Timestamp::now(), &session.figures, session.report.waiting(), failure);
     }
 }

@@ -118,6 +118,8 @@ impl<'a> Walk<'a> {
         }
         // A first run looks at all that is there, whatever this pass takes of it.
         want.not_before = self.pass.scope.not_before();
+        // What was in no listing, and why: known only when the last one has come.
+        let (mut listed, is_filtered) = (0, collector.collect == Collect::Unseen || want.since.max(want.not_before).is_some());
         let mut is_first = true;
         // Messages that never came whole, and copies that are owed a deletion and have to be read again for it.
         let (mut suspects, mut rereads) = (Vec::new(), Vec::new());
@@ -200,6 +202,12 @@ impl<'a> Walk<'a> {
                 }
             };
             report.left_over = rest.first().filter(|_| taken.more).map(|first| first.uid.clone());
+            listed += listing.messages.len() as u64 + listing.older.len() as u64;
+            self.pass.counters.skipped_all(Skipped::Filtered, listing.older.len() as u64);
+            if !listing.more && !taken.more && !self.is_over() {
+                let why = if is_filtered { Skipped::Filtered } else { Skipped::Known };
+                self.pass.counters.skipped_all(why, self.selected.exists.saturating_sub(listed));
+            }
             let is_last = self.is_over() || !listing.more || taken.more || room.is_used_up();
             if is_last {
                 self.read_again(session, &mut rereads, report).await?;
@@ -559,6 +567,9 @@ impl<'a> Walk<'a> {
     /// Counts what was recorded, and whether it leaves the next pass less to do.
     fn count(&self, entry: &Entry, by: By, report: &mut PassReport) {
         report.count(entry, by);
+        if by == By::Old {
+            self.pass.counters.skipped(Skipped::Filtered);
+        }
         let is_known = entry.former.is_some() && !self.held_back.is_empty();
         report.progress += u64::from(!is_known && !self.is_owed(&entry.uid));
     }

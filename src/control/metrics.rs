@@ -275,6 +275,8 @@ impl Scrape {
             seconds(),
             on().filter(|row| !row.listed.collector.manual).map(|row| (of(row), row.listed.collector.interval.as_secs_f64())),
         )?;
+        let remote = on().flat_map(|row| row.found.remote.iter().map(move |(folder, messages)| (with(row, "folder", folder), *messages as f64)));
+        gauges(to, "remote_messages", "Messages that the folder held when the last session opened it", None, remote)?;
         gauges(to, "backlog_messages", "New messages that the last session left to the next", None, each(|found| Some(found.waiting as f64)))?;
         let sessions = self.rows.iter().flat_map(|row| {
             let of_row = row.found.sessions;

@@ -90,11 +90,15 @@ pub enum Skipped {
     TooLarge,
     /// It went in a circle.
     Loop,
+    /// It was collected before.
+    Known,
+    /// It is none of those that are asked for.
+    Filtered,
 }
 
 impl Skipped {
     /// Their words, in their order.
-    pub const WORDS: [&str; 2] = ["too_large", "loop"];
+    pub const WORDS: [&str; 4] = ["too_large", "loop", "known", "filtered"];
 }
 
 /// What a target said to one recipient of one delivery.
@@ -218,7 +222,12 @@ impl Counters {
 
     /// A message was not delivered, because of this.
     pub fn skipped(&self, why: Skipped) {
-        self.skipped[why as usize].fetch_add(1, Relaxed);
+        self.skipped_all(why, 1);
+    }
+
+    /// So many were, for this reason.
+    pub fn skipped_all(&self, why: Skipped, messages: u64) {
+        self.skipped[why as usize].fetch_add(messages, Relaxed);
     }
 
     /// This was done to so many copies at the source.

@@ -9,6 +9,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Longest text of an error that is kept, in octets.
 const REASON_OCTETS_MAX: usize = 2_000;
 
+/// Folders of a collector whose messages are counted one by one.
+pub const FOLDERS_MAX: usize = 20;
+/// The others, together.
+pub const OTHER: &str = "other";
+/// Longest name of a folder, in octets.
+const FOLDER_OCTETS_MAX: usize = 100;
+
 /// The state of one collector.
 #[derive(Debug, Default)]
 pub struct Status(Mutex<Snapshot>);
@@ -37,6 +44,8 @@ pub struct Snapshot {
     pub failing_since: Option<Timestamp>,
     /// Why the last one failed.
     pub trouble: Option<Trouble>,
+    /// How many messages each folder held when the last session opened it; those beyond [`FOLDERS_MAX`] together as [`OTHER`].
+    pub remote: Vec<(String, u64)>,
     /// New messages that the last session saw and left for the next.
     pub waiting: u64,
     /// Sessions by how they ended, since the start.
@@ -122,6 +131,27 @@ impl Status {
         self.lock().set_back = until;
     }
 
+    /// A session went through these folders, which held so many messages.
+    pub fn saw<'a>(&self, folders: impl Iterator<Item = (&'a str, u64)>) {
+        // The same ones in each session, in whatever order the server names them.
+        let mut folders: Vec<(&str, u64)> = folders.collect();
+        folders.sort_by_key(|(name, _)| (*name != "INBOX", *name));
+        let mut remote: Vec<(String, u64)> = Vec::new();
+        for (name, messages) in folders {
+            // A name may be an address, which no figure is to show.
+            let is_shown = remote.len() < FOLDERS_MAX && !name.contains('@');
+            let name = if is_shown { crate::mail::outcome::harmless(name, FOLDER_OCTETS_MAX) } else { OTHER.to_owned() };
+            // Two names may be cut to one, and a folder may be called as the others are.
+            match remote.iter_mut().find(|(same, _)| *same == name) {
+                Some((_, all)) => *all += messages,
+                None => remote.push((name, messages)),
+            }
+        }
+        if !remote.is_empty() {
+            self.lock().remote = remote;
+        }
+    }
+
     /// A session ended, and left this many new messages to the next; `failure` says why, if it failed, for the `failures`th time in a row.
     pub fn ended(&self, now: Timestamp, figures: &SessionFigures, waiting: u64, failure: Option<(&Failure<'_>, u32)>) {
         let mut state = self.lock();
@@ -159,6 +189,22 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn folders_are_few_and_no_addresses() {
+        let status = Status::default();
+        status.saw([("INBOX", 7), ("Shared/anna@x.example", 2)].into_iter());
+        assert_eq!(status.snapshot().remote, [("INBOX".to_owned(), 7), ("other".to_owned(), 2)]);
+        let many: Vec<String> = (0..500).map(|n| format!("folder {n:03} {}", "ü\n".repeat(200))).collect();
+        status.saw(many.iter().map(|name| (name.as_str(), 1)));
+        let found = status.snapshot().remote;
+        assert_eq!((found.len(), found.last()), (FOLDERS_MAX + 1, Some(&("other".to_owned(), 480))));
+        assert!(found.iter().all(|(name, _)| !name.contains('\n') && name.len() <= FOLDER_OCTETS_MAX + 10), "{found:?}");
+        status.saw([("other", 1), ("a@b", 2), ("other", 4)].into_iter());
+        assert_eq!(status.snapshot().remote, [("other".to_owned(), 7)]);
+        status.saw(std::iter::empty());
+        assert_eq!(status.snapshot().remote.len(), 1, "what was seen last stands");
     }
 
     #[test]

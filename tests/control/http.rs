@@ -188,6 +188,7 @@ fn metrics_follow_the_collectors() {
         "mailgather_messages_delivered_total{collector=\"one\",transport=\"lmtp\"} 3",
         "mailgather_session_errors_total{collector=\"one\",reason=\"auth\"} 0",
         "mailgather_message_size_bytes_count{collector=\"one\"} 3",
+        "mailgather_remote_messages{collector=\"one\",folder=\"INBOX\"} 3.0",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}: {text}");
     }

@@ -130,6 +130,52 @@ fn the_page_lists_what_there_is_and_promtool_takes_it() {
     daemon.stop().expect_success();
 }
 
+/// What stands on the server is shown by folder, few of them one by one, and no name that is an address; what is known, or not asked for, is counted.
+#[test]
+fn folders_are_shown_and_what_is_known_is_counted() {
+    let (server, sink) = (Dovecot::start(), Sink::lmtp());
+    let one = imap(&server, "one").set("folders", "[INBOX, 'f*', 'me@x.example']");
+    let unseen = imap(&server, "unseen").set("collect", "unseen").after("mark_seen");
+    let program = Mailgather::new(&config(&sink.delivery(), &[one, unseen]));
+    let mut client = OtherClient::inbox(server.imap(), "one");
+    for folder in (0..25).map(|n| format!("f{n:02}")).chain(["me@x.example".to_owned()]) {
+        client.command(&format!("CREATE \"{folder}\""));
+    }
+    client.command("SELECT INBOX");
+    (0..3).for_each(|n| server.put("one", &letter(n)));
+    (0..4).for_each(|n| server.put("unseen", &letter(10 + n)));
+    eventually("they are seen", SOON, || client.search("ALL").len() == 3);
+    client.command("UID COPY 1:2 me@x.example");
+    client.command("UID COPY 1 f00");
+    client.command("UID COPY 1:3 f24");
+    let daemon = running(&program, 2);
+    let path = socket(&program);
+    let text = || request(&path, "GET", "/metrics", "").1;
+    let remote = |text: &str| text.lines().filter(|line| line.starts_with("mailgather_remote_messages{collector=\"one\"")).count();
+    let has = |text: &str, line: &str| assert!(text.lines().any(|found| found == line), "{line}\n--- in\n{text}");
+    let first = text();
+    assert_eq!(remote(&first), 21, "{first}");
+    has(&first, "mailgather_remote_messages{collector=\"one\",folder=\"INBOX\"} 3.0");
+    has(&first, "mailgather_remote_messages{collector=\"one\",folder=\"f00\"} 1.0");
+    // Two of the one whose name is an address, and three of the last.
+    has(&first, "mailgather_remote_messages{collector=\"one\",folder=\"other\"} 5.0");
+    assert!(!first.contains("x.example"), "{first}");
+    has(&first, "mailgather_messages_skipped_total{collector=\"one\",reason=\"known\"} 0");
+    has(&first, "mailgather_messages_skipped_total{collector=\"unseen\",reason=\"filtered\"} 0");
+    server.put("one", &letter(20));
+    program.run_to_end("collect", &[]).expect_success();
+    let second = text();
+    has(&second, "mailgather_messages_skipped_total{collector=\"one\",reason=\"known\"} 9");
+    has(&second, "mailgather_messages_skipped_total{collector=\"one\",reason=\"filtered\"} 0");
+    has(&second, "mailgather_messages_skipped_total{collector=\"unseen\",reason=\"filtered\"} 4");
+    has(&second, "mailgather_messages_skipped_total{collector=\"unseen\",reason=\"known\"} 0");
+    has(&second, "mailgather_remote_messages{collector=\"one\",folder=\"INBOX\"} 4.0");
+    // The series of a collector that is switched off are gone, as those of one that is removed.
+    program.run_to_end("disable", &["one"]).expect_success();
+    eventually("its series are gone", SOON, || remote(&text()) == 0);
+    daemon.stop().expect_success();
+}
+
 #[test]
 fn alerts_are_sound_and_name_metrics_and_pages_that_there_are() {
     let folder = root("contrib/prometheus");
