@@ -79,6 +79,36 @@ pub fn without_spans(text: &str) -> String {
     text.split('`').step_by(2).collect::<Vec<_>>().join(" ")
 }
 
+/// The numbers in prose, sorted: not those in code or in the targets of links. `20,000` and `20 000` are one number.
+pub fn numbers(text: &str) -> Vec<String> {
+    let plain = without_spans(text);
+    let prose: String =
+        plain.split("](").enumerate().map(|(n, part)| if n == 0 { part } else { part.split_once(')').map_or("", |(_, rest)| rest) }).collect();
+    let chars: Vec<char> = prose.chars().collect();
+    let digit = |at: usize| chars.get(at).is_some_and(char::is_ascii_digit);
+    let mut numbers: Vec<String> = Vec::new();
+    let mut at = 0;
+    while at < chars.len() {
+        let mut number = String::new();
+        while digit(at) {
+            number.push(chars[at]);
+            at += 1;
+            let joins = chars.get(at).is_some_and(|c| ['.', ':'].contains(c)) && digit(at + 1);
+            let thousands = chars.get(at).is_some_and(|c| [',', ' ', '\u{a0}'].contains(c)) && (1..4).all(|n| digit(at + n)) && !digit(at + 4);
+            if joins {
+                number.push(chars[at]);
+            }
+            at += usize::from(joins || thousands);
+        }
+        if !number.is_empty() {
+            numbers.push(number);
+        }
+        at += 1;
+    }
+    numbers.sort();
+    numbers
+}
+
 /// The anchors of a page, as the usual renderers make them of its headings.
 pub fn anchors(page: &str) -> Vec<String> {
     let mut anchors: Vec<String> = Vec::new();

@@ -1,4 +1,4 @@
-//! The Russian pages say what the English ones say: the same sections, tables, examples and names. The prose between them nobody compares but people.
+//! The Russian pages say what the English ones say: the same sections, tables, examples, names and numbers. The words between them nobody compares but people.
 
 use super::page::*;
 
@@ -62,11 +62,17 @@ fn a_russian_page_has_the_sections_tables_and_examples_of_the_english_one() {
             if names != translated {
                 wrong.push(format!("{place}: other names in the text: {names:?}, {translated:?}"));
             }
+            let (figures, translated) = (numbers(&from.text), numbers(&to.text));
+            if figures != translated {
+                wrong.push(format!("{place}: other numbers in the text: {figures:?}, {translated:?}"));
+            }
             if from.rows.len() != to.rows.len() {
                 wrong.push(format!("{place}: {} rows, {} in English", to.rows.len(), from.rows.len()));
             }
             for (from, to) in from.rows.iter().zip(&to.rows) {
-                let same = from.len() == to.len() && from.iter().zip(to).all(|(from, to)| spans(from) == spans(to));
+                let same = from.len() == to.len()
+                    && from.iter().zip(to).all(|(from, to)| spans(from) == spans(to))
+                    && numbers(&from.join(" | ")) == numbers(&to.join(" | "));
                 if !same {
                     wrong.push(format!("{place}: {from:?} is {to:?}"));
                 }
@@ -74,6 +80,22 @@ fn a_russian_page_has_the_sections_tables_and_examples_of_the_english_one() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The tables whose columns are not prose: the page, the head of the table's first column, and how many columns stay as they are.
+const AS_THEY_ARE: [(&str, &str, usize); 2] = [("docs/logs.md", "Event", 3), ("docs/monitoring.md", "metric", 2)];
+
+#[test]
+fn the_russian_tables_of_events_and_metrics_have_the_same_levels_fields_types_and_labels() {
+    for (page, head, columns) in AS_THEY_ARE {
+        let (english, russian) = (sections(&read_page(page)), sections(&read_page(&page.replace("docs/", "docs/ru/"))));
+        let section = english.iter().position(|section| section.rows.first().is_some_and(|row| row[0] == head)).expect("the table");
+        let (from, to) = (&english[section].rows[1..], &russian[section].rows[1..]);
+        assert!(from.len() > 30, "{page}");
+        for (from, to) in from.iter().zip(to) {
+            assert_eq!(from[..columns], to[..columns], "{page}");
+        }
+    }
 }
 
 #[test]
@@ -102,10 +124,10 @@ fn the_russian_tables_of_keys_have_the_types_ranges_defaults_and_examples_of_the
 /// The same code, numbers, values and words for types, in whatever order.
 fn same_terms(english: &str, russian: &str, values: &[String]) -> bool {
     let (plain, translated) = (without_spans(english), without_spans(russian));
-    let numbers = |text: &str| {
-        let mut numbers: Vec<String> = words(text).into_iter().filter(|word| word.contains(|c: char| c.is_ascii_digit())).collect();
-        numbers.sort();
-        numbers
+    let terms = |text: &str| {
+        let mut terms: Vec<String> = words(text).into_iter().filter(|word| word.contains(|c: char| c.is_ascii_digit())).collect();
+        terms.sort();
+        terms
     };
     let latin = |text: &str| words(text).into_iter().filter(|word| word.chars().all(|c| c.is_ascii_alphabetic())).collect::<Vec<_>>();
     let (from, to) = (latin(&plain), latin(&translated));
@@ -119,7 +141,7 @@ fn same_terms(english: &str, russian: &str, values: &[String]) -> bool {
         from.iter().any(|found| found.starts_with(word)) == in_russian
     };
     spans(english) == spans(russian)
-        && numbers(&plain) == numbers(&translated)
+        && terms(&plain) == terms(&translated)
         && to.iter().all(|word| from.contains(word))
         && from.iter().filter(|word| is_value(word)).all(|word| to.contains(word) || ["from", "none"].contains(&word.as_str()))
         && WORDS.iter().all(typed)
