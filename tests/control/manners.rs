@@ -63,6 +63,29 @@ fn since_takes_what_is_young_and_notes_nothing_of_the_rest() {
     program.run_to_end("once", &["pop", "--since", "7d"]).expect_code(64);
 }
 
+/// It only limits: what a first run leaves alone is left alone, young or old, and by each way in which that is remembered.
+#[test]
+fn since_takes_nothing_that_a_first_run_leaves_alone() {
+    let (server, sink) = (Dovecot::start(), Sink::lmtp());
+    let none = imap(&server, "none").set("first_run", "none");
+    let unseen = imap(&server, "unseen").set("first_run", "none").set("collect", "unseen").after("mark_seen");
+    let program = Mailgather::new(&config(&sink.delivery(), &[none, unseen]));
+    let users = ["none", "unseen"];
+    users.iter().for_each(|user| arrived(&server, user, &[20, 1, 21]));
+    for user in users {
+        for arguments in [&[user, "--since", "2026-10-10"][..], &[user]] {
+            let done = program.run_to_end("once", arguments).expect_success();
+            assert!(done.stdout.contains(&format!("{user}: 0 delivered")), "{arguments:?}: {}", done.stdout);
+        }
+        arrived(&server, user, &[2, 22]);
+        for (arguments, count) in [(&[user, "--since", "2026-10-10"][..], 1), (&[user], 1)] {
+            let done = program.run_to_end("once", arguments).expect_success();
+            assert!(done.stdout.contains(&format!("{user}: {count} delivered")), "{arguments:?}: {}", done.stdout);
+        }
+    }
+    assert_eq!(subjects(&sink), ["letter 2", "letter 2", "letter 22", "letter 22"]);
+}
+
 /// Beside `--refetch` it says which of the messages come once more; the others are not forgotten.
 #[test]
 fn since_limits_what_comes_once_more() {
