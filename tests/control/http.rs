@@ -51,7 +51,9 @@ fn routes() -> BTreeSet<(String, String)> {
     let source = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/control/route.rs")).unwrap();
     let mut routes = BTreeSet::new();
     for line in source.lines().map(str::trim) {
-        let Some((steps, rest)) = line.strip_prefix('[').and_then(|line| line.split_once("] => (\"")) else { continue };
+        let Some((steps, rest)) = line.strip_prefix('[').and_then(|line| line.split_once(']')) else { continue };
+        // A place with several methods has a condition for all but the last.
+        let Some((_, rest)) = rest.split_once(" => (\"").filter(|(guard, _)| guard.is_empty() || guard.starts_with(" if ")) else { continue };
         let method = rest.split('"').next().unwrap().to_owned();
         // `word @ ("a" | "b")` is two places; a bare name is a variable.
         let mut places = vec![String::new()];
