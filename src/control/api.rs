@@ -83,7 +83,7 @@ impl Api {
             }
             Route::OpenApi => fine(serde_json::from_str(include_str!("openapi.json")).map_err(|error| Problem::new(500, error.to_string()))?),
             Route::Metrics => self.metrics(Form::Prometheus).await,
-            Route::Notices => fine(self.daemon.notices.json()),
+            Route::Notices => fine(self.daemon.notices.json().await),
             Route::TestNotices => {
                 let results = self.daemon.notices.test(&by.to_string()).await;
                 fine(

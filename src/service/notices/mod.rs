@@ -35,7 +35,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -47,6 +47,8 @@ const HELD_EVERY: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(900);
 /// How often the log says that a certificate ends.
 const CERTIFICATE_EVERY: Duration = Duration::from_secs(86_400);
+/// Longest wait of somebody who asks for the channels.
+const UP_TO_DATE: Duration = Duration::from_secs(5);
 /// Longest reason that is shown, in octets.
 const REASON_OCTETS_MAX: usize = 500;
 /// What becomes of notices.
@@ -57,6 +59,10 @@ const RESULTS: [&str; 3] = ["sent", "failed", "dropped"];
 pub struct Notices {
     figures: [[AtomicU64; RESULTS.len()]; Way::WORDS.len()],
     state: Mutex<State>,
+    /// Somebody wants the channels that are in force now.
+    asked: Notify,
+    /// How often they were looked at.
+    looked: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -93,7 +99,8 @@ impl Notices {
     }
 
     /// The channels, and what was told and is not over.
-    pub fn json(&self) -> Value {
+    pub async fn json(&self) -> Value {
+        self.up_to_date().await;
         let state = self.state();
         let name = |key: &str| state.posts.iter().find(|post| post.key == key).map(|post| post.name.clone());
         let channels = state.posts.iter().zip(&state.for_whom).map(|(post, for_whom)| {
@@ -113,6 +120,7 @@ impl Notices {
 
     /// Tries each channel once, all at the same time.
     pub async fn test(&self, by: &str) -> Vec<Tried> {
+        self.up_to_date().await;
         let posts = self.state().posts.clone();
         let notice = Notice::test(by, Timestamp::now());
         let trials = posts.iter().map(|post| async {
@@ -125,6 +133,18 @@ impl Notices {
             Tried { channel: post.name.clone(), outcome }
         });
         futures_util::future::join_all(trials).await
+    }
+
+    /// Waits until the channels are those of the configuration in force, also right after a start or a reload; not for long.
+    async fn up_to_date(&self) {
+        let mut looked = self.looked.subscribe();
+        let before = *looked.borrow_and_update();
+        self.asked.notify_one();
+        let _ = tokio::time::timeout(UP_TO_DATE, looked.wait_for(|now| *now != before)).await;
+    }
+
+    fn have_looked(&self) {
+        self.looked.send_modify(|looked| *looked = looked.wrapping_add(1));
     }
 
     /// A reason as it may be shown.
@@ -220,11 +240,19 @@ impl Watcher {
     async fn run(mut self, board: Arc<Board>, mut ended: mpsc::Receiver<Ended>) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let notices = Arc::clone(&self.notices);
         loop {
             let before = self.notices.state().kept.clone();
             tokio::select! {
                 Some(ended) = ended.recv() => self.ended(ended),
-                _ = ticks.tick() => self.tick(&board.shown()).await,
+                _ = ticks.tick() => {
+                    self.tick(&board.shown()).await;
+                    notices.have_looked();
+                }
+                () = notices.asked.notified() => {
+                    self.channels(&board.shown());
+                    notices.have_looked();
+                }
             }
             if self.notices.state().kept != before {
                 self.keep().await;
