@@ -287,7 +287,8 @@ impl Draft<'_> {
         };
         print(&match &written {
             Written::Change(change) => change.patch(),
-            Written::First(text, _) => text.clone(),
+            // The address of a webhook is often a secret.
+            Written::First(text, _) => edit::shown_lines(text).join("\n") + "\n",
         });
         if !self.no_test {
             let report = runtime()?.block_on(probed(&collector, Depth::Whole));

@@ -57,7 +57,8 @@ pub(super) async fn folder(
     let listing = listing?;
     let there: Vec<_> = listing.messages.into_iter().filter(|message| purged.contains(&message.uid)).collect();
     // Of what is there under none of the names that we know, a POP3 server may only have changed the names.
-    if !there.is_empty() && !listing.vanished.is_empty() {
+    if (!is_pop3 || !there.is_empty()) && !listing.vanished.is_empty() {
+        report.progress += listing.vanished.len() as u64;
         ledger.finish(&progress.place, Finished { vanished: listing.vanished, ..Finished::default() }).await?;
     }
     let duplicates = report.duplicates;

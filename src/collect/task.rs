@@ -203,8 +203,8 @@ impl Worker {
         let mut failures = self.status.snapshot().failures;
         // A requested pass left some for want of room: it goes on, whatever the schedule says.
         let mut rest = false;
-        // The secrets with which the last login was refused.
-        let mut refused = None;
+        // The secrets with which the last login was refused, maybe in a pass that somebody asked for, before this began.
+        let mut refused = (failures > 0).then(|| self.secrets());
         let mut told = Told::default();
         let mut suspects_first = false;
         let (mut before, mut set_aside) = (None, BTreeSet::new());

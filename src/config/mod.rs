@@ -33,7 +33,7 @@ mod zone;
 pub use answers::AnswersText;
 pub use build::server_place;
 pub use diff::{Diff, diff};
-pub use editor::{Change, EditError, Editor, Request, SCHEMA_LINE, Versions, WriteError, create_configuration, log_written, tag_of};
+pub use editor::{Change, EditError, Editor, Request, SCHEMA_LINE, Versions, WriteError, create_configuration, log_written, secret_within, tag_of};
 pub use effective::{Origin, Setting};
 pub use error::{Code, Place, Problem, Report, Severity};
 pub use load::{Environment, Loaded, STATE_DIR_OF_ROOT, load, load_and_look, parse, parse_and_look};

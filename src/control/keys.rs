@@ -78,7 +78,8 @@ impl Keys {
     pub fn take(&self, key: &Key, place: &str, body: &[u8], now: Instant) -> Result<Said, Problem> {
         let request = Sha256::new_with_prefix(place).chain_update(b"\0").chain_update(body).finalize().into();
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|kept| now.duration_since(kept.since) < KEPT_FOR && !kept.has_failed());
+        // What is still being done is not done a second time, however long it takes.
+        all.retain(|kept| !kept.is_over() || (now.duration_since(kept.since) < KEPT_FOR && !kept.has_failed()));
         if let Some(kept) = all.iter().find(|kept| kept.key == *key) {
             return match kept.request == request {
                 true => Ok(Said::Again(kept.done.clone())),
@@ -96,9 +97,14 @@ impl Keys {
 }
 
 impl Kept {
-    /// Whoever did it ended without an answer to keep.
+    /// Nobody does it any more.
+    fn is_over(&self) -> bool {
+        self.done.has_changed().is_err()
+    }
+
+    /// Whoever did it ended without an answer to keep. The end is asked for first: what was answered before it is seen then.
     fn has_failed(&self) -> bool {
-        self.done.borrow().is_none() && self.done.has_changed().is_err()
+        self.is_over() && self.done.borrow().is_none()
     }
 }
 

@@ -210,10 +210,17 @@ impl Supervisor {
         Some(Collecting { heard: running.asks.ask_and_hear(), id, counters })
     }
 
-    /// A pass for which a collector that runs steps aside at a message's border; it begins again after its interval: what a limit leaves is not to come
-    /// a moment later.
+    /// A pass for which a collector that runs steps aside at a message's border; it begins again when its time comes, but behind a limit after its
+    /// interval: what that leaves is not to come a moment later.
     fn collect_aside(&mut self, id: CollectorId, how: Apart) -> Option<Collecting> {
         let interval = self.running.contains_key(&id).then(|| self.config.collectors.get(&id).map(|collector| collector.interval)).flatten();
+        let due = match how {
+            Apart::Part(Some(_), _) => None,
+            _ => self.board.listed(&id).and_then(|listed| listed.status.snapshot().next),
+        };
+        // Who asks more often than the interval must not put off for ever what comes by itself.
+        let until_due = due.map(|due| Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default());
+        let interval = interval.map(|interval| until_due.map_or(interval, |until| until.min(interval)));
         self.stop(&id);
         let began = self.collect_apart(id.clone(), how);
         if let Some(interval) = interval {

@@ -56,6 +56,13 @@ fn i13_p8_a_collector_is_shown_changed_made_and_removed_over_the_socket() {
     assert!(status == 422 && error["code"] == "MG-101" && error["line"].as_u64().unwrap() > 5 && error["column"] == 5, "{wrong}");
     let (status, _, secret) = ask(&path, "PATCH", one, Some(&tag), &json!({"password": "hunter2"}));
     assert!(status == 422 && !secret.to_string().contains("hunter2"), "{secret}");
+    // The address of a webhook is often a secret, and comes back as it was.
+    let told = json!({"notify": [{"webhook": "https://hooks.example/hunter2", "token": {"env": "TOKEN"}}]});
+    let (status, tag, _) = ask(&path, "PATCH", one, Some(&tag), &told);
+    let (_, _, shown_again) = ask(&path, "GET", one, None, &Value::Null);
+    assert_eq!((status, &shown_again["keys"]["notify"]), (200, &json!([{"webhook": "***", "token": {"env": "TOKEN"}}])), "{shown_again}");
+    let (status, _, unchanged) = ask(&path, "PUT", one, Some(&tag), &shown_again["keys"]);
+    assert_eq!((status, &unchanged["written"]), (200, &json!(false)), "{unchanged}");
     // A new one, collected at once; then gone.
     let mut keys = shown["keys"].clone();
     keys["username"] = "two".into();
@@ -72,8 +79,8 @@ fn i13_p8_a_collector_is_shown_changed_made_and_removed_over_the_socket() {
     assert!(!program.state_dir().join("collectors.d/two.yaml").exists());
     assert_eq!(ask(&path, "DELETE", two, Some("*"), &Value::Null).0, 404);
     let uid = rustix::process::getuid().as_raw();
-    for (change, collector) in [("edit", "one"), ("add", "two"), ("remove", "two")] {
-        assert_eq!(daemon.count_log(&format!("config_written by=\"api uid={uid}\" change={change} collector={collector} ")), 1, "{change}");
+    for (change, collector, times) in [("edit", "one", 2), ("add", "two", 1), ("remove", "two", 1)] {
+        assert_eq!(daemon.count_log(&format!("config_written by=\"api uid={uid}\" change={change} collector={collector} ")), times, "{change}");
     }
     daemon.stop().expect_success();
 }

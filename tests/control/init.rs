@@ -84,6 +84,7 @@ fn answers_that_are_not_enough_are_said() {
         ("email: nobody\n", 78, "email: "),
         ("email: a@b.invalid\nserver: x.invalid\n", 78, "the answers have no `password`"),
         ("email: a@b.invalid\nserver: x.invalid\npassword: {env: X}\n", 78, "the answers have no `recipient`"),
+        ("email: a@b.invalid\nnotify: [{webhook: 'https://x.example/', token: hunter2}]\n", 78, "`token` is a secret: say where it is"),
         ("email: a@b.invalid\nserver: x.invalid\npassword: {env: X}\nrecipient: {forward_to: c@d.example}\n", 78, "the answers have no `delivery`"),
         (
             "email: a@b.invalid\nserver: x.invalid\nservre: y\npassword: {env: X}\nrecipient: {forward_to: c@d.example}\ndelivery: {smtp: h}\n",

@@ -2,6 +2,7 @@
 
 use crate::kit::{imap, letter, request, running, socket};
 use crate::support::faults::{Fault, FaultProxy, Towards};
+use crate::support::process::PASSWORD_VARIABLE;
 use crate::support::*;
 use serde_json::Value;
 use std::process::Stdio;
@@ -16,6 +17,45 @@ fn subjects(sink: &Sink) -> Vec<String> {
 fn arrived(server: &Dovecot, user: &str, days: &[usize]) {
     let mut client = OtherClient::inbox(server.imap(), user);
     days.iter().for_each(|day| client.append_at(&letter(*day), &format!("{day:02}-Oct-2026 12:00:00 +0000")));
+}
+
+/// Who asks for young mail more often than the interval does not put off what comes by itself.
+#[test]
+fn since_puts_off_no_pass_of_its_own() {
+    let (server, sink) = (Dovecot::start(), Sink::lmtp());
+    let program = Mailgather::new(&config(&sink.delivery(), &[imap(&server, "one").set("interval", "5s")]));
+    let daemon = running(&program, 1);
+    arrived(&server, "one", &[1]);
+    eventually("the old letter comes by itself", SOON, || {
+        let asked = program.run_to_end("collect", &["one", "--since", "2026-10-20T00:00:00Z"]).expect_success();
+        // Its own pass may have been there just before.
+        assert_eq!(asked.stdout, "one: 0 delivered\n");
+        sink.count() == 1
+    });
+    daemon.stop().expect_success();
+}
+
+/// A login that was refused in a pass that somebody asked for: the password that is set then counts at once, not when the time of waiting is over.
+#[test]
+fn a_new_password_counts_after_a_refused_pass_that_was_asked_for() {
+    let (server, sink) = (Dovecot::start(), Sink::lmtp());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    let set = |password: &str| {
+        std::fs::write(&file, password).unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    };
+    set("hunter2");
+    let one = imap(&server, "one").set("password", &format!("{{file: {}}}", file.display())).set("interval", "1h");
+    let text = config(&sink.delivery(), &[one]).replace(&format!("    password: {{env: {PASSWORD_VARIABLE}}}\n"), "");
+    let program = Mailgather::new(&text);
+    let mut daemon = program.run();
+    daemon.wait_for("session_failed");
+    program.run_to_end("collect", &["one", "--limit", "1"]).expect_code(77);
+    server.put("one", &letter(1));
+    set(dovecot::PASSWORD);
+    sink.wait_for(1);
+    daemon.stop().expect_success();
 }
 
 /// Only what arrived since then comes, to the second; of the rest nothing is noted, so that the next pass brings it, each letter once.

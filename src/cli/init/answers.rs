@@ -2,7 +2,7 @@
 
 use super::super::exit::Exit;
 use crate::config::edit::{self, Data, Value};
-use crate::config::{AnswersText, Problem, Report};
+use crate::config::{AnswersText, Problem, Report, secret_within};
 use crate::mail::Secret;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -62,12 +62,11 @@ impl Answers {
         }
         let answers = Answers { keys: edit::apart(keys), secret, file: Some((path.to_owned(), lines)) };
         // Only the password of the mailbox has a way into the store.
-        let is_open = |path: &[String], value: &Value| {
-            let path: Vec<&str> = path.iter().map(String::as_str).collect();
-            [&["auth", "token"][..], &["delivery", "auth", "password"]].contains(&&path[..]) && matches!(value.data(), Data::Scalar(..))
-        };
-        match answers.keys.iter().find(|(path, value)| is_open(path, value)) {
-            Some((path, _)) => Err(answers.wrong(&path[0], &format!("`{}` is a secret: say where it is, as {{secret: NAME}}", path.join(".")))),
+        match answers.keys.iter().find_map(|(path, value)| Some((path, secret_within(path, value)?))) {
+            Some((path, key)) => {
+                let key = if path.last() == Some(&key) { path.join(".") } else { key };
+                Err(answers.wrong(&path[0], &format!("`{key}` is a secret: say where it is, as {{secret: NAME}}")))
+            }
             None => Ok(answers),
         }
     }

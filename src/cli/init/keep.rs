@@ -24,6 +24,11 @@ pub(super) fn write(store: &Store, name: &str, secret: &Secret) -> Result<bool, 
     if is_same(store, name, secret) {
         return Ok(false);
     }
+    // The name was free when it was chosen; that was before the last questions.
+    if store.folder().join(name).symlink_metadata().is_ok() {
+        eprintln!("error: somebody has set the secret `{name}` meanwhile\nhint: nothing was written; begin again, and it gets another name");
+        return Err(Exit::TempFail);
+    }
     store.set(name, secret).map(|_| true).map_err(|error| super::super::secret::failed(&error))
 }
 
@@ -43,6 +48,7 @@ mod tests {
         assert_eq!(name(&store, "office", &one), "office");
         assert!(write(&store, "office", &one).unwrap() && !write(&store, "office", &one).unwrap());
         assert_eq!((name(&store, "office", &one).as_str(), name(&store, "office", &two).as_str()), ("office", "office-2"));
+        assert!(write(&store, "office", &two).is_err() && is_same(&store, "office", &one));
         assert_eq!((name(&store, "_x", &one).as_str(), name(&store, "--", &one).as_str()), ("x", "mailbox"));
         assert!(is_name(&name(&store, &"x".repeat(64), &one)));
     }

@@ -12,7 +12,8 @@ pub(super) fn shown(keys: &BTreeMap<String, Data>) -> Json {
 }
 
 fn one(key: &str, data: &Data) -> Json {
-    let is_secret = names_a_secret(key) && !HARMLESS.contains(&key);
+    // The address of a webhook is often one.
+    let is_secret = (names_a_secret(key) && !HARMLESS.contains(&key)) || key == "webhook";
     match data {
         Data::Empty | Data::Alias => Json::Null,
         // The arguments of a program may be secrets.

@@ -305,6 +305,11 @@ fn patch(file: &Path, before: Option<&str>, after: Option<&str>) -> String {
 
 /// A secret belongs neither on a command line nor into the YAML: only where it is may be written.
 fn check_secret(path: &[String], value: &Value) -> Result<(), EditError> {
+    secret_within(path, value).map_or(Ok(()), |key| Err(EditError::Secret(key)))
+}
+
+/// The key whose secret a value holds, if it holds one and does not only say where it is.
+pub fn secret_within(path: &[String], value: &Value) -> Option<String> {
     fn inside<'d>(key: &'d str, data: &'d Data) -> Option<&'d str> {
         let is_secret = names_a_secret(key) && !HARMLESS.contains(&key);
         match data {
@@ -315,11 +320,7 @@ fn check_secret(path: &[String], value: &Value) -> Result<(), EditError> {
             Data::Scalar(..) | Data::Empty | Data::Alias => None,
         }
     }
-    let Some(last) = path.last() else { return Ok(()) };
-    match inside(last, value.data()) {
-        Some(key) => Err(EditError::Secret(key.to_owned())),
-        None => Ok(()),
-    }
+    inside(path.last()?, value.data()).map(str::to_owned)
 }
 
 #[cfg(test)]

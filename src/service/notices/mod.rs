@@ -191,6 +191,8 @@ pub async fn run(notices: Arc<Notices>, board: Arc<Board>, ledger: Arc<dyn Ledge
         running: Vec::new(),
         for_all: Vec::new(),
         own: BTreeMap::new(),
+        told: BTreeMap::new(),
+        told_all: Vec::new(),
         pending: BTreeSet::new(),
         since: BTreeMap::new(),
         held: None,
@@ -213,6 +215,9 @@ struct Watcher {
     for_all: Vec<Arc<Channel>>,
     /// The collectors that have their own.
     own: BTreeMap<CollectorId, Vec<Arc<Channel>>>,
+    /// Who tells of these, and who of all others.
+    told: BTreeMap<CollectorId, Vec<Arc<Post>>>,
+    told_all: Vec<Arc<Post>>,
     /// What stands in a queue, or is on its way.
     pending: BTreeSet<About>,
     /// Since when each collector is watched.
@@ -294,9 +299,13 @@ impl Watcher {
                 }
             }
             let mut before = std::mem::take(&mut self.running);
+            let mut stays = Vec::new();
             for channel in &wanted {
                 let running = match before.iter().position(|(post, _)| post.channel == *channel) {
-                    Some(at) => before.swap_remove(at),
+                    Some(at) => {
+                        stays.push(Arc::clone(&before[at].0));
+                        before.swap_remove(at)
+                    }
                     None => {
                         let post = Arc::new(Post::new(Arc::clone(channel), &self.host));
                         let (task, sender) = (Arc::clone(&post), self.sender.clone());
@@ -305,9 +314,18 @@ impl Watcher {
                 };
                 self.running.push(running);
             }
-            // What stood in the queues of those that are gone is told by nobody now.
-            let gone: BTreeSet<String> = before.iter().map(|(post, _)| post.key.clone()).collect();
-            self.pending.retain(|(channel, ..)| !gone.contains(channel));
+            let posts = |channels: &[Arc<Channel>]| {
+                let running = self.running.iter().filter(|(post, _)| channels.contains(&post.channel));
+                running.map(|(post, _)| Arc::clone(post)).collect::<Vec<_>>()
+            };
+            self.told = self.own.iter().map(|(id, channels)| (id.clone(), posts(channels))).collect();
+            self.told_all = posts(&self.for_all);
+            // What stood in the queues of those that are gone is told by nobody now; another with the same place may have it in its own.
+            let gone: BTreeSet<&str> = before.iter().map(|(post, _)| post.key.as_str()).collect();
+            let (told, told_all) = (&self.told, &self.told_all);
+            let stays = |post: &Arc<Post>| stays.iter().any(|stays| Arc::ptr_eq(stays, post));
+            let has_it = |key: &str, id: &CollectorId| told.get(id).unwrap_or(told_all).iter().any(|post| post.key == key && stays(post));
+            self.pending.retain(|(key, id, _)| !gone.contains(key.as_str()) || has_it(key, id));
         }
         let mut state = self.notices.state();
         state.redact = shown.redact;
@@ -325,16 +343,17 @@ impl Watcher {
 
     /// Those who are told of a collector.
     fn of(&self, id: &CollectorId) -> Vec<Arc<Post>> {
-        let channels = self.own.get(id).unwrap_or(&self.for_all);
-        self.running.iter().filter(|(post, _)| channels.contains(&post.channel)).map(|(post, _)| Arc::clone(post)).collect()
+        self.told.get(id).unwrap_or(&self.told_all).clone()
     }
 
     /// Those who are told in the place of one who could not be: who else is told of the collector, and who is told of all. Never those who are told of
     /// others alone.
     fn others(&self, id: &CollectorId, key: &str) -> Vec<Arc<Post>> {
-        let own = self.own.get(id).map(Vec::as_slice).unwrap_or_default();
-        let others = self.running.iter().filter(|(post, _)| post.key != key && (self.for_all.contains(&post.channel) || own.contains(&post.channel)));
-        others.map(|(post, _)| Arc::clone(post)).collect()
+        let mut others = self.told_all.clone();
+        let own = self.told.get(id).map(Vec::as_slice).unwrap_or_default();
+        others.extend(own.iter().filter(|post| !self.told_all.iter().any(|other| Arc::ptr_eq(other, post))).cloned());
+        others.retain(|post| post.key != key);
+        others
     }
 
     async fn count_held(&mut self, shown: &Shown) {
