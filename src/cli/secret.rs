@@ -8,7 +8,7 @@ use crate::config::secret::SECRET_OCTETS_MAX;
 use crate::config::store::{self, Store, StoreError, Use};
 use crate::config::{self, Config};
 use crate::mail::when::stamp;
-use crate::mail::{Secret, code};
+use crate::mail::{CollectorId, Secret, code};
 use crate::observe::logging;
 use crate::service::command::Requester;
 use clap::{Args, Subcommand};
@@ -202,7 +202,7 @@ fn list(json: bool, common: &Common) -> Result<Exit, Exit> {
         let used = uses.get(name).map(Vec::as_slice).unwrap_or_default();
         let set = set.and_then(|at| jiff::Timestamp::from_second(at).ok()).map(|at| if json { stamp(at) } else { shown(at) });
         if json {
-            let used: Vec<_> = used.iter().map(|at| json!({"collector": at.collector.as_str(), "key": at.key})).collect();
+            let used: Vec<_> = used.iter().map(|at| json!({"collector": at.collector.as_ref().map(CollectorId::as_str), "key": at.key})).collect();
             print(&format!("{}\n", json!({"name": name, "set": set, "missing": set.is_none(), "used_by": used})));
             continue;
         }
@@ -261,7 +261,7 @@ fn remove(name: &str, yes: bool, common: &Common) -> Result<Exit, Exit> {
 
 /// `sales (password), boss (delivery.auth.password)`
 fn words(uses: &[Use]) -> String {
-    uses.iter().map(|at| format!("{} ({})", at.collector, at.key)).collect::<Vec<_>>().join(", ")
+    uses.iter().map(|at| format!("{} ({})", at.whose(), at.key)).collect::<Vec<_>>().join(", ")
 }
 
 fn refuse(why: &str) -> Exit {

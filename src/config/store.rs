@@ -3,7 +3,7 @@
 //! A secret is written whole or not at all: into a new file, fsync, rename, fsync of the folder. Root, who may set one for the service's user, must
 //! not be led elsewhere by that user: everything is opened below the folder's own descriptor, and no symbolic link is followed.
 
-use super::{CheckLocal, Collector, Config, Delivery, Relay, SecretSource, Target, Way};
+use super::{Channel, CheckLocal, Collector, Config, Delivery, Relay, SecretSource, Target, Way};
 use crate::mail::{CollectorId, Secret};
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -13,6 +13,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The folder's name in the state directory.
 pub const FOLDER: &str = "secrets";
@@ -180,27 +181,37 @@ fn give(file: impl AsFd, owner: &Stat) -> Result<(), Errno> {
 /// Where a secret of the store is used.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Use {
-    /// By which collector.
-    pub collector: CollectorId,
+    /// By which collector; `None`: by what is for all of them.
+    pub collector: Option<CollectorId>,
     /// For which of its keys.
     pub key: &'static str,
+}
+
+impl Use {
+    /// Whose it is, in words.
+    pub fn whose(&self) -> &str {
+        self.collector.as_ref().map_or("the service", CollectorId::as_str)
+    }
 }
 
 /// The secrets of the store that a configuration names, each with its uses.
 pub fn uses(config: &Config) -> BTreeMap<String, Vec<Use>> {
     let folder = Store::new(&config.service.state_dir).folder();
     let mut uses: BTreeMap<String, Vec<Use>> = BTreeMap::new();
+    let mut all: Vec<(Option<&CollectorId>, &'static str, &SecretSource)> = Vec::new();
+    all.extend(of_channels(&config.notify).into_iter().map(|(key, source)| (None, key, source)));
     for (id, collector) in &config.collectors {
-        for (key, source) in sources(collector) {
-            // A file of the store is the store's, however it is named.
-            let path = match source {
-                SecretSource::Stored(path) => path,
-                SecretSource::File(path) if path.parent() == Some(folder.as_path()) => path,
-                _ => continue,
-            };
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            uses.entry(name).or_default().push(Use { collector: id.clone(), key });
-        }
+        all.extend(sources(collector).into_iter().map(|(key, source)| (Some(id), key, source)));
+    }
+    for (collector, key, source) in all {
+        // A file of the store is the store's, however it is named.
+        let path = match source {
+            SecretSource::Stored(path) => path,
+            SecretSource::File(path) if path.parent() == Some(folder.as_path()) => path,
+            _ => continue,
+        };
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        uses.entry(name).or_default().push(Use { collector: collector.cloned(), key });
     }
     uses
 }
@@ -218,7 +229,17 @@ fn sources(collector: &Collector) -> Vec<(&'static str, &SecretSource)> {
     if let Target::Smtp(relay) | Target::Lmtp(relay) = target {
         sources.extend(of_relay(relay).map(|password| ("delivery.auth.password", password)));
     }
-    for channel in collector.notify.iter().flatten() {
+    sources.extend(of_channels(collector.notify.as_deref().unwrap_or_default()));
+    if let CheckLocal::Smtp(relay) | CheckLocal::Lmtp(relay) = &collector.check_local {
+        sources.extend(of_relay(relay).map(|password| ("recipient.auto.check_local.auth.password", password)));
+    }
+    sources
+}
+
+/// Every secret of those who are told of trouble.
+fn of_channels(channels: &[Arc<Channel>]) -> Vec<(&'static str, &SecretSource)> {
+    let mut sources = Vec::new();
+    for channel in channels {
         match &channel.way {
             Way::Webhook { url, token, .. } => {
                 sources.push(("notify.webhook", url));
@@ -231,9 +252,6 @@ fn sources(collector: &Collector) -> Vec<(&'static str, &SecretSource)> {
             }
             Way::Email { .. } | Way::Command { .. } => {}
         }
-    }
-    if let CheckLocal::Smtp(relay) | CheckLocal::Lmtp(relay) = &collector.check_local {
-        sources.extend(of_relay(relay).map(|password| ("recipient.auto.check_local.auth.password", password)));
     }
     sources
 }

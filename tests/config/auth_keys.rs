@@ -151,7 +151,7 @@ fn tokens_are_never_shown() {
 /// A secret of the program's own store: a file in the state directory, wherever a secret may stand; and who uses which.
 #[test]
 fn secrets_of_the_store_and_who_uses_them() {
-    let text = "service: {state_dir: /s}\ndelivery: {smtp: relay.example, tls: {mode: starttls}, auth: {username: us, password: {secret: relay}}}\ncollectors:\n  \
+    let text = "service: {state_dir: /s}\nnotify: [{webhook: 'https://hooks.example/', token: {secret: hook}}]\ndelivery: {smtp: relay.example, tls: {mode: starttls}, auth: {username: us, password: {secret: relay}}}\ncollectors:\n  \
         a: {server: h.example, email: a@h.example, password: {secret: mail.a}, recipient: {auto: {check_local: smtp}, unresolved: leave}}\n  \
         b: {server: h.example, email: b@h.example, enabled: false, auth: {method: oauth2, token: {secret: token}}, recipient: {forward_to: x@y.example}}\n";
     let config = read(text).unwrap_or_else(|report| panic!("{report}")).config;
@@ -160,13 +160,14 @@ fn secrets_of_the_store_and_who_uses_them() {
     let uses: Vec<String> = store::uses(&config)
         .into_iter()
         .map(|(name, uses)| {
-            let uses: Vec<String> = uses.iter().map(|at| format!("{} {}", at.collector, at.key)).collect();
+            let uses: Vec<String> = uses.iter().map(|at| format!("{} {}", at.whose(), at.key)).collect();
             format!("{name}: {}", uses.join(", "))
         })
         .collect();
     assert_eq!(
         uses,
         [
+            "hook: the service notify.token",
             "mail.a: a password",
             "relay: a delivery.auth.password, a recipient.auto.check_local.auth.password, b delivery.auth.password",
             "token: b auth.token"
