@@ -163,6 +163,7 @@ fn judge(shown: &str) -> Finding {
     let values: BTreeMap<&str, &str> = shown.lines().filter_map(|line| line.split_once('=')).collect();
     let of = |key: &str| values.get(key).copied().unwrap_or_default();
     match (of("LoadState"), of("ActiveState"), of("UnitFileState")) {
+        (_, "", _) => Finding::warning("unit", format!("systemd says nothing of {UNIT}"), "systemctl status mailgather"),
         ("not-found", ..) => Finding::ok("unit", format!("there is no {UNIT}: systemd does not run this")),
         (_, "failed", _) => {
             Finding::failed("unit", format!("{UNIT} has failed ({})", of("Result")), "journalctl -u mailgather -e; then systemctl restart mailgather")
@@ -182,6 +183,7 @@ mod tests {
     #[test]
     fn units_are_judged() {
         for (shown, wanted) in [
+            ("", "warning systemd says nothing of mailgather.service"),
             ("LoadState=not-found\nActiveState=inactive\nUnitFileState=\n", "there is no"),
             ("LoadState=loaded\nActiveState=failed\nUnitFileState=enabled\nResult=exit-code\n", "FAILED  mailgather.service has failed (exit-code)"),
             ("LoadState=loaded\nActiveState=active\nUnitFileState=disabled\nNeedDaemonReload=no\n", "systemctl enable"),
