@@ -2,10 +2,11 @@
 //! say in it, and it is synced: there is little of it, and it is asked for when something went wrong.
 
 use super::files;
+use super::read::whole_lines;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -49,8 +50,6 @@ const WAITING_MAX: usize = 1024;
 const AFTER_ERROR: Duration = Duration::from_secs(10);
 /// How often who follows looks for more.
 const FOLLOW_EVERY: Duration = Duration::from_millis(250);
-/// Octets that who follows reads at once.
-const CHUNK_OCTETS: usize = 128 * 1024;
 
 /// Where the files of a state directory are.
 pub fn folder(state_dir: &Path) -> PathBuf {
@@ -136,17 +135,7 @@ impl<'a> Tail<'a> {
     }
 
     fn lines(&mut self) -> io::Result<Vec<u8>> {
-        let Some(file) = &self.open else { return Ok(Vec::new()) };
-        let mut lines = vec![0; CHUNK_OCTETS];
-        let length = file.read_at(&mut lines, self.position)?;
-        let whole = match memchr::memrchr(b'\n', &lines[..length]) {
-            Some(end) => end + 1,
-            None if length == CHUNK_OCTETS => length,
-            None => 0,
-        };
-        lines.truncate(whole);
-        self.position += whole as u64;
-        Ok(lines)
+        self.open.as_ref().map_or(Ok(Vec::new()), |file| whole_lines(file, &mut self.position))
     }
 
     /// Goes on to the newest file, if it is another one: a month began, or the one that was read was put aside.

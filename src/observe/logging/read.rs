@@ -123,19 +123,7 @@ impl<'a> Tail<'a> {
     }
 
     fn lines(&mut self) -> io::Result<Vec<u8>> {
-        let Some(file) = &self.open else { return Ok(Vec::new()) };
-        let mut lines = vec![0; CHUNK_OCTETS];
-        let length = file.read_at(&mut lines, self.position)?;
-        lines.truncate(length);
-        // A line that is only begun is read when it is whole; one without an end, which is none of ours, in pieces.
-        let whole = match memchr::memrchr(b'\n', &lines) {
-            Some(end) => end + 1,
-            None if length == CHUNK_OCTETS => length,
-            None => 0,
-        };
-        lines.truncate(whole);
-        self.position += whole as u64;
-        Ok(lines)
+        self.open.as_ref().map_or(Ok(Vec::new()), |file| whole_lines(file, &mut self.position))
     }
 
     /// Goes on to the file that was begun after this one, if there is one.
@@ -171,4 +159,19 @@ impl<'a> Tail<'a> {
         }
         Ok(false)
     }
+}
+/// The next whole lines of a file that grows, from a position on, which goes on behind them. A line that is only begun is read when it is whole; one
+/// without an end, which is none of ours, in pieces.
+pub(super) fn whole_lines(file: &File, position: &mut u64) -> io::Result<Vec<u8>> {
+    let mut lines = vec![0; CHUNK_OCTETS];
+    let length = file.read_at(&mut lines, *position)?;
+    lines.truncate(length);
+    let whole = match memchr::memrchr(b'\n', &lines) {
+        Some(end) => end + 1,
+        None if length == CHUNK_OCTETS => length,
+        None => 0,
+    };
+    lines.truncate(whole);
+    *position += whole as u64;
+    Ok(lines)
 }
