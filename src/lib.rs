@@ -31,6 +31,7 @@ pub mod import;
 pub mod ledger;
 pub mod mail;
 pub mod net;
+pub mod oauth;
 pub mod observe;
 pub mod policy;
 pub mod proto;

@@ -6,6 +6,7 @@ mod files;
 mod finding;
 mod network;
 mod system;
+mod tokens;
 
 use super::exit::Exit;
 use super::peek::print;
@@ -62,6 +63,7 @@ pub(super) fn doctor(arguments: &Doctor, common: &Common) -> Exit {
     };
     runtime.block_on(async {
         findings.extend(system::daemon_and_unit(&patient).await);
+        findings.extend(tokens::look(&patient).await);
         if !arguments.offline {
             findings.extend(network::look(&patient).await);
         }

@@ -76,7 +76,7 @@ impl Exit {
             _ if is_configuration => Exit::Config,
             code::SECRET => Exit::Config,
             code::LOGIN => Exit::NoPermission,
-            code::DNS | code::UNREACHABLE | code::CERTIFICATE | code::OPEN_CHANNEL => Exit::Unavailable,
+            code::DNS | code::UNREACHABLE | code::CERTIFICATE | code::OPEN_CHANNEL | code::SWITCHED_OFF => Exit::Unavailable,
             code::PROTOCOL => Exit::Protocol,
             code::DISK | code::LEDGER | code::STATE_DIR => Exit::Io,
             _ => Exit::TempFail,

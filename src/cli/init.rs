@@ -17,7 +17,7 @@ use super::{Common, refused, runtime};
 use crate::config::edit::{self, Value};
 use crate::config::store::Store;
 use crate::config::{
-    COLLECTORS, Collector, EditError, Editor, Loaded, Problem, Report, Request, SCHEMA_LINE, SecretSource, create_configuration, parse,
+    COLLECTORS, Collector, EditError, Editor, Loaded, Problem, Protocol, Report, Request, SCHEMA_LINE, SecretSource, create_configuration, parse,
 };
 use crate::mail::outcome::harmless;
 use crate::mail::{Address, Secret};
@@ -107,7 +107,9 @@ impl Draft<'_> {
         self.answers.set("email", &address.to_string());
         let wanted = Wanted::parse(&address.to_string()).ok_or(Exit::Usage)?;
         self.name(&wanted)?;
-        if self.answers.has("server") || self.answers.has("provider") || self.answers.has("use") {
+        // Graph is where it always is.
+        let is_graph = self.answers.text("protocol").as_deref() == Some(Protocol::Graph.word());
+        if is_graph || ["server", "url", "provider", "use"].iter().any(|key| self.answers.has(key)) {
             return Ok(());
         }
         let known = Known::load(self.common);
@@ -290,7 +292,11 @@ impl Draft<'_> {
             // The address of a webhook is often a secret.
             Written::First(text, _) => edit::shown_lines(text).join("\n") + "\n",
         });
-        if !self.no_test {
+        let signs_in = needs_a_person(&collector);
+        if signs_in && !self.no_test {
+            eprintln!("the mailbox is not tried yet: somebody has to sign in first");
+        }
+        if !self.no_test && !signs_in {
             let report = runtime()?.block_on(probed(&collector, Depth::Whole));
             eprint!("{}", rendered(&report, Depth::Whole));
             if let Some(cause) = &report.cause {
@@ -339,6 +345,9 @@ impl Draft<'_> {
         let again = |words: &str| self.common.again(words);
         let own = std::fs::metadata(&self.state_dir).is_ok_and(|state| state.uid() == rustix::process::geteuid().as_raw());
         eprintln!("\nnext:");
+        if needs_a_person(collector) {
+            eprintln!("  {}\n      signs in with the provider, and tries the mailbox", again(&format!("oauth login {}", collector.id)));
+        }
         if !runs && own {
             eprintln!("  {}\n      collects once, without a daemon", again(&format!("once {}", collector.id)));
             eprintln!("  {}\n      is the daemon; where systemd has the unit: systemctl start mailgather", again("run"));
@@ -349,6 +358,11 @@ impl Draft<'_> {
         eprintln!("  {}\n      shows how it fares", again("status"));
         eprintln!("  {}\n      shows what it does", again(&format!("logs {}", collector.id)));
     }
+}
+
+/// True if its tokens begin with somebody's signing in.
+fn needs_a_person(collector: &Collector) -> bool {
+    collector.server.auth.oauth.as_ref().is_some_and(|oauth| oauth.flow.needs_a_person())
 }
 
 /// Whether this user can make a file or folder there.

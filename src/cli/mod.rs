@@ -22,6 +22,7 @@ mod logs;
 mod man;
 mod mbox;
 mod notify;
+mod oauth;
 mod once;
 mod pages;
 mod peek;
@@ -121,6 +122,9 @@ enum Subcommands {
     Clear(clear::Clear),
     /// Keep passwords in the program's own store, for `{secret: NAME}` in the configuration.
     Secret(secret::SecretArguments),
+    /// Sign in for a collector whose tokens the program gets itself, and see how they fare.
+    #[command(name = "oauth")]
+    OAuth(oauth::OAuthArguments),
     /// Make a first configuration, or a further collector, question by question; the connections are tried before anything is written.
     Init(init::Init),
     /// Make a configuration of that of fetchmail, getmail or mpop, and take over what they have collected.
@@ -225,6 +229,7 @@ pub fn main() -> std::process::ExitCode {
         Subcommands::Held(arguments) => held::held(arguments, common),
         Subcommands::Clear(arguments) => clear::clear(arguments, common),
         Subcommands::Secret(arguments) => secret::secret(arguments, common),
+        Subcommands::OAuth(arguments) => oauth::oauth(arguments, common),
         Subcommands::Init(arguments) => init::init(arguments, common),
         Subcommands::Import(arguments) => import::import(arguments, common),
         Subcommands::Healthcheck(arguments) => healthcheck::healthcheck(arguments, common),

@@ -7,7 +7,7 @@ use super::{Common, runtime};
 use crate::collect::Stop;
 use crate::collect::pass::Scope;
 use crate::collect::task::{Session, Worker};
-use crate::config::{Collector, Loaded, Protocol, STATE_DIR_OF_ROOT};
+use crate::config::{Collector, Loaded, STATE_DIR_OF_ROOT};
 use crate::ledger::Forget;
 use crate::mail::code;
 use crate::mail::outcome::harmless;
@@ -194,10 +194,10 @@ async fn purge(arguments: &Once, collectors: &[Arc<Collector>], installation: &I
 
 /// What goes with what.
 fn check(arguments: &Once, collectors: &[Arc<Collector>]) -> Result<(), Exit> {
-    let pop3 = collectors.iter().find(|collector| collector.server.protocol == Protocol::Pop3);
-    if let (Some(_), Some(collector)) = (arguments.since, pop3) {
+    let timeless = collectors.iter().find(|collector| !collector.server.protocol.tells_arrival());
+    if let (Some(_), Some(collector)) = (arguments.since, timeless) {
         eprintln!("error: `{}` collects by POP3, which does not tell when a message arrived", collector.id);
-        eprintln!("hint: `--since` is for collectors that use IMAP; nothing was collected");
+        eprintln!("hint: `--since` is for collectors that use IMAP, EWS or Graph; nothing was collected");
         return Err(Exit::Usage);
     }
     if arguments.purge_collected {

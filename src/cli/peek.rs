@@ -3,7 +3,7 @@
 use super::exit::Exit;
 use super::runtime;
 use crate::collect::{PassError, mx};
-use crate::config::{Collector, Loaded, Protocol};
+use crate::config::{Collector, Loaded};
 use crate::mail::{FolderName, RemoteUid};
 use crate::net::{Dns, Nobody, Tracer};
 use crate::service::look;
@@ -31,10 +31,10 @@ pub(super) enum Look<'a> {
 /// The headers of messages in a collector's mailbox, oldest first; says what failed.
 pub(super) fn headers(collector: &Collector, look: Look<'_>) -> Result<Vec<Peeked>, Exit> {
     let source = source_of(collector, false)?;
-    let uid = match (look, collector.server.protocol) {
+    let uid = match (look, collector.server.protocol.numbers_messages()) {
         (Look::Last(_), _) => None,
-        (Look::Uid(uid), Protocol::Pop3) => Some(RemoteUid::Opaque(uid.as_bytes().into())),
-        (Look::Uid(uid), Protocol::Imap) => match uid.parse() {
+        (Look::Uid(uid), false) => Some(RemoteUid::Opaque(uid.as_bytes().into())),
+        (Look::Uid(uid), true) => match uid.parse() {
             Ok(number) => Some(RemoteUid::Number(number)),
             Err(_) => {
                 eprintln!(

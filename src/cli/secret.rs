@@ -15,7 +15,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, ErrorKind, IsTerminal, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A daemon that hangs is waited for no longer: the secret is kept already.
@@ -110,15 +110,20 @@ impl Place {
 
     /// The line of the audit: the daemon writes it, which knows from the kernel who asks; where none answers it is ours to write.
     fn log(&self, done: &Value, common: &Common, log: impl FnOnce(&Requester)) {
-        let client = common.client_of(self.config.as_ref());
-        let told = runtime().ok().is_some_and(|runtime| {
-            let asked = runtime.block_on(async { tokio::time::timeout(DAEMON_WAIT, client.post("/v1/audit", done)).await });
-            matches!(asked, Ok(Ok(_)))
-        });
-        if !told {
-            logging::start_for_audit(&self.state_dir);
-            log(&Requester::cli());
-        }
+        audited(self.config.as_ref(), &self.state_dir, done, common, log);
+    }
+}
+
+/// The line of the audit about something that was done without the daemon.
+pub(super) fn audited(config: Option<&Config>, state_dir: &Path, done: &Value, common: &Common, log: impl FnOnce(&Requester)) {
+    let client = common.client_of(config);
+    let told = runtime().ok().is_some_and(|runtime| {
+        let asked = runtime.block_on(async { tokio::time::timeout(DAEMON_WAIT, client.post("/v1/audit", done)).await });
+        matches!(asked, Ok(Ok(_)))
+    });
+    if !told {
+        logging::start_for_audit(state_dir);
+        log(&Requester::cli());
     }
 }
 

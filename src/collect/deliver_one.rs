@@ -62,6 +62,8 @@ pub struct Deliverer<'a> {
     pub source_ip: Option<IpAddr>,
     /// What is delivered is a note in place of a message of so many octets.
     pub too_large: Option<u64>,
+    /// What is held is a note in place of a message that the server cannot give, for this reason.
+    pub unreadable: Option<&'a str>,
     /// What arrived before this time is left alone: a first run that takes young mail only.
     pub not_before: Option<i64>,
     /// Seconds since the epoch.
@@ -117,6 +119,13 @@ struct Judged {
     held: Option<Box<HeldMail>>,
     in_flight: Option<InFlight>,
     by: By,
+}
+
+impl Done {
+    /// It did not come.
+    pub fn not_fetched(entry: Entry) -> Self {
+        Done { entry: Some(entry), octets: 0, failed: None, in_flight: None, by: By::default(), row: None }
+    }
 }
 
 impl Judged {
@@ -193,6 +202,10 @@ impl Deliverer<'_> {
             chronicle.opened(&message);
         }
         let routed = self.router.route(&message, report.as_ref());
+        let routed = match self.unreadable {
+            Some(reason) => Routed::Aside(routed.not_fetched(reason)),
+            None => routed,
+        };
         let identity = match &routed {
             Routed::To(route) => {
                 chronicle.found(&route.by, &route.sender);
@@ -205,7 +218,7 @@ impl Deliverer<'_> {
                     HeldWhy::Loop => self.counters.skipped(Skipped::Loop),
                     HeldWhy::TooLarge => self.counters.skipped(Skipped::TooLarge),
                     HeldWhy::Unresolved => self.counters.found(Found::Nothing),
-                    HeldWhy::Refused | HeldWhy::GaveUp | HeldWhy::InDoubt | HeldWhy::Content => {}
+                    HeldWhy::Refused | HeldWhy::GaveUp | HeldWhy::InDoubt | HeldWhy::Content | HeldWhy::NotFetched => {}
                 }
                 message.identity(&aside.recipients)
             }
@@ -344,6 +357,8 @@ impl Deliverer<'_> {
 
     fn state_of_held(&self) -> State {
         match self.collector.on_hold {
+            // A note is no copy of it.
+            _ if self.unreadable.is_some() => State::Held,
             OnHold::Keep => State::Held,
             OnHold::Delete => State::Owed,
             OnHold::Move => State::HeldAway,

@@ -2,12 +2,13 @@
 
 use super::pass::{PassError, PassReport, Scope};
 use super::walk::Walk;
-use crate::config::{After, Collect, Protocol};
+use crate::config::{After, Collect};
 use crate::ledger::Finished;
 use crate::mail::RemoteUid;
 use crate::observe::counters::{Remote, RemoteResult};
 use crate::observe::maillog;
 use crate::source::{Disposal, Disposed, Session, SourceError, SourceErrorKind};
+use std::collections::HashSet;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
@@ -143,7 +144,7 @@ fn count(walk: &Walk<'_>, how: &Disposal, result: RemoteResult, copies: u64) {
         Disposal::Move(_) => counters.remote(Remote::Move, result, copies),
         Disposal::Delete => {
             counters.remote(Remote::Delete, result, copies);
-            if walk.pass.collector.server.protocol == Protocol::Imap {
+            if walk.pass.collector.server.protocol.expunges() {
                 counters.remote(Remote::Expunge, result, 1);
             }
         }
@@ -159,14 +160,21 @@ async fn one_command(
     report: &mut PassReport,
 ) -> Result<(), PassError> {
     let collector = walk.pass.collector;
-    let count = |result| count(walk, how, result, uids.len() as u64);
+    let mut uids = uids;
     let disposed = match session.dispose(&uids, how.clone()).await {
         Ok(disposed) => disposed,
         Err(error) if error.is_refusal() => {
-            count(RemoteResult::Refused);
-            // They stay owed, and are disposed of when the server lets us. New mail does not wait for that; the operator is told at the end.
+            // They stay owed, and are disposed of when the server lets us. New mail does not wait for that; the operator is told at the end. One that
+            // is refused for ever must not keep all others owed.
+            let some: HashSet<RemoteUid> = error.only.iter().cloned().collect();
+            let all = uids.len();
+            uids.retain(|uid| !some.is_empty() && !some.contains(uid));
+            count(walk, how, RemoteResult::Refused, (all - uids.len()) as u64);
             refused(walk, with_hint(error));
-            return Ok(());
+            if uids.is_empty() {
+                return Ok(());
+            }
+            Disposed::Confirmed
         }
         Err(error) => return Err(error.into()),
     };
@@ -183,11 +191,12 @@ async fn one_command(
         Disposed::FlaggedOnly => left_flagged(how, walk.selected.can_delete, collector.server.allow_plain_expunge),
     };
     maillog::disposed(&collector.id, word, uids.len(), state);
-    count(match disposed {
+    let result = match disposed {
         Disposed::Confirmed => RemoteResult::Confirmed,
         Disposed::Requested => RemoteResult::Requested,
         Disposed::FlaggedOnly => RemoteResult::Flagged,
-    });
+    };
+    count(walk, how, result, uids.len() as u64);
     // What is only requested may come to nothing, in each session anew.
     report.progress += if disposed == Disposed::Requested { 0 } else { uids.len() as u64 };
     match (disposed, how) {

@@ -3,7 +3,7 @@
 use super::pass::PassError;
 use super::plan;
 use super::walk::Walk;
-use crate::config::{Collect, FirstRun, Protocol};
+use crate::config::{Collect, FirstRun};
 use crate::ledger::Finished;
 use crate::mail::{KnownUids, RemoteUid};
 use crate::source::{Session, Want};
@@ -33,9 +33,9 @@ pub(super) async fn prepare(walk: &Walk<'_>, session: &mut dyn Session, want: &m
         }
         FirstRun::Since(age) => {
             let since = since(begun(walk), age);
-            // A POP3 source tells which are older, as far as the server shows headers alone; the rest is judged when it is here.
+            // Such a source tells which are older, by POP3 as far as the server shows headers alone; the rest is judged when it is here.
             let has_watermark = collector.collect == Collect::New && walk.selected.uid_next.is_some();
-            if has_watermark || collector.server.protocol == Protocol::Pop3 {
+            if has_watermark || !collector.server.protocol.numbers_messages() {
                 want.since = Some(since);
                 return Ok(true);
             }

@@ -1,7 +1,7 @@
 //! Which folders a pass goes through, and by which rules. Pure: the configuration and the server's list in, names out.
 
 use crate::config::words::nearest;
-use crate::config::{After, Collector, Folder, FolderSelect, Protocol, RecipientMode};
+use crate::config::{After, Collector, Folder, FolderSelect, RecipientMode};
 use crate::mail::FolderName;
 use crate::mail::outcome::harmless;
 use crate::resolve::SenderFallback;
@@ -28,7 +28,7 @@ pub struct Chosen {
 /// True if the server's list is needed: one folder that every server has, or one that is named, can be opened as it is.
 pub fn needs_list(collector: &Collector) -> bool {
     let moves = moves_to(collector);
-    collector.server.protocol == Protocol::Imap
+    collector.server.protocol.has_folders()
         && (collector.folders.len() > 1
             || collector.folders.iter().map(|folder| &folder.select).chain(moves).any(|select| !matches!(select, FolderSelect::Name(_))))
 }

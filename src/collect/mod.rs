@@ -3,6 +3,7 @@
 
 pub mod asks;
 mod batch;
+mod bookmark;
 pub mod chronicle;
 mod copies;
 pub mod dedupe;
@@ -25,6 +26,7 @@ mod repeats;
 pub mod route;
 pub mod schedule;
 pub mod settle;
+mod stand_in;
 pub mod stop;
 pub mod task;
 mod walk;

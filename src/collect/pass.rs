@@ -18,7 +18,7 @@ use super::route::Router;
 use super::stop::Stop;
 use super::walk::Walk;
 use super::{disposal, folders, plan, purge, renumbered};
-use crate::config::{After, Collector, FolderSelect, Protocol};
+use crate::config::{After, Collector, FolderSelect};
 use crate::deliver::Destination;
 use crate::deliver::local_check::LocalCheck;
 use crate::held::HeldStore;
@@ -170,7 +170,7 @@ impl PassReport {
     /// What the next pass is to know, in a mailbox whose ids may last for one session only.
     pub fn before_next(&self, collector: &Collector) -> Option<Before> {
         // Only deletions can come to nothing.
-        let may_be = collector.server.protocol == Protocol::Pop3 && disposal::deletes(collector.after);
+        let may_be = collector.server.protocol.renames_messages() && disposal::deletes(collector.after);
         let left_over = self.left_over.clone().filter(|_| may_be)?;
         self.folders.first().map(|seen| Before { left_over, exists: seen.selected.exists })
     }

@@ -1,8 +1,9 @@
 //! What a pass is going to do, decided without any I/O: which messages to ask for, which to take, which copies are owed a disposal, and how
 //! far the watermark may rise.
 
+use super::bookmark::Bookmark;
 use super::pass::{Room, Scope};
-use crate::config::{After, Collect, Collector, Protocol, TooLarge};
+use crate::config::{After, Collect, Collector, TooLarge};
 use crate::ledger::state::Due;
 use crate::ledger::{History, Pending, Progress, State, due};
 use crate::mail::RemoteUid;
@@ -59,7 +60,7 @@ pub struct Plan {
 }
 
 /// Plans a pass from what the ledger and the server say.
-pub fn plan(collector: &Collector, selected: &Selected, progress: &Progress, with: Due) -> Plan {
+pub fn plan(collector: &Collector, selected: &Selected, progress: &Progress, with: Due, scope: Scope) -> Plan {
     let owed: BTreeSet<RemoteUid> = progress.exceptions.iter().filter(|(_, state)| **state == State::Owed).map(|(uid, _)| uid.clone()).collect();
     let (owed, keep_after_all) = if collector.after == After::Keep { (BTreeSet::new(), owed.into_iter().collect()) } else { (owed, Vec::new()) };
     let held_away: BTreeSet<RemoteUid> =
@@ -85,6 +86,7 @@ pub fn plan(collector: &Collector, selected: &Selected, progress: &Progress, wit
         complete: selected.exists < remembered,
         known,
         limit: listing_max(selected.exists),
+        cursor: progress.cursor.clone().filter(|_| Bookmark::applies(collector, scope)),
     };
     Plan { want, owed, held_away, keep_after_all, more }
 }
@@ -106,8 +108,8 @@ fn listing_max(exists: u64) -> usize {
 }
 
 fn above(collector: &Collector, progress: &Progress) -> u32 {
-    match (collector.collect, collector.server.protocol) {
-        (Collect::New, Protocol::Imap) => progress.watermark,
+    match collector.collect {
+        Collect::New if collector.server.protocol.numbers_messages() => progress.watermark,
         _ => 0,
     }
 }
@@ -119,7 +121,8 @@ pub fn next_want(want: &Want, listing: &Listing) -> Want {
     // What is too old is not listed again, or a listing of nothing but old messages would come for ever.
     known.insert_all(listed.iter().map(|message| &message.uid).chain(&listing.older));
     let above = listed.iter().filter_map(|message| message.uid.number()).max().unwrap_or(want.above).max(want.above);
-    Want { above, also: Vec::new(), complete: false, known, ..want.clone() }
+    let cursor = listing.cursor.clone().or_else(|| want.cursor.clone());
+    Want { above, also: Vec::new(), complete: false, known, cursor, ..want.clone() }
 }
 
 /// What to do with one listed message.
@@ -251,7 +254,7 @@ impl Watermark {
     /// A watermark for this collector: IMAP's, and not while only unseen messages are looked at, or only young ones, as those that were not looked at
     /// are not settled.
     pub fn new(collector: &Collector, scope: Scope) -> Self {
-        let applies = collector.server.protocol == Protocol::Imap && collector.collect != Collect::Unseen && scope == Scope::Whole;
+        let applies = collector.server.protocol.numbers_messages() && collector.collect != Collect::Unseen && scope == Scope::Whole;
         Watermark { ahead: VecDeque::new(), settled: HashSet::new(), applies }
     }
 

@@ -6,15 +6,15 @@
 use super::pass::{Ended, Pass, PassError, PassReport, Place, Sound};
 use super::plan::{LISTING_MAX, Step};
 use super::walk::Walk;
-use crate::config::{After, Protocol};
+use crate::config::After;
 use crate::ledger::{Finished, Progress, State};
 use crate::mail::{KnownUids, RemoteUid};
 use crate::source::{Selected, Session, Want, Wanted};
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
-/// Most messages of one session by POP3, where a second one would meet them again.
-const POP3_MAX: usize = 100_000;
+/// Most messages of one session where names do not last (POP3), and a second one would meet them again.
+const RENAMED_MAX: usize = 100_000;
 
 /// Deletes what was delivered from one folder and is kept there.
 pub(super) async fn folder(
@@ -32,8 +32,8 @@ pub(super) async fn folder(
         ledger.finish(&progress.place, Finished { kept: others.into_iter().collect(), ..Finished::default() }).await?;
         others = BTreeSet::new();
     }
-    let is_pop3 = pass.collector.server.protocol == Protocol::Pop3;
-    let most = if is_pop3 { POP3_MAX } else { LISTING_MAX };
+    let renames = pass.collector.server.protocol.renames_messages();
+    let most = if renames { RENAMED_MAX } else { LISTING_MAX };
     let count = ledger.owe_kept(&progress.place, most).await?;
     progress = ledger.progress(&claim, &place.name, epoch, history).await?;
     let purged: BTreeSet<RemoteUid> = owed(&progress).difference(&others).cloned().collect();
@@ -52,17 +52,18 @@ pub(super) async fn folder(
         complete: false,
         known: known(&progress, &purged),
         limit: most.saturating_add(LISTING_MAX),
+        cursor: None,
     };
     let Some(listing) = pass.unless_stopped(session.list(want)).await else { return Ok((Sound::No, None)) };
     let listing = listing?;
     let there: Vec<_> = listing.messages.into_iter().filter(|message| purged.contains(&message.uid)).collect();
     // Of what is there under none of the names that we know, a POP3 server may only have changed the names.
-    if (!is_pop3 || !there.is_empty()) && !listing.vanished.is_empty() {
+    if (!renames || !there.is_empty()) && !listing.vanished.is_empty() {
         report.progress += listing.vanished.len() as u64;
         ledger.finish(&progress.place, Finished { vanished: listing.vanished, ..Finished::default() }).await?;
     }
     let duplicates = report.duplicates;
-    if is_pop3 {
+    if renames {
         // An UIDL may name another message by now: each is read, and compared with what was delivered.
         let step = |uid| Step::Collect(Wanted { uid, generation: progress.generation, size: None });
         let mut steps: Vec<Step> = there.into_iter().map(|message| step(message.uid)).collect();
@@ -71,7 +72,7 @@ pub(super) async fn folder(
         walk.dispose_owed(session, there, report).await?;
     }
     report.duplicates = duplicates;
-    report.more |= !is_pop3 && count >= most as u64;
+    report.more |= !renames && count >= most as u64;
     let refused = walk.refused.lock().unwrap_or_else(PoisonError::into_inner).take();
     Ok((if walk.is_sound() { Sound::Yes } else { Sound::No }, refused))
 }

@@ -2,7 +2,7 @@
 //! and for the body of a journal report.
 
 use super::journal::Opened;
-use crate::config::{Collector, Delivery, FolderFlag, Otherwise, Protocol, RecipientMode, Target, TlsMode, TooLarge};
+use crate::config::{Collector, Delivery, FolderFlag, Otherwise, RecipientMode, Target, TooLarge};
 use crate::ledger::{HeldWhy, Instance};
 use crate::mail::{Address, Client, Envelope, HeaderBlock, Message, Outcome, Recipient, Repairs, ReversePath, Stage};
 use crate::observe::counters::Found;
@@ -73,6 +73,21 @@ pub enum Routed {
     To(Box<Route>),
     /// It has none.
     Aside(Aside),
+}
+
+impl Routed {
+    /// The same people are to see a note in place of the message, and it is held for them.
+    pub fn not_fetched(self, reason: &str) -> Aside {
+        let (event, why, action) = ("message_unreadable", HeldWhy::NotFetched, Action::Hold);
+        let reason = format!("the server cannot give this message, which stays there; this is a note about it: {reason}");
+        match self {
+            Routed::To(route) => {
+                let Route { recipients, sender, from_journal, .. } = *route;
+                Aside { event, why, reason, action, recipients, sender, from_journal }
+            }
+            Routed::Aside(aside) => Aside { event, why, reason, action, ..aside },
+        }
+    }
 }
 
 /// What differs between deliveries of one message.
@@ -203,12 +218,7 @@ impl Router {
     /// The envelope of one delivery.
     pub fn envelope(&self, message: &Message, route: &Route, recipients: &[Recipient], dress: &Dress<'_>) -> Envelope {
         let (server, delivery) = (&self.collector.server, &self.collector.delivery);
-        let protocol = match (server.protocol, server.tls.mode) {
-            (Protocol::Imap, TlsMode::None) => "IMAP",
-            (Protocol::Imap, _) => "IMAPS",
-            (Protocol::Pop3, TlsMode::None) => "POP3",
-            (Protocol::Pop3, _) => "POP3S",
-        };
+        let protocol = server.protocol.trace_word(server.tls.mode);
         let sender = dress.sender.unwrap_or(&route.sender);
         let stamp = Stamp {
             received: delivery.trace_received,

@@ -13,7 +13,7 @@ use super::route::Router;
 use super::schedule::{self, Ended};
 use super::stop::Stop;
 use crate::config::secret::{self, Stamp};
-use crate::config::{self, Collector};
+use crate::config::{self, Collector, SecretSource, Server};
 use crate::deliver::Destination;
 use crate::deliver::local_check::LocalCheck;
 use crate::held::HeldStore;
@@ -22,6 +22,7 @@ use crate::ledger::{Forget, Ledger};
 use crate::mail::when::stamp;
 use crate::mail::{KnownUids, RemoteUid};
 use crate::net::Dns;
+use crate::oauth::Kept;
 use crate::observe::maillog::{self, Failure, SessionFigures};
 use crate::observe::{Counters, Status};
 use crate::source::{Source, SourceError, Want};
@@ -82,6 +83,9 @@ const ROOM_MADE_IN: Duration = Duration::from_secs(5);
 
 /// While a login is refused, the files of its secrets are looked at so often.
 const SECRET_ASKED_EVERY: Duration = Duration::from_secs(5);
+
+/// What tells that the secrets of a login are others by now.
+type Stamps = [Option<Stamp>; 4];
 
 /// What a pass begins for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -298,14 +302,17 @@ impl Worker {
         self.opening_hours().await;
     }
 
-    /// The stamps of the password and of the token.
-    fn secrets(&self) -> [Option<Stamp>; 2] {
-        let server = &self.collector.server;
-        [secret::stamp(&server.password), server.auth.token.as_ref().and_then(secret::stamp)]
+    /// The stamps of the password, of the token, and of what tokens are got and renewed with.
+    fn secrets(&self) -> Stamps {
+        let Server { password, auth, .. } = &self.collector.server;
+        let own = auth.oauth.as_ref().map(|oauth| SecretSource::Stored(Kept::of(&self.collector.id, oauth).path()));
+        let proof = auth.oauth.as_ref().and_then(|oauth| oauth.secret());
+        let sources = [Some(password), auth.token.as_ref(), own.as_ref(), proof.map(|(_, source)| source)];
+        sources.map(|source| source.and_then(secret::stamp))
     }
 
     /// Resolves when the secrets are others than these: the account that was refused need not wait out its hours.
-    async fn new_secret(&self, refused: [Option<Stamp>; 2]) {
+    async fn new_secret(&self, refused: Stamps) {
         loop {
             tokio::time::sleep(SECRET_ASKED_EVERY).await;
             if self.secrets() != refused {
@@ -451,7 +458,18 @@ impl Worker {
                 let also = if selected.epoch == of.epoch { which.uids.clone() } else { Vec::new() };
                 let limit = also.len();
                 let (above, known) = (u32::MAX, KnownUids::new());
-                let want = Want { above, also, unseen: false, since: None, not_before: Some(since), sizes: false, complete: false, known, limit };
+                let want = Want {
+                    above,
+                    also,
+                    unseen: false,
+                    since: None,
+                    not_before: Some(since),
+                    sizes: false,
+                    complete: false,
+                    known,
+                    limit,
+                    cursor: None,
+                };
                 session.list(want).await
             };
             let listed = listed.await;

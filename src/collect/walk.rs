@@ -1,6 +1,7 @@
 //! A pass inside one folder: list, batches, disposal. The order of effects is the one of [`super::pass`].
 
 use super::batch::{Batch, Brakes, fetch_and_deliver};
+use super::bookmark::Bookmark;
 use super::chronicle;
 use super::deliver_one::{By, Deliverer};
 use super::disposal;
@@ -8,7 +9,7 @@ use super::first_run;
 use super::pass::{Pass, PassError, PassReport, Place, Room, Scope};
 use super::plan::{self, BATCH_MESSAGES_MAX, Plan, Step, Tried, Watermark};
 use super::renumbered::Renumbered;
-use crate::config::{After, Collect, OnHold, Protocol, TooLarge};
+use crate::config::{After, Collect, OnHold, TooLarge};
 use crate::history::Row;
 use crate::ledger::state::Due;
 use crate::ledger::{Entry, Finished, Former, FormerKey, FormerMessage, Pending, Progress, State};
@@ -25,7 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 const FETCHES_MAX: u32 = 10;
 
 /// What is to be recorded, by which way it got there, and the row of the history if it is not the plain one.
-type Recorded = (Entry, By, Option<Box<Row>>);
+pub(super) type Recorded = (Entry, By, Option<Box<Row>>);
 
 /// The state of a pass inside its folder.
 pub(super) struct Walk<'a> {
@@ -33,10 +34,11 @@ pub(super) struct Walk<'a> {
     pub(super) progress: &'a Progress,
     pub(super) selected: &'a Selected,
     pub(super) place: &'a Place,
-    watermark: Watermark,
+    pub(super) watermark: Watermark,
+    bookmark: Bookmark,
     /// Answers to FETCH or RETR are outstanding: the session can only be abandoned.
     outstanding: bool,
-    target_down: Mutex<Option<TargetDown>>,
+    pub(super) target_down: Mutex<Option<TargetDown>>,
     /// The first disposal that the server refused.
     pub(super) refused: Mutex<Option<SourceError>>,
     /// Deletions were asked for that only the session's end confirms: whatever breaks it undoes them.
@@ -54,6 +56,8 @@ pub(super) struct Walk<'a> {
     ids_changed: bool,
     /// What came of messages that have other names than before.
     pub(super) renumbered: Renumbered,
+    /// What the server has and cannot give, for good as it seems, and what it said.
+    pub(super) unreadable: Mutex<Vec<(RemoteUid, String)>>,
     /// Messages of what was held back, and their octets, that were found again under other names.
     again: (usize, u64),
     source_ip: Option<IpAddr>,
@@ -75,6 +79,7 @@ impl<'a> Walk<'a> {
             selected,
             place,
             watermark: Watermark::new(pass.collector, pass.scope),
+            bookmark: Bookmark::new(pass.collector, pass.scope),
             outstanding: false,
             target_down: Mutex::default(),
             refused: Mutex::default(),
@@ -86,6 +91,7 @@ impl<'a> Walk<'a> {
             compared_first: Some(0),
             ids_changed: false,
             renumbered: Renumbered::default(),
+            unreadable: Mutex::default(),
             again: (0, 0),
             source_ip,
         }
@@ -105,7 +111,7 @@ impl<'a> Walk<'a> {
         let collector = self.pass.collector;
         let due =
             Due { now: self.place.now, rules: collector.recipient_hash, max_message_size: collector.max_message_size, forced: self.pass.forced };
-        let Plan { mut want, owed, held_away, keep_after_all, more } = plan::plan(collector, self.selected, self.progress, due);
+        let Plan { mut want, owed, held_away, keep_after_all, more } = plan::plan(collector, self.selected, self.progress, due, self.pass.scope);
         let progress_before = report.progress;
         if !keep_after_all.is_empty() {
             report.progress += keep_after_all.len() as u64;
@@ -125,8 +131,9 @@ impl<'a> Walk<'a> {
         let (mut suspects, mut rereads) = (Vec::new(), Vec::new());
         // What was collected or left alone before, and comes under another name, is no new mail that limits are for: where the names are good for one
         // session, a pass that did not get through all of it would get no further than the next one.
-        let is_pop3 = collector.server.protocol == Protocol::Pop3;
-        let mut compared = if is_pop3 { usize::try_from(self.progress.earlier_count).unwrap_or(usize::MAX) } else { 0 };
+        let renames = collector.server.protocol.renames_messages();
+        let mut compared =
+            if !collector.server.protocol.numbers_messages() { usize::try_from(self.progress.earlier_count).unwrap_or(usize::MAX) } else { 0 };
         loop {
             let Some(listing) = self.pass.unless_stopped(session.list(want.clone())).await else {
                 self.outstanding = true;
@@ -158,13 +165,14 @@ impl<'a> Walk<'a> {
                 self.pass.ledger.collected(&self.progress.place, &listing.older).await?;
                 report.progress += listing.older.len() as u64;
             }
-            // An IMAP UID names one message for ever. An UIDL may name another one by now: those that are owed come with the others, and are
-            // compared before they are disposed of.
-            let is_settled = |uid: &RemoteUid| uid.number().is_some() && owed.contains(uid);
+            // Most names are for ever. An UIDL may name another message by now: those that are owed come with the others, and are compared
+            // before they are disposed of.
+            let is_settled = |uid: &RemoteUid| !renames && owed.contains(uid);
             let (owed_now, fresh): (Vec<Listed>, Vec<Listed>) = listing.messages.iter().cloned().partition(|message| is_settled(&message.uid));
             self.dispose_owed(session, owed_now, report).await?;
             let (away, fresh): (Vec<Listed>, Vec<Listed>) = fresh.into_iter().partition(|message| held_away.contains(&message.uid));
             self.move_away(session, away.into_iter().map(|message| message.uid).collect(), report).await?;
+            self.bookmark.listed(&listing, |uid| self.progress.exceptions.contains_key(uid));
             self.watermark.listed(&fresh, self.progress.watermark, |uid| self.progress.exceptions.contains_key(uid));
             let known: HashSet<&RemoteUid> = fresh.iter().take(compared).map(|message| &message.uid).collect();
             compared -= known.len();
@@ -220,6 +228,9 @@ impl<'a> Walk<'a> {
             // What is too old for this pass was not looked at.
             let is_whole =
                 self.pass.scope == Scope::Whole && suspects.is_empty() && rereads.is_empty() && !self.is_over() && !listing.more && !taken.more;
+            if let Some(cursor) = self.bookmark.take().filter(|cursor| self.progress.cursor.as_ref() != Some(cursor)) {
+                self.pass.ledger.finish(&self.progress.place, Finished { cursor: Some(cursor), ..Finished::default() }).await?;
+            }
             if is_whole && !self.held_back.is_empty() {
                 let vanished = std::mem::take(&mut self.held_back);
                 self.pass.ledger.finish(&self.progress.place, Finished { vanished, ..Finished::default() }).await?;
@@ -242,6 +253,11 @@ impl<'a> Walk<'a> {
             }
             want = plan::next_want(&want, &listing);
         }
+    }
+
+    pub(super) fn settled(&mut self, uid: &RemoteUid) {
+        self.watermark.settled(uid);
+        self.bookmark.settled(uid);
     }
 
     /// True if nothing that is remembered is there, and something else is: a mailbox that was emptied and filled, or a server that has given its
@@ -300,7 +316,7 @@ impl<'a> Walk<'a> {
         // What was moved by COPY waits for no session's turn.
         let wants = collector.after == After::Move || collector.on_hold == OnHold::Move || deletes;
         let waits = deletes && collector.expunge.every_sessions > 1;
-        if collector.server.protocol != Protocol::Imap || !may || !wants || waits {
+        if !collector.server.protocol.expunges() || !may || !wants || waits {
             return Ok(());
         }
         let is_there = |uid: &RemoteUid| listing.present.as_ref().is_none_or(|present| present.contains(uid));
@@ -373,7 +389,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.outstanding || self.pass.stop.is_requested()
     }
 
@@ -473,7 +489,7 @@ impl<'a> Walk<'a> {
                 }
                 self.count(&entry, by, report);
                 self.renumbered.note(self.progress, &entry, by);
-                self.watermark.settled(&entry.uid);
+                self.settled(&entry.uid);
                 match entry.state {
                     State::Owed => disposable.push(entry.uid),
                     State::HeldAway => away.push(entry.uid),
@@ -507,7 +523,7 @@ impl<'a> Walk<'a> {
             }
             self.pass.history.put(chronicle::of_entry(&self.key(&entry.uid), &entry.state));
             self.count(&entry, By::default(), report);
-            self.watermark.settled(&entry.uid);
+            self.settled(&entry.uid);
         }
         if let Some(error @ PassError::Ledger(_)) = failed {
             // What could not be recorded is in doubt, and the batch says so.
@@ -524,48 +540,14 @@ impl<'a> Walk<'a> {
         if !self.outstanding {
             self.move_away(session, away, report).await?;
             self.headers(session, headers, report).await?;
+            self.unreadable(session, report).await?;
         }
         tracing::debug!(event = "batch_finished", collector = %collector.id, messages = steps.len());
         Ok(())
     }
 
-    /// The headers of messages that are too large, behind everything that they could be in the way of.
-    async fn headers(&mut self, session: &mut dyn Session, headers: Vec<(RemoteUid, u64)>, report: &mut PassReport) -> Result<(), PassError> {
-        if headers.is_empty() {
-            return Ok(());
-        }
-        let (ledger, place) = (self.pass.ledger, &self.progress.place);
-        let uids: Vec<RemoteUid> = headers.iter().map(|(uid, _)| uid.clone()).collect();
-        ledger.begin(place, &uids).await?;
-        let mut failed = None;
-        for (uid, octets) in headers {
-            if failed.is_some() || self.is_over() || self.target_down.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
-                break;
-            }
-            let unread = |error: &SourceError| self.unfetched(&uid, &format!("its header cannot be read: {}", error.text));
-            let entry = match self.header_only(session, &uid, octets).await {
-                Ok(entry) => entry,
-                Err(PassError::Source(error)) if error.is_refusal() => Some((unread(&error), By::default(), None)),
-                Err(PassError::Source(error)) => {
-                    let entry = error.is_about_one_message().then(|| (unread(&error), By::default(), None));
-                    failed = Some(error);
-                    entry
-                }
-                Err(error) => return Err(error),
-            };
-            if let Some((entry, by, row)) = entry {
-                ledger.record(place, entry.clone()).await?;
-                self.pass.history.put(row.unwrap_or_else(|| chronicle::of_entry(&self.key(&uid), &entry.state)));
-                self.count(&entry, by, report);
-                self.watermark.settled(&entry.uid);
-            }
-        }
-        ledger.finish(place, Finished { watermark: self.watermark.rise(), ..Finished::default() }).await?;
-        failed.map_or(Ok(()), |error| Err(error.into()))
-    }
-
     /// Counts what was recorded, and whether it leaves the next pass less to do.
-    fn count(&self, entry: &Entry, by: By, report: &mut PassReport) {
+    pub(super) fn count(&self, entry: &Entry, by: By, report: &mut PassReport) {
         report.count(entry, by);
         if by == By::Old {
             self.pass.counters.skipped(Skipped::Filtered);
@@ -579,6 +561,7 @@ impl<'a> Walk<'a> {
         let other = |fetched: Fetched| {
             let (uid, entry) = match fetched {
                 Fetched::Missing { uid, reason } => (uid.clone(), Some(self.unfetched(&uid, &reason))),
+                Fetched::Unreadable { uid, reason } => (uid.clone(), self.unreadable_now(&uid, reason)),
                 Fetched::TooLarge { uid, octets } => (uid.clone(), Some(self.too_large(&uid, octets))),
                 Fetched::Message(message) => (message.key.uid.clone(), None),
             };
@@ -589,7 +572,7 @@ impl<'a> Walk<'a> {
         fetch_and_deliver(session, &self.deliverer(), (self.pass.ledger, self.progress.place), brakes, &other).await
     }
 
-    fn deliverer(&self) -> Deliverer<'_> {
+    pub(super) fn deliverer(&self) -> Deliverer<'_> {
         let pass = self.pass;
         Deliverer {
             collector: pass.collector,
@@ -609,49 +592,19 @@ impl<'a> Walk<'a> {
             target_down: &self.target_down,
             source_ip: self.source_ip,
             too_large: None,
+            unreadable: None,
             not_before: first_run::limit(self),
             now: self.place.now,
         }
     }
 
-    /// The header of a message that is too large, with a note in place of its body, is delivered; the message itself stays where it is.
-    /// `None` if the target takes nothing now.
-    async fn header_only(&self, session: &mut dyn Session, uid: &RemoteUid, octets: u64) -> Result<Option<Recorded>, PassError> {
-        let skipped = self.too_large(uid, octets);
-        let Some(peeked) = session.header_of(uid).await? else { return Ok(Some((skipped, By::default(), None))) };
-        let note = super::note::of_too_large(&peeked.header, self.pass.collector, &self.place.name, octets);
-        let mut intake = self.pass.spool.intake(self.key(uid), Some(note.len() as u64)).await;
-        let message = match intake.write(&note).await {
-            Ok(()) => intake.finish().await,
-            Err(error) => Err(error),
-        };
-        let message = match message {
-            Ok(message) => message,
-            Err(error) => return Ok(Some((self.unfetched(uid, &format!("its header cannot be spooled: {error}")), By::default(), None))),
-        };
-        let done = Deliverer { too_large: Some(octets), ..self.deliverer() }.deliver(message).await;
-        if let Some(error) = done.failed {
-            return Err(error.into());
-        }
-        let mut row = done.row;
-        Ok(done.entry.map(|entry| match entry.state {
-            _ if done.by == By::Old => (entry, By::Old, row),
-            // What is not final is tried again, and so is the header.
-            State::Pending(_) | State::Left { .. } => (entry, done.by, row),
-            _ => {
-                row.iter_mut().for_each(|row| chronicle::header_only(row, octets));
-                (Entry { state: skipped.state, ..entry }, By::Header, row)
-            }
-        }))
-    }
-
     /// A message that was delivered before stays owed its disposal, whatever came of looking at it again.
-    fn is_owed(&self, uid: &RemoteUid) -> bool {
+    pub(super) fn is_owed(&self, uid: &RemoteUid) -> bool {
         self.progress.exceptions.get(uid) == Some(&State::Owed)
     }
 
     /// The key of a message that was never fetched, for the log.
-    fn key(&self, uid: &RemoteUid) -> MessageKey {
+    pub(super) fn key(&self, uid: &RemoteUid) -> MessageKey {
         let collector = self.pass.collector;
         MessageKey {
             collector: collector.id.clone(),
@@ -663,13 +616,13 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn too_large(&self, uid: &RemoteUid, octets: u64) -> Entry {
+    pub(super) fn too_large(&self, uid: &RemoteUid, octets: u64) -> Entry {
         maillog::skipped(&self.key(uid), &format!("{octets} octets are more than max_message_size"));
         self.pass.counters.skipped(Skipped::TooLarge);
         Entry::new(uid.clone(), State::Skipped { octets }, None)
     }
 
-    fn unfetched(&self, uid: &RemoteUid, reason: &str) -> Entry {
+    pub(super) fn unfetched(&self, uid: &RemoteUid, reason: &str) -> Entry {
         maillog::unfetched(&self.key(uid), reason);
         let before = self.progress.exceptions.get(uid).and_then(State::before).cloned().unwrap_or_default();
         if before.tries + 1 >= FETCHES_MAX {

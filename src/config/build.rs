@@ -21,6 +21,7 @@ mod folders;
 mod headers;
 mod join;
 mod notify;
+mod oauth;
 pub(super) mod origin;
 mod password;
 mod pattern;
@@ -38,15 +39,15 @@ mod target;
 mod templates;
 mod tls;
 mod values;
+mod web;
 
 use super::error::{Code, Problem, Report, Severity};
 use super::load::Environment;
 use super::outside::Outside;
-use super::store;
 use super::text::{Span, Text};
 use super::words::nearest;
 use super::yaml::{self, Entry, Value};
-use super::{Config, LogFormat, LogLevel, LogRedact};
+use super::{Config, LogFormat, LogLevel, LogRedact, SecretSource};
 use block::{Block, Keys};
 use origin::Said;
 use std::collections::HashSet;
@@ -150,7 +151,6 @@ fn top(ctx: &mut Ctx<'_>, root: &yaml::Node) -> Option<Config> {
         }
     }
     let service = service::service(ctx, &block);
-    ctx.secrets = service.state_dir.join(store::FOLDER);
     let limits = service::limits(ctx, &block, service.held.max_age);
     let log = block.child(ctx, "log", &LOG);
     let levels = [("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info), ("debug", LogLevel::Debug)];
@@ -216,6 +216,8 @@ struct Ctx<'a> {
     named: HashSet<Span>,
     /// The folder of our own secrets.
     secrets: PathBuf,
+    /// What access tokens are sealed with.
+    token_key: Option<SecretSource>,
     /// The collector that somebody asks about.
     asked: Option<&'a str>,
     /// What is said of it.
@@ -232,6 +234,7 @@ impl<'a> Ctx<'a> {
             outside: Vec::new(),
             named: HashSet::new(),
             secrets: PathBuf::new(),
+            token_key: None,
             asked: None,
             said: Vec::new(),
         }
@@ -344,6 +347,7 @@ mod tests {
             &service::LIMITS,
         ];
         let hidden: Vec<_> = blocks.iter().flat_map(|keys| keys.known).filter(|key| !HARMLESS.contains(key)).collect();
-        assert_eq!(hidden, [&"webhook", &"token", &"command", &"command", &"password"]);
+        // An address may hold a password, in which case it is refused.
+        assert_eq!(hidden, [&"webhook", &"token", &"command", &"command", &"url", &"password", &"url", &"token_key"]);
     }
 }

@@ -9,8 +9,8 @@ use super::mask::{MASK as HIDDEN, names_a_secret, says_where};
 use super::text::Text;
 use super::yaml::{Entry, Node, Value};
 use super::{
-    After, Collect, Collector, Environment, FirstRun, FolderSelect, Idle, Loaded, LogMode, OnHold, Otherwise, PartialMode, Protocol, RecipientMode,
-    Schedule, Sources, Target, TlsBackend, TlsMode, TlsVerify, TlsVersion,
+    After, Collect, Collector, Environment, FirstRun, FolderSelect, Idle, Loaded, LogMode, OnHold, Otherwise, PartialMode, RecipientMode, Schedule,
+    Sources, Target, TlsBackend, TlsMode, TlsVerify, TlsVersion,
 };
 use crate::import::yaml::quoted;
 use std::path::PathBuf;
@@ -214,15 +214,22 @@ fn limit(limit: Option<u64>) -> String {
 fn defaults(collector: &Collector) -> Vec<(&'static str, String)> {
     let (server, delivery) = (&collector.server, &collector.delivery);
     let tls = &server.tls;
-    let is_imap = server.protocol == Protocol::Imap;
     let word = |word: &str| word.to_owned();
+    let place = match (server.protocol.is_web(), &server.web.path) {
+        (false, _) => vec![("server", server.host.clone()), ("port", server.port.to_string())],
+        (true, Some(path)) => {
+            vec![("url", format!("{}://{}:{}{path}", server.protocol.trace_word(tls.mode).to_ascii_lowercase(), server.host, server.port))]
+        }
+        (true, None) => vec![("url", word("autodiscover"))],
+    };
     let mut all = vec![
         ("title", quoted(&collector.title)),
         ("enabled", collector.enabled.to_string()),
         ("provider", collector.provider.clone().unwrap_or_else(|| word("none"))),
-        ("protocol", word(if is_imap { "imap" } else { "pop3" })),
-        ("server", server.host.clone()),
-        ("port", server.port.to_string()),
+        ("protocol", word(server.protocol.word())),
+    ];
+    all.extend(place);
+    all.extend([
         (
             "tls.mode",
             word(match tls.mode {
@@ -304,8 +311,8 @@ fn defaults(collector: &Collector) -> Vec<(&'static str, String)> {
                 LogMode::Off => "off",
             }),
         ),
-    ];
-    if is_imap {
+    ]);
+    if server.protocol.expunges() {
         let modes = match server.partial_fetch.mode {
             PartialMode::Auto => "auto",
             PartialMode::Off => "off",

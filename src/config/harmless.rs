@@ -38,6 +38,8 @@ pub const HARMLESS: &[&str] = &[
     "description",
     "protocol",
     "email",
+    "exchange_version",
+    "impersonate",
     "server",
     "port",
     "tls",
@@ -178,7 +180,18 @@ pub const HARMLESS: &[&str] = &[
     "env",
     "credential",
     "timeout",
+    "tenant",
+    "cloud",
+    "flow",
+    "client_id",
+    "certificate",
+    "scopes",
+    "token_url",
+    "auth_url",
+    "device_url",
+    "revoke_url",
 ];
 
 /// Words that name a secret, or come near one.
-pub const SECRET: &[&str] = &["password", "passwd", "passphrase", "secret", "client_secret", "token", "client_key", "pass", "pwd"];
+pub const SECRET: &[&str] =
+    &["password", "passwd", "passphrase", "secret", "client_secret", "token", "client_key", "certificate_key", "service_account", "pass", "pwd"];

@@ -26,6 +26,7 @@ pub mod secret;
 mod sources;
 pub mod store;
 mod text;
+mod web_place;
 pub mod words;
 mod yaml;
 mod zone;
@@ -38,9 +39,10 @@ pub use effective::{Origin, Setting};
 pub use error::{Code, Place, Problem, Report, Severity};
 pub use load::{Environment, Loaded, STATE_DIR_OF_ROOT, load, load_and_look, parse, parse_and_look};
 pub use model::*;
-pub use notices::{Channel, NoticeEvent, Way, WebPlace};
+pub use notices::{Channel, NoticeEvent, Way};
 pub use provider::{Access, Provider, ProviderDomain, provider_of, provider_of_hosts};
 pub use sources::{COLLECTORS, Sources};
+pub use web_place::WebPlace;
 
 impl Config {
     /// The providers that are known: the operator's own first, then those that are built in and not replaced.

@@ -2,6 +2,7 @@
 
 mod collector;
 mod delivery;
+mod oauth;
 mod server;
 
 use crate::mail::CollectorId;
@@ -9,6 +10,7 @@ pub use crate::policy::{Action, Policy, PolicyRule, ReplyPattern};
 pub use crate::resolve::{HeaderOptions, SenderFallback};
 pub use collector::*;
 pub use delivery::*;
+pub use oauth::*;
 pub use server::*;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -44,6 +46,8 @@ pub struct Config {
 pub struct Service {
     /// Ledger and spool.
     pub state_dir: PathBuf,
+    /// What access tokens are sealed with in it.
+    pub token_key: Option<SecretSource>,
     /// False: nothing is collected.
     pub enabled: bool,
     /// Passes at once.

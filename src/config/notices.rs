@@ -2,7 +2,6 @@
 
 use super::{Delivery, SecretSource, Tls};
 use crate::mail::Address;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,12 +83,21 @@ pub enum NoticeEvent {
     Loop,
     /// The certificate of the server ends soon.
     Certificate,
+    /// What access tokens are renewed with is refused, or ends soon.
+    OAuth,
 }
 
 impl NoticeEvent {
     /// All of them.
-    pub const ALL: [NoticeEvent; 6] =
-        [NoticeEvent::Failing, NoticeEvent::AuthFailed, NoticeEvent::Stale, NoticeEvent::Held, NoticeEvent::Loop, NoticeEvent::Certificate];
+    pub const ALL: [NoticeEvent; 7] = [
+        NoticeEvent::Failing,
+        NoticeEvent::AuthFailed,
+        NoticeEvent::Stale,
+        NoticeEvent::Held,
+        NoticeEvent::Loop,
+        NoticeEvent::Certificate,
+        NoticeEvent::OAuth,
+    ];
 
     /// Its word.
     pub fn word(self) -> &'static str {
@@ -100,93 +108,7 @@ impl NoticeEvent {
             NoticeEvent::Held => "held",
             NoticeEvent::Loop => "loop",
             NoticeEvent::Certificate => "certificate",
-        }
-    }
-}
-
-/// Where a webhook is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WebPlace {
-    /// By TLS.
-    pub is_secure: bool,
-    /// Name or address, without brackets.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// Path and query, at least `/`.
-    pub target: String,
-}
-
-impl WebPlace {
-    /// Reads an address of the web; the error says what is wrong with it and holds nothing of it.
-    pub fn parse(text: &str) -> Result<WebPlace, &'static str> {
-        let (is_secure, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
-            (Some(rest), _) => (true, rest),
-            (_, Some(rest)) => (false, rest),
-            _ => return Err("it does not start with https://"),
-        };
-        if text.len() > 2_000 || !text.bytes().all(|b| (0x21..0x7f).contains(&b)) {
-            return Err("it is too long, or holds something else than ASCII without blanks");
-        }
-        let rest = rest.split('#').next().unwrap_or_default();
-        let (authority, target) = match rest.find(['/', '?']) {
-            Some(at) if rest[at..].starts_with('?') => (&rest[..at], format!("/{}", &rest[at..])),
-            Some(at) => (&rest[..at], rest[at..].to_owned()),
-            None => (rest, "/".to_owned()),
-        };
-        if authority.contains('@') {
-            return Err("it holds a user or a password; use `token`");
-        }
-        let (host, port) = match authority.strip_prefix('[') {
-            Some(inside) => inside.split_once(']').map(|(host, port)| (host, port.strip_prefix(':'))).ok_or("its host has no `]`")?,
-            None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
-        };
-        let port = match port {
-            None => {
-                if is_secure {
-                    443
-                } else {
-                    80
-                }
-            }
-            Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or("its port is no port")?,
-        };
-        let address: Option<IpAddr> = host.parse().ok();
-        if address.is_none() && host.parse::<crate::mail::Domain>().is_err() {
-            return Err("its host is no host");
-        }
-        // What goes over the wire in clear stays on this machine.
-        if !is_secure && !address.map_or(host == "localhost", |address| address.is_loopback()) {
-            return Err("it is not https, and its host is not this machine");
-        }
-        Ok(WebPlace { is_secure, host: host.to_owned(), port, target })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_of_the_web() {
-        let place = |is_secure, host: &str, port, target: &str| Ok(WebPlace { is_secure, host: host.into(), port, target: target.into() });
-        for (text, wanted) in [
-            ("https://hooks.example/a/b?c=d", place(true, "hooks.example", 443, "/a/b?c=d")),
-            ("https://hooks.example:8443", place(true, "hooks.example", 8443, "/")),
-            ("https://hooks.example?x=y#z", place(true, "hooks.example", 443, "/?x=y")),
-            ("http://127.0.0.1:9/x", place(false, "127.0.0.1", 9, "/x")),
-            ("http://[::1]:9/x", place(false, "::1", 9, "/x")),
-            ("http://localhost/x", place(false, "localhost", 80, "/x")),
-            ("http://hooks.example/", Err("it is not https, and its host is not this machine")),
-            ("http://192.0.2.1/", Err("it is not https, and its host is not this machine")),
-            ("https://u:p@hooks.example/", Err("it holds a user or a password; use `token`")),
-            ("https://hooks.example:0/", Err("its port is no port")),
-            ("https:///x", Err("its host is no host")),
-            ("https://a b/", Err("it is too long, or holds something else than ASCII without blanks")),
-            ("https://a/\r\nX: y", Err("it is too long, or holds something else than ASCII without blanks")),
-            ("ftp://hooks.example/", Err("it does not start with https://")),
-        ] {
-            assert_eq!(WebPlace::parse(text), wanted, "{text}");
+            NoticeEvent::OAuth => "oauth",
         }
     }
 }

@@ -80,6 +80,7 @@ impl Provider {
         match protocol {
             Protocol::Imap => self.imap.as_ref(),
             Protocol::Pop3 => self.pop3.as_ref(),
+            Protocol::Exchange | Protocol::Graph => None,
         }
     }
 

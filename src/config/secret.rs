@@ -22,7 +22,7 @@ const STDERR_CHARS_MAX: usize = 200;
 
 /// Why there is no secret.
 #[derive(Debug, thiserror::Error)]
-pub enum SecretError {
+pub enum ReadError {
     /// The file cannot be read.
     #[error("{path}: {error}")]
     File {
@@ -95,30 +95,87 @@ pub enum SecretError {
     NotText,
 }
 
-/// Reads a secret anew each time it is called, so that a changed one needs no reload. The error says in words why there is none, without it.
-pub type SecretReader = Arc<dyn Fn() -> BoxFuture<'static, Result<Secret, String>> + Send + Sync>;
+/// Why there is no secret to log in with. It holds nothing of one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct SecretError {
+    /// What happened, in words.
+    pub text: String,
+    /// What follows from it.
+    pub kind: SecretErrorKind,
+    /// What the operator can do, where more is known than where the secret should be.
+    pub hint: Option<String>,
+}
+
+/// What follows from a secret that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretErrorKind {
+    /// It cannot be read: an operator has to look.
+    Unreadable,
+    /// Whoever gives it says no, and will go on to.
+    Refused,
+    /// Whoever gives it has no time now.
+    Unavailable {
+        /// How long it wants to be left alone, if it says so.
+        retry_after: Option<Duration>,
+    },
+}
+
+impl SecretError {
+    /// An error with nothing more to say.
+    pub fn new(kind: SecretErrorKind, text: impl Into<String>) -> Self {
+        SecretError { text: text.into(), kind, hint: None }
+    }
+
+    /// Adds what to do.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<ReadError> for SecretError {
+    fn from(error: ReadError) -> Self {
+        SecretError::new(SecretErrorKind::Unreadable, error.to_string())
+    }
+}
+
+impl From<String> for SecretError {
+    fn from(text: String) -> Self {
+        SecretError::new(SecretErrorKind::Unreadable, text)
+    }
+}
+
+impl From<&str> for SecretError {
+    fn from(text: &str) -> Self {
+        SecretError::from(text.to_owned())
+    }
+}
+
+/// Reads a secret anew each time it is called, so that a changed one needs no reload.
+pub type SecretReader = Arc<dyn Fn() -> BoxFuture<'static, Result<Secret, SecretError>> + Send + Sync>;
 
 /// A reader of this source.
 pub fn reader(source: &SecretSource) -> SecretReader {
     let source = source.clone();
     Arc::new(move || {
         let source = source.clone();
-        Box::pin(async move { read(&source).await.map_err(|error| error.to_string()) })
+        Box::pin(async move { read(&source).await.map_err(SecretError::from) })
     })
 }
 
 /// Reads a secret.
-pub async fn read(source: &SecretSource) -> Result<Secret, SecretError> {
+pub async fn read(source: &SecretSource) -> Result<Secret, ReadError> {
     match source {
         SecretSource::Command { argv, timeout } => run(argv, *timeout).await.and_then(secret_of),
-        SecretSource::Plain(secret) if secret.expose().is_empty() => Err(SecretError::Empty),
+        SecretSource::Plain(secret) if secret.expose().is_empty() => Err(ReadError::Empty),
         SecretSource::Plain(secret) => Ok(secret.clone()),
-        SecretSource::Env(name) => std::env::var(name).map_err(|_| SecretError::Env(name.clone())).and_then(|value| secret_of(value.into_bytes())),
+        SecretSource::Env(name) => std::env::var(name).map_err(|_| ReadError::Env(name.clone())).and_then(|value| secret_of(value.into_bytes())),
         SecretSource::File(_) | SecretSource::Credential(_) | SecretSource::Stored(_) => {
             let source = source.clone();
             let read = tokio::task::spawn_blocking(move || read_path(&path_of(&source)?, &source));
             // A task that was cancelled or panicked has read nothing.
-            read.await.unwrap_or(Err(SecretError::Empty)).and_then(secret_of)
+            read.await.unwrap_or(Err(ReadError::Empty)).and_then(secret_of)
         }
     }
 }
@@ -135,13 +192,13 @@ pub enum Look {
 }
 
 /// Looks whether a secret could be read, and what is odd about it; runs no command. Blocks on the disk.
-pub fn check(source: &SecretSource) -> Result<Look, SecretError> {
+pub fn check(source: &SecretSource) -> Result<Look, ReadError> {
     let secret = match source {
         SecretSource::Command { .. } => return Ok(Look::Fine),
-        SecretSource::Plain(secret) if secret.expose().is_empty() => return Err(SecretError::Empty),
+        SecretSource::Plain(secret) if secret.expose().is_empty() => return Err(ReadError::Empty),
         // What it looks like stands before everybody's eyes.
         SecretSource::Plain(_) => return Ok(Look::Fine),
-        SecretSource::Env(name) => std::env::var(name).map_err(|_| SecretError::Env(name.clone())).and_then(|value| secret_of(value.into_bytes()))?,
+        SecretSource::Env(name) => std::env::var(name).map_err(|_| ReadError::Env(name.clone())).and_then(|value| secret_of(value.into_bytes()))?,
         SecretSource::File(_) | SecretSource::Credential(_) | SecretSource::Stored(_) => read_path(&path_of(source)?, source).and_then(secret_of)?,
     };
     Ok(match secret.expose() {
@@ -178,25 +235,25 @@ pub fn name_of(stored: &Path) -> std::borrow::Cow<'_, str> {
     stored.file_name().unwrap_or_default().to_string_lossy()
 }
 
-fn path_of(source: &SecretSource) -> Result<PathBuf, SecretError> {
+fn path_of(source: &SecretSource) -> Result<PathBuf, ReadError> {
     match source {
         SecretSource::File(path) | SecretSource::Stored(path) => Ok(path.clone()),
-        SecretSource::Credential(name) if !is_credential_name(name) => Err(SecretError::CredentialName),
+        SecretSource::Credential(name) if !is_credential_name(name) => Err(ReadError::CredentialName),
         SecretSource::Credential(name) => match std::env::var_os("CREDENTIALS_DIRECTORY") {
             Some(folder) => Ok(Path::new(&folder).join(name)),
-            None => Err(SecretError::NoCredentials(name.clone())),
+            None => Err(ReadError::NoCredentials(name.clone())),
         },
-        _ => Err(SecretError::Empty),
+        _ => Err(ReadError::Empty),
     }
 }
 
-fn read_path(path: &Path, source: &SecretSource) -> Result<Vec<u8>, SecretError> {
+fn read_path(path: &Path, source: &SecretSource) -> Result<Vec<u8>, ReadError> {
     let is_stored = matches!(source, SecretSource::Stored(_));
     let fail = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound if is_stored => {
-            SecretError::NotStored { name: name_of(path).into_owned(), folder: path.parent().unwrap_or(path).to_owned() }
+            ReadError::NotStored { name: name_of(path).into_owned(), folder: path.parent().unwrap_or(path).to_owned() }
         }
-        _ => SecretError::File { path: path.to_owned(), error },
+        _ => ReadError::File { path: path.to_owned(), error },
     };
     // A FIFO would block here for ever, a device never end: only a file is opened.
     let meta = std::fs::metadata(path).map_err(fail)?;
@@ -215,7 +272,7 @@ fn read_path(path: &Path, source: &SecretSource) -> Result<Vec<u8>, SecretError>
             _ => None,
         };
         if let Some(why) = why {
-            return Err(SecretError::Mode { path: path.to_owned(), mode, why });
+            return Err(ReadError::Mode { path: path.to_owned(), mode, why });
         }
     }
     let mut octets = Vec::new();
@@ -224,9 +281,9 @@ fn read_path(path: &Path, source: &SecretSource) -> Result<Vec<u8>, SecretError>
 }
 
 /// One line end at the end is the editor's, not the secret's.
-fn secret_of(mut octets: Vec<u8>) -> Result<Secret, SecretError> {
+fn secret_of(mut octets: Vec<u8>) -> Result<Secret, ReadError> {
     if octets.len() > SECRET_OCTETS_MAX {
-        return Err(SecretError::TooLong);
+        return Err(ReadError::TooLong);
     }
     if octets.last() == Some(&b'\n') {
         octets.pop();
@@ -235,14 +292,14 @@ fn secret_of(mut octets: Vec<u8>) -> Result<Secret, SecretError> {
         }
     }
     if octets.is_empty() {
-        return Err(SecretError::Empty);
+        return Err(ReadError::Empty);
     }
-    String::from_utf8(octets).map(Secret::new).map_err(|_| SecretError::NotText)
+    String::from_utf8(octets).map(Secret::new).map_err(|_| ReadError::NotText)
 }
 
-async fn run(argv: &[String], limit: Duration) -> Result<Vec<u8>, SecretError> {
-    let Some((program, arguments)) = argv.split_first() else { return Err(SecretError::Empty) };
-    let fail = |error| SecretError::Command { program: program.clone(), error };
+async fn run(argv: &[String], limit: Duration) -> Result<Vec<u8>, ReadError> {
+    let Some((program, arguments)) = argv.split_first() else { return Err(ReadError::Empty) };
+    let fail = |error| ReadError::Command { program: program.clone(), error };
     let mut command = tokio::process::Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().map_err(fail)?;
@@ -251,17 +308,17 @@ async fn run(argv: &[String], limit: Duration) -> Result<Vec<u8>, SecretError> {
         // Too much output ends the wait at once: such a command may never close its standard error.
         let output = async {
             let output = read_up_to(&mut stdout, SECRET_OCTETS_MAX + 1).await.map_err(fail)?;
-            if output.len() > SECRET_OCTETS_MAX { Err(SecretError::TooLong) } else { Ok(output) }
+            if output.len() > SECRET_OCTETS_MAX { Err(ReadError::TooLong) } else { Ok(output) }
         };
         let complaint = async { Ok(read_up_to(&mut stderr, SECRET_OCTETS_MAX).await.unwrap_or_default()) };
         let (output, complaint) = tokio::try_join!(output, complaint)?;
         Ok((output, complaint, child.wait().await.map_err(fail)?))
     };
     // When the time is over the future is dropped, and the child killed with it.
-    let Ok(done) = tokio::time::timeout(limit, all).await else { return Err(SecretError::Timeout { program: program.clone(), limit }) };
+    let Ok(done) = tokio::time::timeout(limit, all).await else { return Err(ReadError::Timeout { program: program.clone(), limit }) };
     let (output, complaint, status) = done?;
     if !status.success() {
-        return Err(SecretError::Status { program: program.clone(), status: status.to_string(), stderr: last_line(&complaint, &output) });
+        return Err(ReadError::Status { program: program.clone(), status: status.to_string(), stderr: last_line(&complaint, &output) });
     }
     Ok(output)
 }

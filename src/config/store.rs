@@ -26,6 +26,7 @@ const LISTED_MAX: usize = 100_000;
 #[derive(Clone, Debug)]
 pub struct Store {
     state_dir: PathBuf,
+    folder: &'static str,
 }
 
 /// A secret that is there: all that is told of it.
@@ -62,12 +63,17 @@ pub fn is_name(name: &str) -> bool {
 impl Store {
     /// That of this state directory.
     pub fn new(state_dir: &Path) -> Self {
-        Store { state_dir: state_dir.to_owned() }
+        Store { state_dir: state_dir.to_owned(), folder: FOLDER }
+    }
+
+    /// A folder beside it with the same rules, for what the program itself keeps secret.
+    pub fn named(state_dir: &Path, folder: &'static str) -> Self {
+        Store { state_dir: state_dir.to_owned(), folder }
     }
 
     /// Where it is.
     pub fn folder(&self) -> PathBuf {
-        self.state_dir.join(FOLDER)
+        self.state_dir.join(self.folder)
     }
 
     /// Keeps a secret, in place of the one that has this name: durable when it returns. True if there was one. The name must be one
@@ -110,6 +116,23 @@ impl Store {
         removed.map(|()| true).map_err(|error| StoreError::Io { path: self.folder().join(name), error: error.into() })
     }
 
+    /// Takes the lock that goes with this name, unless another process has it; it is let go when the file is closed, however that comes about.
+    /// Blocks on the disk.
+    pub fn try_lock(&self, name: &str) -> Result<Option<File>, StoreError> {
+        let (folder, owner) = self.open_to_write()?;
+        let locked = || {
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = rustix::fs::openat(&folder, format!(".{name}.lock"), flags, Mode::RUSR | Mode::WUSR)?;
+            give(&file, &owner)?;
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => Ok(Some(File::from(file))),
+                Err(Errno::WOULDBLOCK) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        locked().map_err(|error: Errno| StoreError::Io { path: self.folder().join(name), error: error.into() })
+    }
+
     /// All that are there, in the order of their names. Blocks on the disk.
     pub fn list(&self) -> Result<Vec<Stored>, StoreError> {
         let failed = |error: Errno| StoreError::Io { path: self.folder(), error: error.into() };
@@ -146,11 +169,11 @@ impl Store {
         let state_dir = rustix::fs::open(&self.state_dir, flags, Mode::empty()).map_err(at(&self.state_dir))?;
         let owner = rustix::fs::fstat(&state_dir).map_err(at(&self.state_dir))?;
         let path = self.folder();
-        let is_new = match rustix::fs::mkdirat(&state_dir, FOLDER, Mode::RWXU) {
+        let is_new = match rustix::fs::mkdirat(&state_dir, self.folder, Mode::RWXU) {
             Err(Errno::EXIST) => false,
             made => made.map(|()| true).map_err(at(&path))?,
         };
-        let folder = match rustix::fs::openat(&state_dir, FOLDER, flags | OFlags::NOFOLLOW, Mode::empty()) {
+        let folder = match rustix::fs::openat(&state_dir, self.folder, flags | OFlags::NOFOLLOW, Mode::empty()) {
             Err(Errno::LOOP | Errno::NOTDIR) => return Err(StoreError::Strange(path)),
             folder => folder.map_err(at(&path))?,
         };
@@ -199,6 +222,7 @@ pub fn uses(config: &Config) -> BTreeMap<String, Vec<Use>> {
     let folder = Store::new(&config.service.state_dir).folder();
     let mut uses: BTreeMap<String, Vec<Use>> = BTreeMap::new();
     let mut all: Vec<(Option<&CollectorId>, &'static str, &SecretSource)> = Vec::new();
+    all.extend(config.service.token_key.as_ref().map(|source| (None, "service.token_key", source)));
     all.extend(of_channels(&config.notify).into_iter().map(|(key, source)| (None, key, source)));
     for (id, collector) in &config.collectors {
         all.extend(sources(collector).into_iter().map(|(key, source)| (Some(id), key, source)));
@@ -220,10 +244,11 @@ pub fn uses(config: &Config) -> BTreeMap<String, Vec<Use>> {
 fn sources(collector: &Collector) -> Vec<(&'static str, &SecretSource)> {
     let server = &collector.server;
     let mut sources = Vec::new();
-    match &server.auth.token {
+    match (&server.auth.token, &server.auth.oauth) {
         // A login by a token has it in both places.
-        Some(token) => sources.push(("auth.token", token)),
-        None => sources.push(("password", &server.password)),
+        (Some(token), _) => sources.push(("auth.token", token)),
+        (None, Some(oauth)) => sources.extend(oauth.secret()),
+        (None, None) => sources.push(("password", &server.password)),
     }
     let Delivery { target, .. } = &*collector.delivery;
     if let Target::Smtp(relay) | Target::Lmtp(relay) = target {

@@ -3,15 +3,18 @@
 use super::Daemon;
 use super::jobs::{Job, Jobs};
 use super::keys::{Done, Key, Keys, Said};
+use super::logins::Logins;
 use super::metrics::Form;
 use super::problem::Problem;
 use super::route::Route;
 use super::show;
-use crate::config::{Collector, Diff, Protocol, log_written, store};
+use crate::config::{Collector, Diff, log_written, store};
 use crate::history::{self, Event};
 use crate::ledger::Forget;
 use crate::mail::CollectorId;
 use crate::mail::outcome::harmless;
+use crate::oauth::Keeper;
+use crate::oauth::told::told;
 use crate::observe::logging::audit;
 use crate::observe::logging::read::{self, Wanted};
 use crate::service::command::{Collect, Command, Manner, Reload, Requester, SwitchTo};
@@ -58,6 +61,7 @@ pub(super) struct Api {
     pub daemon: Daemon,
     pub jobs: Jobs,
     pub keys: Keys,
+    pub logins: Logins,
 }
 
 impl Api {
@@ -121,6 +125,24 @@ impl Api {
                 log_done(body, &by)?;
                 fine(json!({"logged": true}))
             }
+            Route::Tokens(id) => {
+                let document = match self.keeper(&id)? {
+                    Some(keeper) => {
+                        let mut document = told(&keeper).await;
+                        document["login"] = self.logins.json(&id).into();
+                        document
+                    }
+                    None => json!({"collector": id.as_str(), "state": "none", "reason": "it gets no tokens by itself"}),
+                };
+                fine(document)
+            }
+            Route::SignIn(id) => match self.keeper(&id)? {
+                Some(keeper) if keeper.oauth().flow.needs_a_person() => {
+                    Ok(Answer::Json(202, self.logins.start(keeper, &self.username(&id)?, by).await?))
+                }
+                Some(_) => Err(Problem::new(409, format!("nobody has to sign in for `{id}`: the program gets its tokens by itself"))),
+                None => Err(Problem::new(409, format!("`{id}` gets no tokens by itself"))),
+            },
             Route::Jobs => fine(json!({"jobs": self.jobs.all().iter().map(|job| job.json(&job.state.borrow())).collect::<Vec<_>>()})),
             Route::Job(number) => {
                 let job = self.job(number)?;
@@ -161,11 +183,11 @@ impl Api {
         }
         if let Manner::Part { since: Some(_), .. } | Manner::Again { since: Some(_), .. } = manner {
             let is_asked = |id: &CollectorId, enabled| which.as_ref().map_or(enabled, |ids| ids.contains(id));
-            let is_pop3 = |of: &Collector| of.server.protocol == Protocol::Pop3;
+            let is_timeless = |of: &Collector| !of.server.protocol.tells_arrival();
             let mut all = shown.collectors.values().map(|listed| &listed.collector);
-            if let Some(id) = all.find(|of| is_asked(&of.id, of.enabled && shown.enabled) && is_pop3(of)).map(|of| &of.id) {
+            if let Some(id) = all.find(|of| is_asked(&of.id, of.enabled && shown.enabled) && is_timeless(of)).map(|of| &of.id) {
                 return Err(Problem::new(400, format!("`{id}` collects by POP3, which does not tell when a message arrived"))
-                    .hint("`since` is for collectors that use IMAP; nothing was collected"));
+                    .hint("`since` is for collectors that use IMAP, EWS or Graph; nothing was collected"));
             }
         }
         if manner == Manner::Purge && !matches!(which.as_deref(), Some([_])) {
@@ -307,6 +329,18 @@ impl Api {
         self.jobs.get(number).ok_or_else(|| Problem::new(404, format!("there is no job {number}, or no longer")))
     }
 
+    /// What keeps the tokens of a collector; `None` if it gets none by itself.
+    fn keeper(&self, id: &CollectorId) -> Result<Option<Arc<Keeper>>, Problem> {
+        let shown = self.daemon.board.shown();
+        let listed = shown.collectors.get(id).ok_or_else(|| self.unknown(id))?;
+        Ok(listed.collector.server.auth.oauth.as_ref().map(|oauth| Arc::new(Keeper::new(id, oauth))))
+    }
+
+    fn username(&self, id: &CollectorId) -> Result<String, Problem> {
+        let shown = self.daemon.board.shown();
+        Ok(shown.collectors.get(id).ok_or_else(|| self.unknown(id))?.collector.server.username.clone())
+    }
+
     fn unknown(&self, id: &CollectorId) -> Problem {
         let shown = self.daemon.board.shown();
         let known: Vec<&str> = shown.collectors.keys().map(CollectorId::as_str).take(20).collect();
@@ -385,18 +419,31 @@ fn asked(body: &[u8]) -> Result<Asked, Problem> {
 /// A command that needs no daemon says what it did, for the audit: `{"event": "secret_set", "name": "boss", "replaced": true}`. Never a value.
 fn log_done(body: &[u8], by: &Requester) -> Result<(), Problem> {
     let wrong = || {
-        let what = "the body is `{\"event\": \"secret_set\", \"name\": \"...\", \"replaced\": true}`, or `{\"event\": \"secret_removed\", \"name\": \"...\"}`";
+        let what = "the body is `{\"event\": \"secret_set\", \"name\": \"...\", \"replaced\": true}`, `{\"event\": \"secret_removed\", \"name\": \"...\"}`, \
+                    `{\"event\": \"oauth_signed_in\", \"name\": \"...\"}` or `{\"event\": \"oauth_revoked\", \"name\": \"...\", \"told\": true}`";
         Problem::new(400, what)
     };
     let body: Value = serde_json::from_slice(body).map_err(|_| wrong())?;
     let fields = body.as_object().ok_or_else(wrong)?;
-    let name = body["name"].as_str().filter(|name| store::is_name(name)).ok_or_else(wrong)?;
-    match (body["event"].as_str(), body["replaced"].as_bool(), fields.len()) {
-        (Some("secret_set"), Some(replaced), 3) => by.log_secret_set(name, replaced),
-        (Some("secret_removed"), None, 2) => by.log_secret_removed(name),
-        _ => return Err(wrong()),
+    let name = body["name"].as_str().ok_or_else(wrong)?;
+    let of_collector = || CollectorId::new(name).ok_or_else(wrong);
+    match (body["event"].as_str(), body["told"].as_bool(), fields.len()) {
+        (Some("oauth_signed_in"), None, 2) => by.log_signed_in(of_collector()?.as_str()),
+        (Some("oauth_revoked"), Some(told), 3) => by.log_tokens_removed(of_collector()?.as_str(), told),
+        _ => return log_secret(&body, by).ok_or_else(wrong),
     }
     Ok(())
+}
+
+/// What was done to a secret.
+fn log_secret(body: &Value, by: &Requester) -> Option<()> {
+    let name = body["name"].as_str().filter(|name| store::is_name(name))?;
+    match (body["event"].as_str(), body["replaced"].as_bool(), body.as_object()?.len()) {
+        (Some("secret_set"), Some(replaced), 3) => by.log_secret_set(name, replaced),
+        (Some("secret_removed"), None, 2) => by.log_secret_removed(name),
+        _ => return None,
+    }
+    Some(())
 }
 
 /// For how long something is switched, and why: `{"for_seconds": 7200, "reason": "..."}`; nothing at all: until the reverse is said.

@@ -360,7 +360,12 @@ impl Scrape {
         }
         let certificates = self.rows.iter().filter_map(|row| Some((of(row), row.listed.counters.certificate_until()? as f64)));
         let help = "Until when the certificate is valid that the server showed last";
-        gauges(to, "tls_certificate_expiry_timestamp", help, Some(Unit::Seconds), certificates)
+        gauges(to, "tls_certificate_expiry_timestamp", help, Some(Unit::Seconds), certificates)?;
+        let with_tokens = || self.rows.iter().filter(|row| row.listed.collector.server.auth.oauth.is_some());
+        let tokens = with_tokens().filter_map(|row| Some((of(row), row.listed.counters.token_figures()?.until as f64)));
+        gauges(to, "oauth_token_expiry_timestamp", "Until when the access token is good", Some(Unit::Seconds), tokens)?;
+        let refreshes = with_tokens().flat_map(|row| row.listed.counters.by_refresh().map(|(word, count)| (with(row, "result", word), count)));
+        counters(to, "oauth_refreshes", "Questions for access tokens", refreshes)
     }
 
     /// Held mail, the disk, the control socket, notices.

@@ -11,6 +11,7 @@ mod configuration;
 mod feed;
 pub mod jobs;
 mod keys;
+mod logins;
 mod metrics;
 pub mod metrics_listener;
 mod problem;

@@ -65,6 +65,10 @@ pub(super) enum Route {
     Check,
     /// What is in force: of one, or of all.
     Effective(Option<CollectorId>),
+    /// How the tokens of one fare.
+    Tokens(CollectorId),
+    /// Somebody wants to sign in for one.
+    SignIn(CollectorId),
     Jobs,
     Job(u64),
     JobEvents(u64),
@@ -116,6 +120,8 @@ pub(super) fn route(method: &str, path: &str, query: Option<&str>) -> Result<Rou
         ["v1", "events"] => ("GET", Route::Events),
         ["v1", "audit"] if method == "POST" => ("POST", Route::AuditDone),
         ["v1", "audit"] => ("GET", audit(query)?),
+        ["v1", "oauth", id] => ("GET", Route::Tokens(collector(id)?)),
+        ["v1", "oauth", id, "start"] => ("POST", Route::SignIn(collector(id)?)),
         ["v1", "jobs"] => ("GET", Route::Jobs),
         ["v1", "jobs", number] => ("GET", Route::Job(job(number)?)),
         ["v1", "jobs", number, "events"] => ("GET", Route::JobEvents(job(number)?)),

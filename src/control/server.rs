@@ -4,6 +4,7 @@ use super::api::{Answer, Api, events};
 use super::feed;
 use super::jobs::Jobs;
 use super::keys::{Key, Keys};
+use super::logins::Logins;
 use super::metrics::Form;
 use super::problem::Problem;
 use super::route::{Route, route};
@@ -44,7 +45,7 @@ type Body = BoxBody<Bytes, Infallible>;
 
 /// Serves for the rest of the process's life; the socket goes away with the future.
 pub async fn serve(listening: Listening, daemon: Daemon) {
-    let api = Arc::new(Api { daemon, jobs: Jobs::default(), keys: Keys::default() });
+    let api = Arc::new(Api { daemon, jobs: Jobs::default(), keys: Keys::default(), logins: Logins::default() });
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         // Who comes while all places are taken waits in the system's queue.

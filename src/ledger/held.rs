@@ -42,12 +42,22 @@ pub enum HeldWhy {
     Content,
     /// It is larger than `max_message_size`.
     TooLarge,
+    /// The server cannot give its content: what is held is a note with its header.
+    NotFetched,
 }
 
 impl HeldWhy {
     /// All of them.
-    pub const ALL: [HeldWhy; 7] =
-        [HeldWhy::Unresolved, HeldWhy::Loop, HeldWhy::Refused, HeldWhy::GaveUp, HeldWhy::InDoubt, HeldWhy::Content, HeldWhy::TooLarge];
+    pub const ALL: [HeldWhy; 8] = [
+        HeldWhy::Unresolved,
+        HeldWhy::Loop,
+        HeldWhy::Refused,
+        HeldWhy::GaveUp,
+        HeldWhy::InDoubt,
+        HeldWhy::Content,
+        HeldWhy::TooLarge,
+        HeldWhy::NotFetched,
+    ];
 
     /// A stable word.
     pub fn code(self) -> &'static str {
@@ -59,6 +69,7 @@ impl HeldWhy {
             HeldWhy::InDoubt => "in_doubt",
             HeldWhy::Content => "content",
             HeldWhy::TooLarge => "too_large",
+            HeldWhy::NotFetched => "not_fetched",
         }
     }
 
@@ -72,6 +83,7 @@ impl HeldWhy {
             HeldWhy::InDoubt => code::IN_DOUBT,
             HeldWhy::Content => code::CONTENT,
             HeldWhy::TooLarge => code::TOO_LARGE,
+            HeldWhy::NotFetched => code::NOT_FETCHED,
         }
     }
 }

@@ -35,6 +35,7 @@ pub use state::{Pending, State, due};
 
 use crate::mail::{Epoch, Fingerprint, FolderName, KnownUids, MailboxId, Present, RemoteUid, TraceId};
 use async_trait::async_trait;
+use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 
 /// A store of what was delivered. Every write is durable when its future resolves; a write under a stale claim changes nothing.
@@ -190,6 +191,8 @@ pub struct Progress {
     pub earlier_count: u64,
     /// Every message up to this UID is settled or an exception (IMAP; 0 at first).
     pub watermark: u32,
+    /// Where the next listing may go on (EWS, Graph): everything that was listed before has a recorded state.
+    pub cursor: Option<Bytes>,
     /// The highest UID that the server has given to anything remembered here (IMAP).
     pub highest: u32,
     /// Messages that are not settled, and those whose copy is owed a disposal.
@@ -254,6 +257,8 @@ pub struct Finished {
     pub vanished: Vec<RemoteUid>,
     /// Every message up to this UID is settled or an exception.
     pub watermark: Option<u32>,
+    /// Where the next listing may go on, from now on.
+    pub cursor: Option<Bytes>,
     /// A pass has gone through the whole folder.
     pub first_run_over: bool,
     /// All that is there was compared with what an earlier epoch's first run left alone.

@@ -68,6 +68,7 @@ pub(super) const STEPS: &[&str] = &[
     ALTER TABLE folder ADD COLUMN compared INTEGER NOT NULL DEFAULT 0;
     UPDATE folder SET compared = 1, begun = abs(begun) WHERE begun < 0;
     ",
+    "ALTER TABLE folder ADD COLUMN cursor BLOB;",
 ];
 
 /// The first version with held mail.

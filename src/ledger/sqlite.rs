@@ -4,7 +4,7 @@
 //! row would manage some hundred rows a second; a group manages tens of thousands.
 
 use super::sqlite_rows::{
-    FolderRow, Uid, doubt_unfinished_batch, earlier, encode_batch, except, exceptions, folder_row, former, highest, keep, kept, prune,
+    FolderRow, Uid, cursor, doubt_unfinished_batch, earlier, encode_batch, except, exceptions, folder_row, former, highest, keep, kept, prune,
 };
 use super::{
     AtSource, Claim, Entry, Finished, Forget, HeldEnd, HeldId, HeldMail, HeldTotal, History, Instance, Ledger, LedgerError, Mark, Marked, Place,
@@ -292,6 +292,7 @@ impl Ledger for SqliteLedger {
             claims.check(claim)?;
             let row = folder_row(connection, claim.mailbox, &folder, epoch)?;
             let FolderRow { id, watermark, generation, first_run, unexpunged, kept_count, begun, compared } = row;
+            let cursor = cursor(connection, id)?;
             doubt_unfinished_batch(connection, id)?;
             let (exceptions, hashes) = exceptions(connection, id)?;
             let kept = kept(connection, &row, history)?;
@@ -309,6 +310,7 @@ impl Ledger for SqliteLedger {
                 has_earlier,
                 earlier_count,
                 watermark,
+                cursor,
                 highest,
                 exceptions,
                 kept,
@@ -376,6 +378,9 @@ impl Ledger for SqliteLedger {
                 connection
                     .prepare_cached("UPDATE folder SET watermark = max(watermark, ?2) WHERE id = ?1")?
                     .execute(params![place.folder, watermark])?;
+            }
+            if let Some(cursor) = &finished.cursor {
+                connection.prepare_cached("UPDATE folder SET cursor = ?2 WHERE id = ?1")?.execute(params![place.folder, &cursor[..]])?;
             }
             if finished.compared {
                 connection.execute("UPDATE folder SET compared = 1 WHERE id = ?1", [place.folder])?;

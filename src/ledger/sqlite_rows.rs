@@ -3,6 +3,7 @@
 use super::sqlite::Failure;
 use super::{Former, FormerKey, FormerMessage, Hashes, History, Pending, State};
 use crate::mail::{Epoch, Fingerprint, FolderName, KnownUidls, KnownUids, Present, RemoteUid, UidSet};
+use bytes::Bytes;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use std::collections::{BTreeMap, HashMap};
@@ -80,6 +81,12 @@ pub(super) fn folder_row(connection: &Connection, mailbox: i64, folder: &FolderN
                           coalesce((SELECT min(begun) FROM folder WHERE mailbox = ?1 AND name = ?2), unixepoch()))";
     connection.execute(insert, of)?;
     Ok(connection.prepare_cached(select)?.query_row(of, read)?)
+}
+
+/// Where the next listing of a folder may go on.
+pub(super) fn cursor(connection: &Connection, folder: i64) -> Result<Option<Bytes>, Failure> {
+    let cursor: Option<Vec<u8>> = connection.prepare_cached("SELECT cursor FROM folder WHERE id = ?1")?.query_row([folder], |row| row.get(0))?;
+    Ok(cursor.map(Bytes::from))
 }
 
 /// Messages of a batch that nobody finished and that have no outcome may have been delivered: they become exceptions in doubt.

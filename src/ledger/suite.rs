@@ -88,7 +88,7 @@ async fn hold(ledger: &dyn Ledger, place: &Place, mail: HeldMail, state: State) 
 /// Runs the whole suite on a fresh ledger for each test.
 macro_rules! ledger_suite {
     ($fresh:expr) => {
-        ledger_suite!($fresh; the_instance_stays a_stale_claim_writes_nothing an_unfinished_batch_is_in_doubt states_survive disposals_settle
+        ledger_suite!($fresh; the_instance_stays a_stale_claim_writes_nothing an_unfinished_batch_is_in_doubt states_survive disposals_settle a_cursor_is_kept
             history_is_read_as_asked kept_mail_ages pruning_forgets_what_is_gone what_is_kept_is_counted a_new_epoch_knows_the_old_one mailboxes_do_not_mix
             seen_has_exact_borders seen_is_forgotten held_mail_is_recorded_with_its_state uidls_and_every_reason_are_held
             a_released_message_gets_its_final_state a_dropped_message_does_not_come_again what_is_held_follows_its_message

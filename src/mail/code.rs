@@ -19,6 +19,8 @@ pub const CLOSED: u16 = 213;
 pub const CERTIFICATE: u16 = 221;
 /// No STARTTLS, or a password over an open channel.
 pub const OPEN_CHANNEL: u16 = 222;
+/// The service is switched off by whoever runs it.
+pub const SWITCHED_OFF: u16 = 231;
 /// Not the protocol.
 pub const PROTOCOL: u16 = 241;
 /// A folder, or an operation on it, was refused.
@@ -65,6 +67,7 @@ pub const ALL: &[u16] = &[
     CLOSED,
     CERTIFICATE,
     OPEN_CHANNEL,
+    SWITCHED_OFF,
     PROTOCOL,
     MAILBOX,
     NOT_FETCHED,
@@ -93,7 +96,7 @@ pub fn kind(code: u16) -> &'static str {
         UNREACHABLE | CLOSED => "connect",
         TIMEOUT => "timeout",
         CERTIFICATE | OPEN_CHANNEL => "tls",
-        PROTOCOL => "protocol",
+        PROTOCOL | SWITCHED_OFF => "protocol",
         MAILBOX | NOT_FETCHED | UIDS_WENT_BACK => "mailbox",
         DISK | LEDGER | STATE_DIR => "disk",
         TARGET_DOWN => "delivery",
@@ -112,6 +115,7 @@ pub fn of_event(event: &str) -> Option<u16> {
         "message_in_doubt" => IN_DOUBT,
         "message_skipped" => TOO_LARGE,
         "message_not_fetched" => NOT_FETCHED,
+        "message_unreadable" => NOT_FETCHED,
         "folder_missing" => MAILBOX,
         "uids_went_back" => UIDS_WENT_BACK,
         "config_rejected" => CONFIG_REJECTED,

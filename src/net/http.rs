@@ -1,20 +1,20 @@
 //! Small documents by HTTPS. Never by HTTP: what is read here says where passwords go, and anybody on the way could write an open answer. [`post`]
-//! sends one over a connection that somebody else has made.
+//! and [`submit`] send one over a connection that somebody else has made.
 //!
 //! One connection for each question, HTTP/1.1, certificates verified as everywhere; a redirect leads to another https place on the port of
 //! HTTPS, a few times at most; size, header and time have limits.
 
-use super::dial::first_that_answers;
+use super::dial::{first_that_answers, tcp};
 use super::witness::Nobody;
 use super::{Channel, DialError, Dns, DnsError, TlsClient};
-use crate::config::Tls;
-use crate::mail::Domain;
+use crate::config::{Tls, WebPlace};
 use crate::mail::outcome::harmless;
+use crate::mail::{Domain, Secret};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Full, LengthLimitError, Limited};
-use hyper::body::Body;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue, LOCATION, USER_AGENT};
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue, LOCATION, USER_AGENT};
 use hyper::http::request::Builder;
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
@@ -134,20 +134,34 @@ async fn ask(channel: Channel, place: &Place, octets_max: usize) -> Result<Answe
     if let Some(encoding) = field(CONTENT_ENCODING).filter(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
         return Err(HttpError::Encoding(harmless(&encoding, 50)));
     }
-    let body = answer.into_body();
+    whole(answer.into_body(), octets_max).await.map(Answer::Document)
+}
+
+/// All of a body.
+async fn whole(body: Incoming, octets_max: usize) -> Result<Vec<u8>, HttpError> {
     if body.size_hint().lower() > octets_max as u64 {
         return Err(HttpError::TooLong(octets_max));
     }
     match Limited::new(body, octets_max).collect().await {
-        Ok(document) => Ok(Answer::Document(document.to_bytes().to_vec())),
+        Ok(document) => Ok(document.to_bytes().to_vec()),
         Err(error) if error.is::<LengthLimitError>() => Err(HttpError::TooLong(octets_max)),
         Err(error) => Err(broken(&*error)),
     }
 }
 
+/// A channel to a place of the web: by TLS, verified as `tls` says, unless the place is an open one.
+pub async fn to_place(place: &WebPlace, tls: &Tls, limit: Duration) -> Result<Channel, HttpError> {
+    let channel = tcp(&place.host, place.port, Some(limit)).await?;
+    if !place.is_secure {
+        return Ok(channel);
+    }
+    let client = TlsClient::load(tls).await?;
+    Ok(client.secure(channel, &place.host, Some(limit)).await?)
+}
+
 /// Sends a document of JSON over a connection that was made for it; the answer is read no further than its status. What is no 2xx is an error.
-pub async fn post(channel: Channel, host: &str, target: &str, token: Option<&str>, document: String) -> Result<(), HttpError> {
-    let mut request = about_us(Request::post(target), host).header(CONTENT_TYPE, "application/json");
+pub async fn post(channel: Channel, place: &WebPlace, token: Option<&str>, document: String) -> Result<(), HttpError> {
+    let mut request = about_us(Request::post(&place.target), &place.authority()).header(CONTENT_TYPE, "application/json");
     if let Some(token) = token {
         let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| HttpError::Broken("the token holds line ends".to_owned()))?;
         value.set_sensitive(true);
@@ -160,6 +174,31 @@ pub async fn post(channel: Channel, host: &str, target: &str, token: Option<&str
         status if status.is_success() => Ok(()),
         status => Err(HttpError::Status(status.as_u16())),
     }
+}
+
+/// What a server said, whatever it was.
+#[derive(Debug)]
+pub struct HttpAnswer {
+    /// Its status.
+    pub status: u16,
+    /// `Retry-After` (RFC 9110 §10.2.3).
+    pub retry_after: Option<Duration>,
+    /// All of its body.
+    pub body: Vec<u8>,
+}
+
+/// Sends a form over a connection that was made for it; no redirect is followed.
+pub async fn submit(channel: Channel, place: &WebPlace, form: &Secret, octets_max: usize) -> Result<HttpAnswer, HttpError> {
+    let request = about_us(Request::post(&place.target), &place.authority())
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .header(ACCEPT, "application/json")
+        .body(Full::new(Bytes::copy_from_slice(form.expose().as_bytes())))
+        .map_err(|error| broken(&error))?;
+    let (mut sender, _driver) = connected(channel).await?;
+    let answer = sender.send_request(request).await.map_err(|error| broken(&error))?;
+    let retry_after = super::web::wanted_pause(answer.headers());
+    let status = answer.status().as_u16();
+    Ok(HttpAnswer { status, retry_after, body: whole(answer.into_body(), octets_max).await? })
 }
 
 /// HTTP/1.1 on a channel, for one question. What drives it ends when the second value is dropped, however the question ends.

@@ -87,6 +87,8 @@ pub enum Dialect {
     Pop3,
     /// SMTP and LMTP.
     Smtp,
+    /// HTTP: lines that are made for it; bodies are sizes.
+    Http,
 }
 
 /// The dialogue of one connection, or nothing if nobody wants to see it.
@@ -183,6 +185,13 @@ impl Trace {
         }
     }
 
+    /// No line with `secret` in it shows from here on.
+    pub fn hide(&mut self, secret: &str) {
+        if let Some(talk) = &mut self.0 {
+            talk.hide(secret);
+        }
+    }
+
     /// A login begins: what the server asks in it does not show, nor does any line with `secret` in it, from here on.
     pub fn login_begins(&mut self, secret: &str) {
         if let Some(talk) = &mut self.0 {
@@ -245,7 +254,7 @@ impl Talk {
             rest = behind;
             let brace = match self.dialect {
                 Dialect::Imap => line.iter().filter(|octet| **octet != b'\n').fold(Brace::No, |brace, octet| brace.then(*octet)),
-                Dialect::Pop3 | Dialect::Smtp => Brace::No,
+                Dialect::Pop3 | Dialect::Smtp | Dialect::Http => Brace::No,
             };
             let line = line.trim_ascii_end();
             if !line.is_empty() {
@@ -323,6 +332,7 @@ impl Talk {
             }
             Dialect::Pop3 => text.starts_with(b"+OK") || text.starts_with(b"-ERR"),
             Dialect::Smtp => text.len() >= 3 && text[..3].iter().all(u8::is_ascii_digit) && !text.starts_with(b"334"),
+            Dialect::Http => true,
         }
     }
 
@@ -347,6 +357,7 @@ impl Talk {
             Dialect::Imap => "imap",
             Dialect::Pop3 => "pop3",
             Dialect::Smtp => "smtp",
+            Dialect::Http => "http",
         };
         match std::mem::take(&mut self.content) {
             0 => {}

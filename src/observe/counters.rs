@@ -1,7 +1,7 @@
 //! Counters of one collector since its start: cheap enough to touch for each message, read by the progress bar and by whoever measures.
 
 use super::histogram::{Histogram, Spread};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Steps of how long a session takes, in milliseconds.
@@ -32,6 +32,10 @@ pub struct Counters {
     attempts: [AtomicU64; Attempt::WORDS.len()],
     remote: [[AtomicU64; RemoteResult::WORDS.len()]; Remote::ALL.len()],
     certificate: AtomicI64,
+    refreshes: [AtomicU64; Refresh::WORDS.len()],
+    token_until: AtomicI64,
+    grant_until: AtomicI64,
+    is_grant_refused: AtomicBool,
 }
 
 impl Default for Counters {
@@ -53,6 +57,10 @@ impl Default for Counters {
             attempts: Default::default(),
             remote: Default::default(),
             certificate: AtomicI64::default(),
+            refreshes: Default::default(),
+            token_until: AtomicI64::default(),
+            grant_until: AtomicI64::default(),
+            is_grant_refused: AtomicBool::default(),
         }
     }
 }
@@ -117,6 +125,33 @@ pub enum Attempt {
 impl Attempt {
     /// Their words, in their order.
     pub const WORDS: [&str; 4] = ["accepted", "temporary", "permanent", "unknown"];
+}
+
+/// What came of a question for an access token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refresh {
+    /// There is a new one.
+    Ok,
+    /// None now.
+    Failed,
+    /// None until somebody does something.
+    Refused,
+}
+
+impl Refresh {
+    /// Their words, in their order.
+    pub const WORDS: [&str; 3] = ["ok", "failed", "refused"];
+}
+
+/// What is known of a collector's access token and of what it is renewed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenFigures {
+    /// Until when the access token is good, in seconds since the epoch.
+    pub until: i64,
+    /// What it is renewed with is refused.
+    pub is_refused: bool,
+    /// Until when that is good, if the server said so.
+    pub grant_until: Option<i64>,
 }
 
 /// What was done to copies at the source.
@@ -240,6 +275,18 @@ impl Counters {
         self.certificate.store(until, Relaxed);
     }
 
+    /// An access token is good until then; what it is renewed with is refused, or good until a time of its own.
+    pub fn token(&self, until: i64, is_refused: bool, grant_until: Option<i64>) {
+        self.token_until.store(until, Relaxed);
+        self.is_grant_refused.store(is_refused, Relaxed);
+        self.grant_until.store(grant_until.unwrap_or_default(), Relaxed);
+    }
+
+    /// A question for an access token ended so.
+    pub fn refreshed(&self, result: Refresh) {
+        self.refreshes[result as usize].fetch_add(1, Relaxed);
+    }
+
     /// A connection begins to wait for news.
     pub fn idle_begins(&self) {
         self.idle_connected.fetch_add(1, Relaxed);
@@ -299,6 +346,18 @@ impl Counters {
     /// Until when the server's certificate is valid, in seconds since the epoch; `None`: it showed none yet.
     pub fn certificate_until(&self) -> Option<i64> {
         Some(self.certificate.load(Relaxed)).filter(|until| *until != 0)
+    }
+
+    /// What is known of the access token; `None` if there is none.
+    pub fn token_figures(&self) -> Option<TokenFigures> {
+        let some = |time: &AtomicI64| Some(time.load(Relaxed)).filter(|time| *time != 0);
+        let until = some(&self.token_until)?;
+        Some(TokenFigures { until, is_refused: self.is_grant_refused.load(Relaxed), grant_until: some(&self.grant_until) })
+    }
+
+    /// How questions for access tokens ended, each with its word.
+    pub fn by_refresh(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Refresh::WORDS.into_iter().zip(self.refreshes.iter().map(|count| count.load(Relaxed)))
     }
 
     /// What IDLE did and does.

@@ -57,6 +57,16 @@ impl Requester {
     pub fn log_secret_removed(&self, name: &str) {
         info!(target: audit::TARGET, event = "secret_removed", secret = name, by = %self);
     }
+
+    /// Somebody has signed in for a collector. A token has no way here.
+    pub fn log_signed_in(&self, collector: &str) {
+        info!(target: audit::TARGET, event = "oauth_signed_in", collector, by = %self);
+    }
+
+    /// The tokens of a collector were removed; `told`: the provider took them back.
+    pub fn log_tokens_removed(&self, collector: &str, told: bool) {
+        info!(target: audit::TARGET, event = "oauth_revoked", collector, by = %self, told);
+    }
 }
 
 impl fmt::Display for Requester {

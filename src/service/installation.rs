@@ -1,5 +1,6 @@
 //! What belongs to one state directory: the lock, the ledger, the spool, the identity, and the destinations that collectors share.
 
+use super::mailbox::{self, Opening};
 use super::switches::{SwitchError, Switches};
 use crate::collect::Limits;
 use crate::collect::dedupe::Dedupe;
@@ -8,7 +9,7 @@ use crate::collect::idle::IdleServers;
 use crate::collect::route::Router;
 use crate::collect::task::Worker;
 use crate::config::secret::{self, SecretReader};
-use crate::config::{After, CheckLocal, Collector, Config, Delivery, Protocol, RecipientMode, Relay, Target, TooLarge};
+use crate::config::{After, CheckLocal, Collector, Config, Delivery, RecipientMode, Relay, Target, TooLarge};
 use crate::deliver::local_check::LocalCheck;
 use crate::deliver::smtp::SmtpDestination;
 use crate::deliver::{self, Destination};
@@ -20,7 +21,7 @@ use crate::mail::Address;
 use crate::net::{self, Dns, Seen, Tracer, Witness};
 use crate::observe::{Counters, Status, logging};
 use crate::proto;
-use crate::source::{self, Source};
+use crate::source::Source;
 use crate::spool::{Spool, SpoolError};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
@@ -197,21 +198,22 @@ impl Installation {
     }
 
     fn source(&self, collector: &Collector, counters: &Arc<Counters>) -> Box<dyn Source> {
-        let (server, spool, id) = (collector.server.clone(), self.spool.clone(), collector.id.clone());
-        let password = secret::reader(&server.password);
-        let witness = Arc::new(CertificateWatch(Arc::clone(counters)));
         // What is to be held is fetched whole, as far as there can be room for it.
-        let limit = match collector.too_large {
+        let max_message_size = match collector.too_large {
             TooLarge::Hold => collector.max_message_size.and(Some(self.held_max)),
             TooLarge::Skip | TooLarge::HeadersOnly => collector.max_message_size,
         };
-        match server.protocol {
-            Protocol::Imap => Box::new(source::imap::ImapSource::new(server, password, spool, id, limit).seen_by(witness)),
-            Protocol::Pop3 => {
-                let source = source::pop3::Pop3Source::new(server, password, spool, id, limit).seen_by(witness);
-                Box::new(source.by_content(may_read_all(collector)))
-            }
-        }
+        mailbox::source(Opening {
+            server: collector.server.clone(),
+            spool: self.spool.clone(),
+            collector: collector.id.clone(),
+            max_message_size,
+            by_content: may_read_all(collector),
+            read_only: false,
+            witness: Arc::new(CertificateWatch(Arc::clone(counters))),
+            tracer: Tracer::default(),
+            counters: Some(Arc::clone(counters)),
+        })
     }
 
     /// The destination of a collector; collectors with the same delivery share one, and its limits.
@@ -283,7 +285,7 @@ pub(super) fn destination(delivery: &Delivery, always_create: &[Address], tracer
 }
 
 fn no_password() -> SecretReader {
-    Arc::new(|| Box::pin(async { Err("this relay has no login".to_owned()) }))
+    Arc::new(|| Box::pin(async { Err("this relay has no login".into()) }))
 }
 
 pub(super) fn relay_password(relay: &Relay) -> SecretReader {

@@ -6,6 +6,7 @@ pub mod board;
 pub mod command;
 pub mod installation;
 pub mod look;
+mod mailbox;
 pub mod notices;
 pub mod probe;
 pub mod refetch;

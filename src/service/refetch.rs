@@ -11,11 +11,11 @@ pub const UIDS_MAX: usize = 1_000;
 /// Longest name of a folder that is repeated, in octets.
 const SHOWN_MAX: usize = 200;
 
-/// A UID as the log has it: a number for IMAP; for POP3 what is printed there, in which strange octets are escaped.
+/// A UID as the log has it: a number for IMAP; else what is printed there, in which strange octets are escaped.
 pub fn uid(text: &str, protocol: Protocol) -> Option<RemoteUid> {
-    match protocol {
-        Protocol::Pop3 => Some(RemoteUid::Opaque(unescaped(text).into())),
-        Protocol::Imap => text.parse().ok().filter(|uid| *uid > 0).map(RemoteUid::Number),
+    match protocol.numbers_messages() {
+        false => Some(RemoteUid::Opaque(unescaped(text).into())),
+        true => text.parse().ok().filter(|uid| *uid > 0).map(RemoteUid::Number),
     }
 }
 

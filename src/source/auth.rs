@@ -1,9 +1,9 @@
 //! What both protocols share of logging in: the one way that is tried, and what a mechanism needs.
 
 use super::{SourceError, SourceErrorKind};
-use crate::config::{Auth, AuthMethod, Server};
+use crate::config::{Auth, AuthMethod, Protocol, Server};
 use crate::mail::Secret;
-use crate::net;
+use crate::net::{self, Channel};
 use crate::proto::sasl::{Credentials, Exchange, Mechanism, Mechanisms, SaslError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -63,7 +63,12 @@ pub(super) fn choose(auth: &Auth, offered: Option<Mechanisms>, command: bool) ->
 /// An error if a secret would go over a channel that others can read. Also of a mechanism that only proves that we know it: whoever has
 /// recorded the proof can guess at leisure.
 pub(super) fn guard(server: &Server, private: bool, peer: &str) -> Result<(), SourceError> {
-    if private || server.auth.allow_plaintext || !server.auth.method.has_secret() {
+    guard_channel(&server.auth, private, peer)
+}
+
+/// The same, for who has no [`Server`].
+pub(super) fn guard_channel(auth: &Auth, private: bool, peer: &str) -> Result<(), SourceError> {
+    if private || auth.allow_plaintext || !auth.method.has_secret() {
         return Ok(());
     }
     let error = SourceError::new(SourceErrorKind::Tls, "login", peer, "the password would go over a channel that anybody can read");
@@ -71,7 +76,7 @@ pub(super) fn guard(server: &Server, private: bool, peer: &str) -> Result<(), So
 }
 
 /// Prepares an exchange with this secret.
-pub(super) fn exchange(mechanism: Mechanism, server: &Server, secret: &Secret, peer: &str) -> Result<Exchange, SourceError> {
+pub(super) fn exchange(mechanism: Mechanism, server: &Server, secret: &Secret, channel: &Channel, peer: &str) -> Result<Exchange, SourceError> {
     let credentials = Credentials {
         username: server.username.clone(),
         password: secret.clone(),
@@ -79,9 +84,16 @@ pub(super) fn exchange(mechanism: Mechanism, server: &Server, secret: &Secret, p
         host: server.host.clone(),
         port: server.port,
         random: net::random_octets().map_err(|error| SourceError::dial("login", peer, error))?,
-        now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()),
+        now: seconds_since_1970(),
+        service: if server.protocol == Protocol::Pop3 { "POP" } else { "IMAP" },
+        end_point: net::end_point_binding(channel),
     };
     Exchange::new(mechanism, &credentials).map_err(|error| failed(peer, mechanism, &error))
+}
+
+/// The time, for who must say it.
+pub(super) fn seconds_since_1970() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs())
 }
 
 /// One step. PBKDF2 keeps a processor busy, so it has a thread of its own.

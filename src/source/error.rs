@@ -1,9 +1,10 @@
 //! What can go wrong at a source: what happened, where, what the server said, and what to do next.
 
 use crate::config::TlsMode;
-use crate::mail::code;
+use crate::config::secret::{SecretError, SecretErrorKind};
 use crate::mail::outcome::harmless;
-use crate::net::{DialError, DialErrorKind};
+use crate::mail::{RemoteUid, code};
+use crate::net::{DialError, DialErrorKind, WebError, WebErrorKind};
 use std::fmt;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub struct SourceError {
     pub retry_after: Option<Duration>,
     /// It happened while dialling: a name, a connection, a handshake.
     pub dialled: bool,
+    /// Of several messages only these were refused, and it is done to the others; empty: to none.
+    pub only: Vec<RemoteUid>,
 }
 
 /// The kinds of failure, each with another consequence.
@@ -47,6 +50,8 @@ pub enum SourceErrorKind {
     Timeout,
     /// The connection ended.
     Closed,
+    /// The service is switched off by whoever runs it: another one has to be asked.
+    SwitchedOff,
     /// The server said something that the protocol does not allow, or more than our limits.
     Protocol,
     /// The folder cannot be opened, or an operation on it was refused.
@@ -69,7 +74,17 @@ pub enum Retry {
 impl SourceError {
     /// An error without an answer of the server.
     pub fn new(kind: SourceErrorKind, stage: &'static str, peer: &str, text: impl Into<String>) -> Self {
-        SourceError { kind, stage, peer: peer.to_owned(), text: text.into(), server: None, hint: None, retry_after: None, dialled: false }
+        SourceError {
+            kind,
+            stage,
+            peer: peer.to_owned(),
+            text: text.into(),
+            server: None,
+            hint: None,
+            retry_after: None,
+            dialled: false,
+            only: Vec::new(),
+        }
     }
 
     /// A connection or handshake that failed.
@@ -81,6 +96,25 @@ impl SourceError {
             DialErrorKind::Tls => SourceErrorKind::Tls,
         };
         SourceError { hint: error.hint.map(Box::from), dialled: true, ..SourceError::new(kind, stage, peer, error.text) }
+    }
+
+    /// A web server that cannot be reached, or whose answer is none.
+    pub fn web(stage: &'static str, peer: &str, error: WebError) -> Self {
+        let kind = match error.kind {
+            WebErrorKind::Dns => SourceErrorKind::Dns,
+            WebErrorKind::Connect => SourceErrorKind::Connect,
+            WebErrorKind::Timeout => SourceErrorKind::Timeout,
+            WebErrorKind::Tls => SourceErrorKind::Tls,
+            WebErrorKind::Closed => SourceErrorKind::Closed,
+            WebErrorKind::Protocol | WebErrorKind::TooLong | WebErrorKind::Unread => SourceErrorKind::Protocol,
+        };
+        let stage = if error.dialled { "connect" } else { stage };
+        let hint = match kind {
+            // What `server` and `port` are for others.
+            SourceErrorKind::Connect if error.hint.is_some() => Some("nothing listens there: check `url`".into()),
+            _ => error.hint.map(Box::from),
+        };
+        SourceError { hint, dialled: error.dialled, ..SourceError::new(kind, stage, peer, error.text) }
     }
 
     /// The same error of a greeting: one that does not come, where TLS was not expected from the first octet, may be due to the port.
@@ -105,16 +139,32 @@ impl SourceError {
         self
     }
 
+    /// Adds which messages it is about, where the others are done.
+    pub fn only(mut self, uids: Vec<RemoteUid>) -> Self {
+        self.only = uids;
+        self
+    }
+
     /// Adds how long the server wants to be left alone.
     pub fn after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
     }
 
-    /// Our own password or token cannot be read, or cannot be sent as it is, for this reason: the server was told nothing of it.
-    pub fn no_secret(peer: &str, why: impl Into<String>) -> Self {
-        SourceError::new(SourceErrorKind::Secret, "login", peer, why)
-            .hint("look at what `password` of this collector (for oauth2: `auth: {token: …}`) yields; mailgather check")
+    /// Our own password or token cannot be read, cannot be had, or cannot be sent as it is, for this reason: the server was told nothing of it.
+    pub fn no_secret(peer: &str, why: impl Into<SecretError>) -> Self {
+        let SecretError { text, kind, hint } = why.into();
+        let (kind, retry_after) = match kind {
+            SecretErrorKind::Unreadable => (SourceErrorKind::Secret, None),
+            SecretErrorKind::Refused => (SourceErrorKind::Auth, None),
+            SecretErrorKind::Unavailable { retry_after } => (SourceErrorKind::Throttled, retry_after),
+        };
+        let usual = match kind {
+            SourceErrorKind::Throttled => "whoever gives the tokens has no time now; it is tried again later",
+            _ => "look at what `password` of this collector (for oauth2: `auth: {token: …}`) yields; mailgather check",
+        };
+        let error = SourceError::new(kind, "login", peer, text).hint(hint.as_deref().unwrap_or(usual));
+        SourceError { retry_after, ..error }
     }
 
     /// True if, in the middle of a fetch, the cause may be the message that was being fetched: a server that chokes on it, refuses it, or sends it so
@@ -160,6 +210,7 @@ impl SourceError {
             SourceErrorKind::Throttled => code::THROTTLED,
             SourceErrorKind::Timeout => code::TIMEOUT,
             SourceErrorKind::Closed => code::CLOSED,
+            SourceErrorKind::SwitchedOff => code::SWITCHED_OFF,
             SourceErrorKind::Protocol => code::PROTOCOL,
             SourceErrorKind::Mailbox => code::MAILBOX,
             SourceErrorKind::Disk => code::DISK,
@@ -169,7 +220,8 @@ impl SourceError {
     /// When to try again.
     pub fn retry(&self) -> Retry {
         match (self.kind, self.retry_after) {
-            (SourceErrorKind::Auth, _) => Retry::Credentials,
+            // Slowly: nobody switches it on again by being asked.
+            (SourceErrorKind::Auth | SourceErrorKind::SwitchedOff, _) => Retry::Credentials,
             (_, Some(wait)) => Retry::After(wait),
             _ => Retry::Backoff,
         }
@@ -204,6 +256,7 @@ mod tests {
             (Secret, 202),
             (Auth, 203),
             (Throttled, 204),
+            (SwitchedOff, 231),
             (Protocol, 241),
             (Mailbox, 242),
             (Disk, 301),

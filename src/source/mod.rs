@@ -8,12 +8,19 @@
 //! - Time limits live inside: a call ends by itself, so that nobody has to drop its future.
 
 mod auth;
+pub mod autodiscover;
 pub mod error;
+pub mod ews;
+pub mod graph;
 mod hints;
 pub mod imap;
 pub mod pop3;
+mod renewing;
+mod web;
+pub mod web_login;
 
 pub use error::{Retry, SourceError, SourceErrorKind};
+pub use renewing::{Renew, Renewing};
 
 use crate::mail::{Canonical, Epoch, FolderName, HeaderBlock, KnownUids, Message, Present, RemoteUid};
 use async_trait::async_trait;
@@ -96,7 +103,8 @@ pub trait Session: Send {
         None
     }
 
-    /// Asks the server to do `how` with these messages. Only ever called with what the ledger says is final.
+    /// Asks the server to do `how` with these messages. Only ever called with what the ledger says is final. A refusal names those that it is about
+    /// ([`SourceError::only`]) where the server tells, and did it to the others.
     async fn dispose(&mut self, uids: &[RemoteUid], how: Disposal) -> Result<Disposed, SourceError>;
 
     /// Ends the session in order. Tells which of the disposals that were only requested are now confirmed (POP3: those before QUIT's +OK).
@@ -144,14 +152,15 @@ pub struct Selected {
 /// What to list.
 #[derive(Clone, Debug)]
 pub struct Want {
-    /// Messages above this UID (IMAP; 0 for all). A POP3 listing is always complete.
+    /// Messages above this UID (IMAP; 0 for all). Elsewhere only [`u32::MAX`] means something: nothing but `also` is wanted. A POP3 listing is always
+    /// complete.
     pub above: u32,
     /// These as well, whatever their number: exceptions of earlier passes that are due again.
     pub also: Vec<RemoteUid>,
-    /// Only messages without \Seen (IMAP); does not touch `also`.
+    /// Only messages without \Seen (all but POP3); does not touch `also`.
     pub unseen: bool,
     /// Only messages that arrived at this time or later, in seconds since the epoch (IMAP: INTERNALDATE, to the day; the rest stays known to
-    /// the server alone); does not touch `also`.
+    /// the server alone; all others tell it in [`Listing::older`]); does not touch `also`.
     pub since: Option<i64>,
     /// Only messages that arrived at this time or later, to the second, those of `also` too; what else there is, the listing is silent about (IMAP:
     /// INTERNALDATE; a POP3 server knows no such time, and a listing that asks for it is an error).
@@ -164,6 +173,8 @@ pub struct Want {
     pub known: KnownUids,
     /// Most messages to yield; more wait for the next listing.
     pub limit: usize,
+    /// Where an earlier listing ended ([`Listing::cursor`]), every message of which has a recorded state: only what has changed since is wanted.
+    pub cursor: Option<Bytes>,
 }
 
 /// The messages of a folder that the caller has to know of.
@@ -173,14 +184,20 @@ pub struct Listing {
     pub messages: Vec<Listed>,
     /// True if the limit cut the listing.
     pub more: bool,
-    /// What arrived before `since`: to be remembered as collected, never fetched (POP3; an IMAP server leaves these out by itself). Together
+    /// What arrived before `since`: to be remembered as collected, never fetched (all but IMAP; an IMAP server leaves these out by itself). Together
     /// with `messages` at most `limit`.
     pub older: Vec<RemoteUid>,
-    /// Those of `also` that are no longer there.
+    /// Those of `also` that are no longer there; and, where the listing went on from a cursor, those of `known`.
     pub vanished: Vec<RemoteUid>,
     /// Everything that is present, if every message was looked at.
     pub present: Option<Present>,
+    /// Where a later listing may go on, at most [`CURSOR_OCTETS_MAX`]: EWS's sync state, Graph's delta link. Opaque to all but the source, which has to
+    /// know one of another folder (the name may have gone to another one) from its own.
+    pub cursor: Option<Bytes>,
 }
+
+/// Longest cursor that is kept; with a longer one each listing begins anew.
+pub const CURSOR_OCTETS_MAX: usize = 1024 * 1024;
 
 /// One listed message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,6 +226,13 @@ pub enum Fetched {
     Message(Box<Message>),
     /// The server did not deliver this one (vanished, an error for it alone); the others go on.
     Missing {
+        /// Which.
+        uid: RemoteUid,
+        /// What the server said.
+        reason: String,
+    },
+    /// The server has this one, and says that it cannot give its content (no MIME can be made of it); the others go on.
+    Unreadable {
         /// Which.
         uid: RemoteUid,
         /// What the server said.

@@ -112,7 +112,11 @@ async fn one(installation: &Installation, loaded: &Loaded, mail: &HeldMail, coll
         let rest: Vec<String> = rest.iter().map(|recipient| recipient.address.to_string()).collect();
         return Err(stays(&format!("for {}", rest.join(", "))));
     }
-    let end = HeldEnd::Delivered(delivery.state_at_source(loaded));
+    // A note is no copy of its message: that one stays where it is, and is not disposed of for having been delivered.
+    let end = match mail.why {
+        HeldWhy::NotFetched => HeldEnd::Dropped,
+        _ => HeldEnd::Delivered(delivery.state_at_source(loaded)),
+    };
     let how = if matches!(how, How::Redeliver) { "redeliver" } else { "release" };
     installation.held().end(mail, end).await.map_err(|error| failed(&error))?;
     tracing::info!(target: audit::TARGET, event = "held_released", by = %Requester::cli(), how, collector = %mail.key.collector, key = %mail.key, id = %mail.trace_id, held = %mail.id);

@@ -126,7 +126,7 @@ impl Answers {
     /// True if a login without a password is asked for.
     pub fn says_no_password(&self) -> bool {
         self.keys.iter().any(|(path, value)| match (&path.iter().map(String::as_str).collect::<Vec<_>>()[..], value.data()) {
-            (["auth", "token", ..], _) => true,
+            (["auth", "token" | "client_id" | "service_account", ..], _) => true,
             (["auth", "method"], Data::Scalar(word, _)) => ["external", "none"].contains(&word.as_str()),
             _ => false,
         })

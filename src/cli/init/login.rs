@@ -6,7 +6,7 @@ use super::super::test::{probed, rendered};
 use super::{Draft, keep, nothing_written};
 use crate::config::edit::{Data, Value};
 use crate::config::store::Store;
-use crate::config::{Collector, TlsMode, server_place};
+use crate::config::{Collector, Protocol, TlsMode, WebPlace, server_place};
 use crate::mail::{Secret, code};
 use crate::service::probe::{Cause, Depth, Ended, Report};
 use crate::source::SourceErrorKind;
@@ -27,7 +27,10 @@ enum Mended {
 impl Draft<'_> {
     /// Protocol, host, TLS and port.
     pub(super) fn ask_server(&mut self, usual: &str, place: impl Fn(&str) -> String) -> Result<(), Exit> {
-        let protocol = self.asking.choice("Protocol", &["imap", "pop3"], usual)?;
+        let protocol = self.asking.choice("Protocol (exchange: a server of one's own, by its web services)", &["imap", "pop3", "exchange"], usual)?;
+        if protocol == Protocol::Exchange.word() {
+            return self.ask_url();
+        }
         let (host, port) = self.asking.until("server", "Server, as HOST or HOST:PORT", Some(&place(&protocol)), server_place)?;
         let words = ["implicit", "starttls", "none"];
         let likely = if matches!(port, Some(143 | 110)) { "starttls" } else { "implicit" };
@@ -56,6 +59,23 @@ impl Draft<'_> {
             })?,
         };
         self.server(&protocol, &host, mode, Some(port).filter(|port| *port != usual));
+        Ok(())
+    }
+
+    /// Where the web services are.
+    fn ask_url(&mut self) -> Result<(), Exit> {
+        self.answers.set("protocol", Protocol::Exchange.word());
+        let question = "Address of its web services, as https://mail.corp.example/EWS/Exchange.asmx (auto: the domain is asked)";
+        let url = self.asking.until("url", question, Some("auto"), |text| match text {
+            "auto" => Ok(None),
+            text => WebPlace::parse(text).map(|_| Some(text.to_owned())).map_err(str::to_owned),
+        })?;
+        if let Some(url) = url {
+            if url.starts_with("http://") {
+                self.answers.set("auth.allow_plaintext", "true");
+            }
+            self.answers.set("url", &url);
+        }
         Ok(())
     }
 
@@ -152,7 +172,7 @@ impl Draft<'_> {
             "n" => {
                 let server = &collector.server;
                 let host = if server.host.contains(':') { format!("[{}]", server.host) } else { server.host.clone() };
-                ["server", "port", "protocol", "tls", "provider", "auth.allow_plaintext"].iter().for_each(|key| self.answers.remove(key));
+                ["server", "port", "url", "protocol", "tls", "provider", "auth.allow_plaintext"].iter().for_each(|key| self.answers.remove(key));
                 self.ask_server(server.protocol.word(), |_| format!("{host}:{}", server.port))?;
             }
             "t" => {}

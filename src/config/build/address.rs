@@ -75,7 +75,7 @@ pub(super) fn server(ctx: &mut Ctx<'_>, entry: &Entry) -> Option<String> {
         let host = host.rsplit('@').next().unwrap_or(host);
         if scheme.starts_with("http") {
             let message = format!("server {} is a web address, not a mail server", ctx.quoted(text, entry.value.span));
-            problem(message).hint("Exchange Web Services (`url:`) do not work yet in this version; `protocol: imap` takes a host name")
+            problem(message).hint("Exchange Web Services take it: `protocol: exchange` with `url:`; `protocol: imap` takes a host name")
         } else {
             let problem = problem(format!("server {} has a scheme", ctx.quoted(text, entry.value.span)));
             problem.hint(format!("did you mean {}? (the scheme is `protocol:` and `tls:`)", ctx.quoted(host, entry.value.span)))

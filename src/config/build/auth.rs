@@ -2,17 +2,39 @@
 
 use super::Ctx;
 use super::block::{Block, Keys};
+use super::oauth;
 use super::password::password;
 use super::values::{boolean, choice, list, text};
 use crate::config::error::Code;
 use crate::config::yaml::Entry;
-use crate::config::{Auth, AuthMethod, Protocol, SecretSource, Tls, TlsMode};
+use crate::config::{Auth, AuthMethod, OAuth, Protocol, SecretSource, Tls, TlsMode};
 use crate::mail::{Address, Secret};
 use crate::proto::sasl::Mechanism;
+use std::sync::Arc;
 
 pub(super) const AUTH: Keys = Keys {
-    known: &["method", "disable", "domain", "allow_plaintext", "token"],
-    not_yet: &["client_id", "client_secret", "tenant", "flow", "scopes", "provider"],
+    known: &[
+        "method",
+        "disable",
+        "domain",
+        "allow_plaintext",
+        "token",
+        "provider",
+        "tenant",
+        "cloud",
+        "flow",
+        "client_id",
+        "client_secret",
+        "certificate",
+        "certificate_key",
+        "service_account",
+        "scopes",
+        "token_url",
+        "auth_url",
+        "device_url",
+        "revoke_url",
+    ],
+    not_yet: &[],
 };
 const LOGIN_OCTETS_MAX: usize = 1_000;
 const PASSWORD_HINT: &str = "`password: {secret: NAME}` (`mailgather secret set NAME`), `{file: /path}`, `{credential: name}`, `{env: NAME}` or `{command: [program, argument]}`";
@@ -31,8 +53,21 @@ const METHODS: [(&str, AuthMethod); 11] = [
     ("none", AuthMethod::None),
 ];
 
+/// Where somebody logs in, as what.
+pub(super) struct Login<'a> {
+    /// By which protocol.
+    pub protocol: Protocol,
+    /// Over what.
+    pub tls: &'a Tls,
+    /// At which host, as far as it is known.
+    pub host: Option<&'a str>,
+    /// As whom, as far as that is known.
+    pub username: Option<&'a str>,
+}
+
 /// How to log in, and where the password or token is.
-pub(super) fn auth(ctx: &mut Ctx<'_>, block: &Block<'_>, protocol: Protocol, tls: &Tls) -> (Auth, Option<SecretSource>) {
+pub(super) fn auth(ctx: &mut Ctx<'_>, block: &Block<'_>, login: &Login<'_>) -> (Auth, Option<SecretSource>) {
+    let Login { protocol, tls, .. } = *login;
     let auth = block.child(ctx, "auth", &AUTH);
     let method = auth.get("method").and_then(|entry| choice(ctx, entry, &METHODS, &[])).unwrap_or_default();
     let span = auth.get("method").map_or(block.span, |entry| entry.value.span);
@@ -56,10 +91,36 @@ pub(super) fn auth(ctx: &mut Ctx<'_>, block: &Block<'_>, protocol: Protocol, tls
         Some(entry) => disable(ctx, entry, method),
         None => Vec::new(),
     };
-    let domain = auth.get("domain").and_then(|entry| domain(ctx, entry, method));
+    let domain = auth.get("domain").and_then(|entry| domain(ctx, entry, method, protocol));
     let token = auth.get("token").and_then(|entry| token(ctx, entry, method));
-    let secret = secret(ctx, block, method, auth.get("token").is_some(), token.as_ref());
-    (Auth { method, disable, domain, allow_plaintext, token }, secret)
+    let oauth = own_tokens(ctx, block, &auth, method, login);
+    let secret = match (&token, &oauth) {
+        (None, Some(_)) => {
+            if let Some(entry) = block.get("password") {
+                ctx.add(ctx.warning(Code::Doubtful, entry.span, "`password` has no effect: tokens are what logs in"));
+            }
+            Some(nothing())
+        }
+        _ => secret(ctx, block, method, auth.get("token").is_some(), token.as_ref()),
+    };
+    (Auth { method, disable, domain, allow_plaintext, token, oauth: oauth.flatten().map(Arc::new) }, secret)
+}
+
+/// What is said of tokens that the program gets itself; the inner `None` if something is wrong with it.
+fn own_tokens(ctx: &mut Ctx<'_>, block: &Block<'_>, auth: &Block<'_>, method: AuthMethod, login: &Login<'_>) -> Option<Option<OAuth>> {
+    let first = oauth::KEYS.iter().find_map(|key| auth.get(key));
+    if let Some(entry) = first.filter(|_| method != AuthMethod::OAuth2) {
+        ctx.add(ctx.error(Code::Contradiction, entry.span, format!("`{}` goes with `method: oauth2` only", entry.key)));
+        return None;
+    }
+    if let (Some(entry), Some(token)) = (first, auth.get("token")) {
+        let text = format!("`token` says where tokens come from, and `{}` how to get them", entry.key);
+        ctx.add(ctx.error(Code::Contradiction, token.span, text).hint("keep one of them"));
+        return None;
+    }
+    // Without any of these keys a token stands where a password does.
+    let wanted = first.is_some() || (method == AuthMethod::OAuth2 && auth.get("token").is_none() && block.get("password").is_none());
+    wanted.then(|| oauth::oauth(ctx, auth, login))
 }
 
 /// A secret over an open channel, on purpose or by default.
@@ -110,13 +171,15 @@ fn disable(ctx: &mut Ctx<'_>, entry: &Entry, method: AuthMethod) -> Vec<String> 
     names
 }
 
-fn domain(ctx: &mut Ctx<'_>, entry: &Entry, method: AuthMethod) -> Option<String> {
+fn domain(ctx: &mut Ctx<'_>, entry: &Entry, method: AuthMethod, protocol: Protocol) -> Option<String> {
     let domain = text(ctx, entry)?;
     if domain.is_empty() || domain.len() > LOGIN_OCTETS_MAX || domain.chars().any(char::is_control) {
         ctx.add(ctx.error(Code::Value, entry.value.span, "`domain` is empty, too long, or holds control characters"));
         return None;
     }
-    if method != AuthMethod::Ntlm {
+    // Exchange knows names of a domain by Basic as well, and `auto` may come to either.
+    let with_name = matches!(method, AuthMethod::Auto | AuthMethod::Password | AuthMethod::Plain | AuthMethod::Login);
+    if method != AuthMethod::Ntlm && !(protocol == Protocol::Exchange && with_name) {
         let problem = ctx.warning(Code::Doubtful, entry.span, "`domain` goes with `method: ntlm` only");
         ctx.add(problem.hint("for other methods it is a part of the name: `username: 'DOMAIN\\user'`"));
     }
@@ -132,13 +195,12 @@ fn token(ctx: &mut Ctx<'_>, entry: &Entry, method: AuthMethod) -> Option<SecretS
 
 /// What is read at each login: the token of `oauth2`, else the password.
 fn secret(ctx: &mut Ctx<'_>, block: &Block<'_>, method: AuthMethod, has_token: bool, token: Option<&SecretSource>) -> Option<SecretSource> {
-    let nothing = SecretSource::Plain(Secret::new(String::new()));
     match (method, block.get("password")) {
         (AuthMethod::None | AuthMethod::External, configured) => {
             if let Some(entry) = configured {
                 ctx.add(ctx.warning(Code::Doubtful, entry.span, "`password` has no effect: this `auth: {method: …}` has none"));
             }
-            Some(nothing)
+            Some(nothing())
         }
         (AuthMethod::OAuth2, configured) if has_token => {
             if let Some(entry) = configured {
@@ -147,11 +209,8 @@ fn secret(ctx: &mut Ctx<'_>, block: &Block<'_>, method: AuthMethod, has_token: b
             token.cloned()
         }
         (_, Some(entry)) => password(ctx, entry),
-        (AuthMethod::OAuth2, None) => {
-            let problem = ctx.error(Code::Missing, block.span, format!("{} has `method: oauth2` and no `token`", block.name));
-            ctx.add(problem.hint("`auth: {method: oauth2, token: {command: [program, argument]}}` or `{file: /path}`"));
-            None
-        }
+        // What is missing has been said.
+        (AuthMethod::OAuth2, None) => None,
         (AuthMethod::Ntlm, None) => {
             let problem = ctx.error(Code::Missing, block.span, format!("{} has `method: ntlm` and no `password`", block.name));
             ctx.add(problem.hint(PASSWORD_HINT));
@@ -163,6 +222,10 @@ fn secret(ctx: &mut Ctx<'_>, block: &Block<'_>, method: AuthMethod, has_token: b
             None
         }
     }
+}
+
+fn nothing() -> SecretSource {
+    SecretSource::Plain(Secret::new(String::new()))
 }
 
 /// The login name: `login` says how it is formed (K6).

@@ -45,22 +45,22 @@ pub(super) use with_fetching;
 /// The keys of a collector.
 pub(super) const COLLECTOR: Keys = Keys {
     known: with_fetching![
-        "title", "description", "enabled", "use", "provider", "protocol", "email", "server", "port", "tls", "auth", "login", "username", "password";
+        "title", "description", "enabled", "use", "provider", "protocol", "email", "server", "port", "url", "exchange_version", "impersonate", "tls", "auth", "login", "username", "password";
         "recipient", "delivery", "dedupe_window", "on_hold", "log", "notify"
     ],
     not_yet: NOT_YET,
 };
 /// What makes sense to share: not what names one mailbox, and not who gets its mail.
 pub(super) const DEFAULTS: Keys = Keys {
-    known: with_fetching!["enabled", "provider", "protocol", "port", "tls", "auth", "login"; "delivery", "dedupe_window", "on_hold", "log", "notify"],
+    known: with_fetching!["enabled", "provider", "protocol", "port", "exchange_version", "tls", "auth", "login"; "delivery", "dedupe_window", "on_hold", "log", "notify"],
     not_yet: NOT_YET,
 };
 /// A template says what a kind of collectors has in common: its server and who gets the mail too.
 pub(super) const TEMPLATE: Keys = Keys {
-    known: with_fetching!["enabled", "provider", "protocol", "server", "port", "tls", "auth", "login"; "recipient", "delivery", "dedupe_window", "on_hold", "log", "notify"],
+    known: with_fetching!["enabled", "provider", "protocol", "server", "port", "url", "exchange_version", "impersonate", "tls", "auth", "login"; "recipient", "delivery", "dedupe_window", "on_hold", "log", "notify"],
     not_yet: NOT_YET,
 };
-const NOT_YET: &[&str] = &["disabled_until", "url", "exchange_version"];
+const NOT_YET: &[&str] = &["disabled_until"];
 
 /// Their values.
 pub(super) struct Common {

@@ -31,8 +31,13 @@ impl Said<'_, '_> {
 
 /// Reports what contradicts, and drops what has no effect.
 pub(super) fn contradictions(ctx: &mut Ctx<'_>, said: &Said<'_, '_>, protocol: Protocol, common: &mut Common) {
-    if protocol == Protocol::Pop3 {
-        pop3(ctx, said, common);
+    match protocol {
+        Protocol::Imap => no_web(ctx, said, protocol),
+        Protocol::Pop3 => {
+            no_web(ctx, said, protocol);
+            pop3(ctx, said, common);
+        }
+        Protocol::Exchange | Protocol::Graph => web(ctx, said, protocol, common),
     }
     collect_and_after(ctx, said, common);
     moves(ctx, said, common);
@@ -94,6 +99,56 @@ fn pop3(ctx: &mut Ctx<'_>, said: &Said<'_, '_>, common: &mut Common) {
     }
     (common.idle, common.expunge, common.allow_plain_expunge) = (Idle::Off, Expunge::default(), false);
     (common.partial_fetch, common.compress) = (PartialFetch::default(), false);
+}
+
+/// What only the mailboxes behind a web service have.
+fn no_web(ctx: &mut Ctx<'_>, said: &Said<'_, '_>, protocol: Protocol) {
+    for key in ["url", "exchange_version", "impersonate"] {
+        if let Some(span) = said.own_at(key) {
+            let problem = ctx.error(Code::Contradiction, span, format!("`{key}` has no effect with {}", protocol.title()));
+            ctx.add(problem.hint("it goes with `protocol: exchange`; IMAP and POP3 take `server`"));
+        }
+    }
+}
+
+/// Over HTTP there is a place in place of a server, and nothing of what IMAP needs to be told.
+fn web(ctx: &mut Ctx<'_>, said: &Said<'_, '_>, protocol: Protocol, common: &mut Common) {
+    let service = protocol.title();
+    for (key, why) in [("server", "`url` names the place, with its scheme"), ("port", "it is a part of `url`")] {
+        if let Some(span) = said.own_at(key) {
+            let problem = ctx.error(Code::Contradiction, span, format!("`{key}` has no effect with {service}: {why}"));
+            ctx.add(problem.hint(match protocol {
+                Protocol::Graph => "remove it; `url` is for clouds of one's own, and may be left out",
+                _ => "`url: https://mail.corp.example/EWS/Exchange.asmx`, or nothing at all: the domain of `email` is asked (autodiscover)",
+            }));
+        }
+    }
+    if let Some(span) = said.own_at("tls").filter(|_| said.own.word_in("tls", "mode").is_some()) {
+        let problem = ctx.error(Code::Contradiction, span, format!("`tls.mode` has no effect with {service}: the scheme of `url` says it"));
+        ctx.add(problem.hint("remove `mode`; the other keys of `tls` hold for https"));
+    }
+    for key in ["exchange_version", "impersonate"] {
+        if let Some(span) = said.own_at(key).filter(|_| protocol == Protocol::Graph) {
+            ctx.add(ctx.error(Code::Contradiction, span, format!("`{key}` has no effect with Graph")).hint("it goes with `protocol: exchange`"));
+        }
+    }
+    let useless = [
+        ("idle", common.idle != Idle::Off, "new mail is found at the next `interval`"),
+        ("expunge", common.expunge != Expunge::default(), "what is deleted is gone at once"),
+        ("allow_plain_expunge", common.allow_plain_expunge, "there is no EXPUNGE"),
+        ("partial_fetch", common.partial_fetch.mode == PartialMode::On, "messages come whole"),
+        ("compress", common.compress, "there is no COMPRESS"),
+        ("keep_without_uidl", common.keep_without_uidl, "each message has an id"),
+    ];
+    for (key, _, why) in useless.into_iter().filter(|(_, set, _)| *set) {
+        if let Some(span) = said.own_at(key) {
+            ctx.add(
+                ctx.error(Code::Contradiction, span, format!("`{key}` has no effect with {service}: {why}")).hint("remove it, or `protocol: imap`"),
+            );
+        }
+    }
+    (common.idle, common.expunge, common.allow_plain_expunge) = (Idle::Off, Expunge::default(), false);
+    (common.partial_fetch, common.compress, common.keep_without_uidl) = (PartialFetch::default(), false, false);
 }
 
 /// `all` takes what is there, so what is there must go.

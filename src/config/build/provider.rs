@@ -194,6 +194,10 @@ impl Known {
         let other_mode = said.word_in("tls", "mode").is_some_and(|word| mode(word) != access_mode);
         // A name of one's own is written down in place of the provider's rule for it.
         let named = said.get("username").is_some();
+        // Where its web services are, no provider says.
+        let is_web =
+            said.get("protocol").and_then(word_of).is_some_and(|word| Protocol::ALL.iter().any(|known| known.is_web() && known.word() == word));
+        let foreign = foreign || is_web;
         let of_access = access.iter().filter(|entry| !foreign && (!other_mode || entry.key != "port"));
         let names = if protocol == Protocol::Imap { "imap" } else { "pop3" };
         let word = Node { span, value: Value::Scalar { text: names.to_owned(), plain: true }, tag: None, anchored: false };

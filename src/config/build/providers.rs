@@ -155,7 +155,7 @@ impl Providers {
 
     /// Says what to write where neither the collector nor a provider names a server.
     pub fn report_no_server(&self, ctx: &mut Ctx<'_>, block: &Block<'_>, protocol: Protocol, filled: &Filled, email: Option<&Address>) {
-        if block.get("server").is_some() {
+        if block.get("server").is_some() || protocol.is_web() {
             return;
         }
         let problem = ctx.error(Code::Missing, block.span, no_server(block));

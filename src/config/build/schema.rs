@@ -85,13 +85,14 @@ fn special(block: &str, key: &str) -> Option<Json> {
         ("file", "templates") => named("template"),
         ("file", "providers") => named("provider"),
         ("service", "held" | "history") => block_of(key),
+        ("service", "token_key") => block_of("secret"),
         ("service", "business_hours") => block_of("schedule"),
         ("collector" | "defaults" | "template" | "provider", "tls" | "auth" | "expunge" | "timeouts" | "recipient" | "delivery") => block_of(key),
         ("provider", "imap" | "pop3") => block_of(key),
         ("provider", "special_folders") => json!({"type": "object", "additionalProperties": {"type": "string"}}),
         ("provider", "limits" | "quirks") => one_or_more(json!({"$ref": "#/$defs/text"})),
         ("imap" | "pop3", "tls") => block_of("tls"),
-        ("collector", "password") | ("auth", "token") => block_of("secret"),
+        ("collector", "password") | ("auth", "token" | "client_secret" | "certificate_key" | "service_account") => block_of("secret"),
         ("folder", "after") => json!({"$ref": "#/$defs/collector/properties/after"}),
         ("collector" | "defaults" | "template" | "provider", "folders") => one_or_more(json!({"anyOf": [text(), block_of("folder")]})),
         ("auth", "method") => {
@@ -101,6 +102,7 @@ fn special(block: &str, key: &str) -> Option<Json> {
             json!({"enum": cells.flat_map(|line| words(line.split(" | ").next().unwrap_or(""))).collect::<Vec<_>>()})
         }
         ("auth", "disable") => one_or_more(text()),
+        ("auth", "scopes") => json!({"type": "array", "items": text()}),
         ("delivery", "tls") => block_of("tls"),
         ("delivery", "auth") => target_auth(),
         ("delivery", "trace_headers") => object(&delivery::TRACE, &|_| json!({"type": "boolean"})),

@@ -2,13 +2,14 @@
 
 use super::Ctx;
 use super::address;
-use super::auth::{auth, username};
+use super::auth::{Login, auth, username};
 use super::block::{Block, Keys};
 use super::port::doubt_port;
 use super::tls::source_tls;
 use super::values::{choice, duration, number};
+use super::web::{Web, check_method, web};
 use crate::config::error::Code;
-use crate::config::{PartialFetch, Protocol, SecretSource, Server, TlsMode};
+use crate::config::{PartialFetch, Protocol, SecretSource, Server, TlsMode, WebMailbox};
 use crate::mail::{Address, Secret};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ pub(super) const TIMEOUTS: Keys = Keys { known: &["connect", "idle_data"], not_y
 /// Where to collect and how to log in.
 pub(super) fn server(ctx: &mut Ctx<'_>, block: &Block<'_>, email: Option<&Address>) -> Option<Server> {
     let protocol = protocol(ctx, block);
-    let tls = source_tls(ctx, block);
+    let mut tls = source_tls(ctx, block);
     let timeouts = block.child(ctx, "timeouts", &TIMEOUTS);
     let timeout = |ctx: &mut Ctx<'_>, key, default| {
         let configured = timeouts.get(key).and_then(|entry| duration(ctx, entry)).unwrap_or(Duration::from_secs(default));
@@ -33,24 +34,24 @@ pub(super) fn server(ctx: &mut Ctx<'_>, block: &Block<'_>, email: Option<&Addres
             ctx.add(ctx.warning(Code::Doubtful, entry.value.span, format!("`{key}: 0` {how_long}")));
         }
     }
-    let host = match block.get("server") {
-        Some(entry) => address::server(ctx, entry),
-        None => {
-            let problem = ctx.error(Code::Missing, block.span, format!("{} has no `server`", block.name));
-            ctx.add(problem.hint("write `server: imap.example.org`; or `email:`, whose domain may tell the provider"));
-            None
-        }
-    };
-    let port = block.get("port").and_then(|entry| number(ctx, entry, 1..=65_535)).map_or(default_port(protocol, tls.mode), |port| port as u16);
-    if let Some(entry) = block.get("port") {
-        let service = if protocol == Protocol::Imap { "IMAP" } else { "POP3" };
-        doubt_port(ctx, entry.value.span, port, service, tls.mode);
-    }
     let username = username(ctx, block, email);
-    let (auth, password) = auth(ctx, block, protocol, &tls);
+    let place = match protocol.is_web() {
+        true => {
+            let web = web(ctx, block, protocol, email, username.as_deref());
+            // The scheme of `url` says it.
+            tls.mode = web.as_ref().map_or(TlsMode::Implicit, |web| web.mode);
+            web.map(|Web { host, port, mailbox, .. }| (host, port, mailbox))
+        }
+        false => host_and_port(ctx, block, protocol, tls.mode).map(|(host, port)| (host, port, WebMailbox::default())),
+    };
+    let host = place.as_ref().map(|(host, ..)| host.as_str());
+    let login = Login { protocol, tls: &tls, host, username: username.as_deref() };
+    let (auth, password) = auth(ctx, block, &login);
+    check_method(ctx, block, protocol, auth.method);
+    let (host, port, web) = place?;
     Some(Server {
         protocol,
-        host: host?,
+        host,
         port,
         tls,
         username: username?,
@@ -61,13 +62,31 @@ pub(super) fn server(ctx: &mut Ctx<'_>, block: &Block<'_>, email: Option<&Addres
         allow_plain_expunge: false,
         connect_timeout,
         idle_timeout,
+        web,
     })
+}
+
+/// `server` and `port`.
+fn host_and_port(ctx: &mut Ctx<'_>, block: &Block<'_>, protocol: Protocol, mode: TlsMode) -> Option<(String, u16)> {
+    let host = match block.get("server") {
+        Some(entry) => address::server(ctx, entry),
+        None => {
+            let problem = ctx.error(Code::Missing, block.span, format!("{} has no `server`", block.name));
+            ctx.add(problem.hint("write `server: imap.example.org`; or `email:`, whose domain may tell the provider"));
+            None
+        }
+    };
+    let port = block.get("port").and_then(|entry| number(ctx, entry, 1..=65_535)).map_or(default_port(protocol, mode), |port| port as u16);
+    if let Some(entry) = block.get("port") {
+        doubt_port(ctx, entry.value.span, port, protocol.title(), mode);
+    }
+    Some((host?, port))
 }
 
 /// IMAP unless it says otherwise.
 pub(super) fn protocol(ctx: &mut Ctx<'_>, block: &Block<'_>) -> Protocol {
-    let protocols = [("imap", Protocol::Imap), ("pop3", Protocol::Pop3)];
-    block.get("protocol").and_then(|entry| choice(ctx, entry, &protocols, &["exchange", "graph"])).unwrap_or(Protocol::Imap)
+    let protocols = Protocol::ALL.map(|protocol| (protocol.word(), protocol));
+    block.get("protocol").and_then(|entry| choice(ctx, entry, &protocols, &[])).unwrap_or(Protocol::Imap)
 }
 
 /// RFC 8314 §7.3 and the classic ports.
@@ -77,5 +96,7 @@ pub(super) fn default_port(protocol: Protocol, mode: TlsMode) -> u16 {
         (Protocol::Imap, _) => 143,
         (Protocol::Pop3, TlsMode::Implicit) => 995,
         (Protocol::Pop3, _) => 110,
+        (Protocol::Exchange | Protocol::Graph, TlsMode::None) => 80,
+        (Protocol::Exchange | Protocol::Graph, _) => 443,
     }
 }

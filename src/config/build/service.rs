@@ -2,9 +2,11 @@
 
 use super::Ctx;
 use super::block::{Block, Keys};
+use super::password::password;
 use super::schedule::hours;
 use super::values::{boolean, duration, number, one_or_more, path, show_duration, size, text};
 use crate::config::error::Code;
+use crate::config::store;
 use crate::config::yaml::Entry;
 use crate::config::{HeldLimits, HistoryLimits, Hours, Service};
 use std::net::{IpAddr, SocketAddr};
@@ -13,6 +15,7 @@ use std::time::Duration;
 pub(super) const SERVICE: Keys = Keys {
     known: &[
         "state_dir",
+        "token_key",
         "enabled",
         "max_sessions",
         "max_sessions_per_host",
@@ -55,6 +58,9 @@ pub(super) fn service(ctx: &mut Ctx<'_>, top: &Block<'_>) -> Service {
     let block = top.child(ctx, "service", &SERVICE);
     let configured = block.get("state_dir").and_then(|entry| path(ctx, entry));
     let state_dir = ctx.env.state_dir.clone().or(configured).unwrap_or_else(|| ctx.env.default_state_dir());
+    ctx.secrets = state_dir.join(store::FOLDER);
+    let token_key = block.get("token_key").and_then(|entry| password(ctx, entry));
+    ctx.token_key = token_key.clone();
     let memory = block.get("memory").and_then(|entry| size(ctx, entry)).unwrap_or(64 << 20);
     let spool_above = block.get("spool_above").and_then(|entry| size(ctx, entry)).unwrap_or(1 << 20);
     let at = |key: &str| block.get(key).map_or(block.span, |entry| entry.value.span);
@@ -72,6 +78,7 @@ pub(super) fn service(ctx: &mut Ctx<'_>, top: &Block<'_>) -> Service {
     }
     Service {
         state_dir,
+        token_key,
         enabled: block.get("enabled").and_then(|entry| boolean(ctx, entry)).unwrap_or(true),
         max_sessions: block.get("max_sessions").and_then(|entry| number(ctx, entry, 1..=10_000)).unwrap_or(64),
         max_sessions_per_host: block.get("max_sessions_per_host").and_then(|entry| number(ctx, entry, 1..=10_000)).unwrap_or(8),

@@ -1,13 +1,15 @@
 //! A remote mail server: where it is, how the channel is secured, and how to log in.
 
-use crate::mail::{MailboxId, Secret};
+use super::OAuth;
+use crate::mail::{Address, MailboxId, Secret};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A remote mail server and how to log in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
-    /// IMAP or POP3.
+    /// How it is spoken to.
     pub protocol: Protocol,
     /// Host name or address.
     pub host: String,
@@ -31,12 +33,17 @@ pub struct Server {
     pub connect_timeout: Option<Duration>,
     /// Without any octet from the server.
     pub idle_timeout: Option<Duration>,
+    /// What else is known of a mailbox behind a web service; the default for all others.
+    pub web: WebMailbox,
 }
 
 impl Server {
-    /// The mailbox that state belongs to.
+    /// The mailbox that state belongs to. One login may read many, and many may read one: a mailbox that is named is called by its address. Where its
+    /// domain is known, that stands for the server: the same mailbox is found by `url` and without it.
     pub fn mailbox(&self) -> MailboxId {
-        MailboxId { protocol: self.protocol.word(), host: self.host.to_ascii_lowercase(), login: self.username.clone() }
+        let login = self.web.address.as_ref().map_or_else(|| self.username.clone(), ToString::to_string);
+        let host = self.web.home.as_ref().unwrap_or(&self.host).to_ascii_lowercase();
+        MailboxId { protocol: self.protocol.word(), host, login }
     }
 }
 
@@ -47,14 +54,155 @@ pub enum Protocol {
     Imap,
     /// RFC 1939.
     Pop3,
+    /// Exchange Web Services: one's own Exchange servers.
+    Exchange,
+    /// Microsoft Graph: Microsoft 365.
+    Graph,
 }
 
+/// What can be relied on in a mailbox that is reached by it. Who collects asks for this, and never which protocol it is.
 impl Protocol {
+    /// All of them.
+    pub const ALL: [Protocol; 4] = [Protocol::Imap, Protocol::Pop3, Protocol::Exchange, Protocol::Graph];
+
     /// As the configuration has it.
     pub fn word(self) -> &'static str {
         match self {
             Protocol::Imap => "imap",
             Protocol::Pop3 => "pop3",
+            Protocol::Exchange => "exchange",
+            Protocol::Graph => "graph",
+        }
+    }
+
+    /// For people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Protocol::Imap => "IMAP",
+            Protocol::Pop3 => "POP3",
+            Protocol::Exchange => "EWS",
+            Protocol::Graph => "Graph",
+        }
+    }
+
+    /// There are folders besides INBOX, and mail can be moved between them.
+    pub fn has_folders(self) -> bool {
+        self != Protocol::Pop3
+    }
+
+    /// Messages are read or unread.
+    pub fn has_flags(self) -> bool {
+        self != Protocol::Pop3
+    }
+
+    /// The server tells when a message arrived, whatever the message itself says.
+    pub fn tells_arrival(self) -> bool {
+        self != Protocol::Pop3
+    }
+
+    /// Messages are numbered in the order of their arrival (RFC 9051 §2.3.1.1), so that one number tells how far they are known.
+    pub fn numbers_messages(self) -> bool {
+        self == Protocol::Imap
+    }
+
+    /// What named a message may name another one later, or the same one something else (RFC 1939 §7): before a copy is deleted in a later session it
+    /// is read again.
+    pub fn renames_messages(self) -> bool {
+        self == Protocol::Pop3
+    }
+
+    /// Deleting is flagging first and expunging later (RFC 9051 §6.4.3).
+    pub fn expunges(self) -> bool {
+        self == Protocol::Imap
+    }
+
+    /// It is spoken over HTTP, to a place that `url` names.
+    pub fn is_web(self) -> bool {
+        matches!(self, Protocol::Exchange | Protocol::Graph)
+    }
+
+    /// What a Received field calls it, with TLS and without (RFC 5321 §4.4, RFC 3848).
+    pub fn trace_word(self, tls: TlsMode) -> &'static str {
+        match (self, tls) {
+            (Protocol::Imap, TlsMode::None) => "IMAP",
+            (Protocol::Imap, _) => "IMAPS",
+            (Protocol::Pop3, TlsMode::None) => "POP3",
+            (Protocol::Pop3, _) => "POP3S",
+            (Protocol::Exchange | Protocol::Graph, TlsMode::None) => "HTTP",
+            (Protocol::Exchange | Protocol::Graph, _) => "HTTPS",
+        }
+    }
+}
+
+/// A mailbox behind a web service: what is said of it besides host, port and login.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WebMailbox {
+    /// Path on the host: `/EWS/Exchange.asmx`, `/v1.0`; `None`: host and path are asked for by autodiscover.
+    pub path: Option<String>,
+    /// Whose mailbox it is; `None`: that of who logs in.
+    pub address: Option<Address>,
+    /// The domain of the mailbox's address, for a mailbox on somebody's own servers: those change, and where they are may be said or found.
+    pub home: Option<String>,
+    /// `exchange_version`
+    pub version: ExchangeVersion,
+    /// `impersonate`: who logs in speaks as the owner of the mailbox.
+    pub impersonate: bool,
+}
+
+/// Exchange Online, in its clouds: where EWS ends (Microsoft MC1227454).
+const EXCHANGE_ONLINE: [&str; 5] = ["outlook.office365.com", "outlook.office.com", "outlook.office365.us", "webmail.apps.mil", "partner.outlook.cn"];
+
+/// True if this is Microsoft's own Exchange, and not somebody's server.
+pub fn is_exchange_online(host: &str) -> bool {
+    EXCHANGE_ONLINE.iter().any(|known| host.eq_ignore_ascii_case(known))
+}
+
+/// `exchange_version`: the schema that is asked for (`RequestServerVersion`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ExchangeVersion {
+    /// The newest that the server knows of those that we do.
+    #[default]
+    Auto,
+    /// Exchange 2007 SP1.
+    Exchange2007Sp1,
+    /// Exchange 2010.
+    Exchange2010,
+    /// Exchange 2010 SP1.
+    Exchange2010Sp1,
+    /// Exchange 2010 SP2.
+    Exchange2010Sp2,
+    /// Exchange 2013.
+    Exchange2013,
+    /// Exchange 2013 SP1.
+    Exchange2013Sp1,
+    /// Exchange 2016, 2019 and later.
+    Exchange2016,
+}
+
+impl ExchangeVersion {
+    /// All that a collector can name.
+    pub const ALL: [ExchangeVersion; 8] = [
+        ExchangeVersion::Auto,
+        ExchangeVersion::Exchange2007Sp1,
+        ExchangeVersion::Exchange2010,
+        ExchangeVersion::Exchange2010Sp1,
+        ExchangeVersion::Exchange2010Sp2,
+        ExchangeVersion::Exchange2013,
+        ExchangeVersion::Exchange2013Sp1,
+        ExchangeVersion::Exchange2016,
+    ];
+
+    /// As the configuration has it, and the schema.
+    pub fn word(self) -> &'static str {
+        match self {
+            ExchangeVersion::Auto => "auto",
+            ExchangeVersion::Exchange2007Sp1 => "Exchange2007_SP1",
+            ExchangeVersion::Exchange2010 => "Exchange2010",
+            ExchangeVersion::Exchange2010Sp1 => "Exchange2010_SP1",
+            ExchangeVersion::Exchange2010Sp2 => "Exchange2010_SP2",
+            ExchangeVersion::Exchange2013 => "Exchange2013",
+            ExchangeVersion::Exchange2013Sp1 => "Exchange2013_SP1",
+            ExchangeVersion::Exchange2016 => "Exchange2016",
         }
     }
 }
@@ -192,6 +340,8 @@ pub struct Auth {
     pub allow_plaintext: bool,
     /// Where the access token is, for `oauth2`: a command's output or a file.
     pub token: Option<SecretSource>,
+    /// How access tokens are got, for `oauth2` with `client_id`.
+    pub oauth: Option<Arc<OAuth>>,
 }
 
 /// `auth.method`

@@ -161,7 +161,7 @@ impl Connection {
         if !self.extensions.has_auth("PLAIN") {
             return Err(failed(Stage::Auth, "the server does not offer AUTH PLAIN"));
         }
-        let password = password().await.map_err(|text| failed(Stage::Auth, text))?;
+        let password = password().await.map_err(|error| failed(Stage::Auth, error.text))?;
         let line = command::auth_plain(username, &password).ok_or_else(|| failed(Stage::Auth, "user name or password holds a NUL"))?;
         self.trace.login_begins(password.expose());
         let answer = self.ask(line.expose().as_bytes(), self.limits.command).await.map_err(|e| failed(Stage::Auth, e))?;

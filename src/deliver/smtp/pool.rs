@@ -247,13 +247,7 @@ impl Pool {
         if self.relay.tls.mode == TlsMode::None {
             return Ok(None);
         }
-        let load = async {
-            let tls = self.relay.tls.clone();
-            match tokio::task::spawn_blocking(move || TlsClient::new(&tls)).await {
-                Ok(loaded) => loaded.map_err(|error| failed(Stage::Tls, error.text)),
-                Err(join) => Err(failed(Stage::Tls, join)),
-            }
-        };
+        let load = async { TlsClient::load(&self.relay.tls).await.map_err(|error| failed(Stage::Tls, error.text)) };
         self.tls.get_or_try_init(|| load).await.map(Some)
     }
 

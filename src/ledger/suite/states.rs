@@ -101,6 +101,17 @@ pub(crate) async fn disposals_settle(ledger: &dyn Ledger) {
     assert_eq!(opened(ledger, 1, History::None).await.watermark, 4);
 }
 
+pub(crate) async fn a_cursor_is_kept(ledger: &dyn Ledger) {
+    assert_eq!(opened(ledger, 1, History::None).await.cursor, None);
+    for cursor in ["first", "second"] {
+        let place = opened(ledger, 1, History::None).await.place;
+        ledger.finish(&place, Finished { cursor: Some(cursor.into()), ..Finished::default() }).await.unwrap();
+        ledger.finish(&place, Finished::default()).await.unwrap();
+        assert_eq!(opened(ledger, 1, History::None).await.cursor.as_deref(), Some(cursor.as_bytes()));
+    }
+    assert_eq!(opened(ledger, 2, History::None).await.cursor, None, "of another epoch");
+}
+
 pub(crate) async fn mailboxes_do_not_mix(ledger: &dyn Ledger) {
     let place = opened(ledger, 1, History::None).await.place;
     ledger.record(&place, entry(uid(1), State::Kept)).await.unwrap();

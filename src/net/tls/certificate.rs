@@ -96,7 +96,7 @@ impl std::fmt::Display for Certificate {
 
 /// What is left of some DER (X.690).
 #[derive(Clone, Copy)]
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
     /// The next element: its tag, what is inside, what follows.
@@ -117,7 +117,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next element, if it has this tag.
-    fn element(self, tag: u8) -> Option<(Reader<'a>, Reader<'a>)> {
+    pub(super) fn element(self, tag: u8) -> Option<(Reader<'a>, Reader<'a>)> {
         self.any().filter(|(own, ..)| *own == tag).map(|(_, inside, rest)| (inside, rest))
     }
 

@@ -1,16 +1,20 @@
 //! TLS as a client. By default chain, name and time are verified (RFC 9525), with TLS 1.2 and 1.3 only; what an operator relaxes is said aloud.
 
+mod binding;
 mod certificate;
 mod explain;
 mod handshake;
+mod kept;
 #[cfg(feature = "legacy-tls")]
 mod legacy;
 mod verify;
 
 use super::{Channel, DialError, DialErrorKind};
 use crate::config::{ClientCertificate, Tls, TlsBackend, TlsVerify, TlsVersion};
+pub use binding::end_point_binding;
 pub use certificate::Certificate;
 pub use handshake::Handshake;
+pub use kept::TlsKept;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
@@ -83,6 +87,13 @@ impl TlsClient {
             TlsBackend::OpenSsl { .. } => return Err(ours("this build has no OpenSSL in it: it was made without the feature `legacy-tls`")),
         };
         Ok(TlsClient { engine, warning })
+    }
+
+    /// [`TlsClient::new`] on a thread that may block.
+    pub async fn load(tls: &Tls) -> Result<Self, DialError> {
+        let tls = tls.clone();
+        let read = tokio::task::spawn_blocking(move || TlsClient::new(&tls)).await;
+        read.unwrap_or_else(|join| Err(ours(join.to_string())))
     }
 
     /// Secures a TCP channel. The certificate must be valid for `host`, which may be an IP address.

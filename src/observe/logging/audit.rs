@@ -30,6 +30,8 @@ pub const EVENTS: &[&str] = &[
     "login_failed",
     "login_ok",
     "notice_tested",
+    "oauth_revoked",
+    "oauth_signed_in",
     "reload_requested",
     "secret_removed",
     "secret_set",

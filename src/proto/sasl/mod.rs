@@ -41,6 +41,10 @@ pub struct Credentials {
     pub random: [u8; 24],
     /// Seconds since 1970, for NTLM.
     pub now: u64,
+    /// The class of service that NTLM names together with `host`: `HTTP`, `IMAP`, `POP`.
+    pub service: &'static str,
+    /// What NTLM binds its proof to: the TLS channel's `tls-server-end-point` (RFC 5929 §4), a hash of the server's certificate.
+    pub end_point: Option<Vec<u8>>,
 }
 
 /// Why an exchange cannot go on. Nothing in it is secret.

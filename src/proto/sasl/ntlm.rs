@@ -1,5 +1,6 @@
 //! NTLM (MS-NLMP), NTLMv2 responses only: neither LM nor NTLMv1 is ever sent, whatever the server asks for, and nothing is signed or sealed
-//! afterwards. Each offset and length in the server's message is checked before it is used (CVE-2012-3482 and its like).
+//! afterwards. The proof says to which service it goes and over which TLS channel, so that whoever gets hold of it cannot use it elsewhere (what Windows
+//! calls Extended Protection). Each offset and length in the server's message is checked before it is used (CVE-2012-3482 and its like).
 
 use super::{Credentials, SaslError};
 use crate::mail::Secret;
@@ -20,6 +21,8 @@ const FLAGS: u32 = UNICODE | REQUEST_TARGET | NTLM | ALWAYS_SIGN | EXTENDED_SESS
 const AV_EOL: u16 = 0;
 const AV_FLAGS: u16 = 6;
 const AV_TIMESTAMP: u16 = 7;
+const AV_TARGET_NAME: u16 = 9;
+const AV_CHANNEL_BINDINGS: u16 = 10;
 /// In MsvAvFlags: the message has a MIC.
 const AV_FLAG_MIC: u32 = 2;
 /// From 1601 to 1970, in seconds.
@@ -50,6 +53,9 @@ pub(super) struct Ntlm {
     password: Secret,
     client_challenge: [u8; 8],
     now: u64,
+    /// `HTTP/mail.example.com`
+    target_name: String,
+    end_point: Option<Vec<u8>>,
 }
 
 /// What CHALLENGE_MESSAGE (§2.2.1.2) holds for us.
@@ -69,12 +75,20 @@ impl Ntlm {
             (None, None) => (String::new(), credentials.username.clone()),
         };
         // A field's length is a u16 of octets in UTF-16.
-        if user.len() > 1000 || domain.len() > 1000 {
-            return Err(SaslError::Unsendable("the login name or the domain is too long"));
+        if user.len() > 1000 || domain.len() > 1000 || credentials.host.len() > 1000 {
+            return Err(SaslError::Unsendable("the login name, the domain or the server's name is too long"));
         }
         let mut client_challenge = [0; 8];
         client_challenge.copy_from_slice(&credentials.random[..8]);
-        Ok(Ntlm { user, domain, password: credentials.password.clone(), client_challenge, now: credentials.now })
+        Ok(Ntlm {
+            user,
+            domain,
+            password: credentials.password.clone(),
+            client_challenge,
+            now: credentials.now,
+            target_name: format!("{}/{}", credentials.service, credentials.host),
+            end_point: credentials.end_point.clone(),
+        })
     }
 
     /// AUTHENTICATE_MESSAGE (§2.2.1.3).
@@ -123,6 +137,12 @@ impl Ntlm {
                 None => 0,
             };
             pairs.push((AV_FLAGS, (flags | AV_FLAG_MIC).to_le_bytes().to_vec()));
+        }
+        // Where and over what the proof goes is ours to say, whatever the server put there (§3.1.5.1.2). Without a list of its own it takes none.
+        if challenge.flags & TARGET_INFO != 0 {
+            pairs.retain(|(id, _)| !matches!(*id, AV_TARGET_NAME | AV_CHANNEL_BINDINGS));
+            pairs.push((AV_TARGET_NAME, utf16(&self.target_name)));
+            pairs.extend(self.end_point.as_deref().map(|hash| (AV_CHANNEL_BINDINGS, channel_bindings(hash).to_vec())));
         }
         let mut temp = vec![1, 1, 0, 0, 0, 0, 0, 0];
         temp.extend_from_slice(&time);
@@ -187,6 +207,14 @@ fn u32_at(octets: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(octets.get(at..at + 4)?.try_into().ok()?))
 }
 
+/// MsvAvChannelBindings (§2.2.2.1): the MD5 of a gss_channel_bindings_struct (RFC 2744 §3.11) without addresses, whose data name the kind of binding
+/// (RFC 5056 §2.1).
+fn channel_bindings(end_point: &[u8]) -> [u8; 16] {
+    let data = [&b"tls-server-end-point:"[..], end_point].concat();
+    // Two types of address and their lengths, none; a hash is never longer than a u32 can say.
+    Md5::new().chain_update([0; 16]).chain_update((data.len() as u32).to_le_bytes()).chain_update(data).finalize().into()
+}
+
 /// NTOWFv2 (§3.3.2).
 fn response_key(user: &str, domain: &str, password: &str) -> [u8; 16] {
     let hash: [u8; 16] = Md4::digest(utf16(password)).into();
@@ -237,6 +265,8 @@ mod tests {
             port: 143,
             random: [0xaa; 24],
             now,
+            service: "IMAP",
+            end_point: None,
         };
         Ntlm::new(&credentials).unwrap()
     }
@@ -328,6 +358,50 @@ mod tests {
         assert_eq!((field(&oem, 28), field(&oem, 36)), (b"Domain".to_vec(), b"User".to_vec()));
         assert!(ntlm("Üser", None, 0).authenticate(&message(NTLM, &[])).is_err());
         assert_eq!(upper("straße é"), "STRAßE É");
+    }
+
+    #[test]
+    fn the_proof_names_its_service_and_its_channel() {
+        // As another implementation has it, for a hash of the octets 0 to 31.
+        let hash: Vec<u8> = (0..32).collect();
+        assert_eq!(hex(&channel_bindings(&hash)), "8f1214c9c9cab8dc3bf866da9aba57a7");
+        let mut ntlm = ntlm("User", Some("Domain"), 0);
+        ntlm.end_point = Some(hash);
+        let has = |answer: &Answer, id: u16, value: &[u8]| {
+            let pair = [&id.to_le_bytes(), &(value.len() as u16).to_le_bytes(), value].concat();
+            answer.nt.windows(pair.len()).filter(|window| *window == pair).count()
+        };
+        // What the server says of them is not taken, whether it comes with its time or not.
+        for stamp in [None, Some((AV_TIMESTAMP, vec![7; 8]))] {
+            let mut challenge = example();
+            challenge.target_info.extend([(AV_CHANNEL_BINDINGS, vec![9; 16]), (AV_TARGET_NAME, utf16("IMAP/evil"))]);
+            challenge.target_info.extend(stamp);
+            let answer = ntlm.answer(&challenge);
+            assert_eq!(
+                (has(&answer, AV_CHANNEL_BINDINGS, &channel_bindings(ntlm.end_point.as_deref().unwrap())), has(&answer, 10, &[9; 16])),
+                (1, 0)
+            );
+            assert_eq!((has(&answer, AV_TARGET_NAME, &utf16("IMAP/h")), has(&answer, 9, &utf16("IMAP/evil"))), (1, 0));
+            assert_eq!((has(&answer, 2, &utf16("Domain")), has(&answer, 1, &utf16("Server"))), (1, 1), "the server's own list is kept");
+        }
+        // A server of before this has no list, and gets none.
+        let answer = ntlm.answer(&Challenge { flags: UNICODE, target_info: vec![], ..example() });
+        assert_eq!((has(&answer, AV_TARGET_NAME, &utf16("IMAP/h")), answer.nt.len()), (0, 16 + 28 + 4 + 4));
+    }
+
+    #[test]
+    fn names_with_and_without_a_domain() {
+        for (username, domain, wanted) in [
+            ("tim", None, ("", "tim")),
+            ("tim", Some("CORP"), ("CORP", "tim")),
+            ("CORP\\tim", None, ("CORP", "tim")),
+            ("OTHER\\tim", Some("CORP"), ("CORP", "tim")),
+            // The name of a principal has its domain in it, and goes as it is.
+            ("tim@corp.example", None, ("", "tim@corp.example")),
+        ] {
+            let made = ntlm(username, domain, 0);
+            assert_eq!((made.domain.as_str(), made.user.as_str()), wanted, "{username} {domain:?}");
+        }
     }
 
     #[test]

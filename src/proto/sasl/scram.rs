@@ -203,6 +203,8 @@ mod tests {
             port: 993,
             random: [0; 24],
             now: 0,
+            service: "IMAP",
+            end_point: None,
         };
         Scram::with_nonce(hash, &credentials, nonce.into())
     }

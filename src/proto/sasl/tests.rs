@@ -10,6 +10,8 @@ fn credentials(username: &str, password: &str) -> Credentials {
         port: 143,
         random: *b"0123456789abcdefghijklmn",
         now: 1_700_000_000,
+        service: "IMAP",
+        end_point: None,
     }
 }
 

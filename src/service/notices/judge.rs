@@ -4,12 +4,15 @@ use crate::collect::hours;
 use crate::config::{Channel, Collector, NoticeEvent};
 use crate::ledger::{HeldTotal, HeldWhy};
 use crate::mail::code;
+use crate::observe::counters::TokenFigures;
 use crate::observe::status::Snapshot;
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
 /// A certificate that ends sooner than this is told of.
 pub(super) const CERTIFICATE_LEFT: Duration = Duration::from_secs(14 * 86_400);
+/// What tokens are renewed with is told of when it ends sooner than this: some are good for a week only.
+const GRANT_LEFT: Duration = Duration::from_secs(3 * 86_400);
 /// So long no session may go well, at least, unless somebody says otherwise.
 const STALE_MIN: Duration = Duration::from_secs(30 * 60);
 /// A target that is down is asked again sooner than the interval says, and an operator may ask at any time: what fails so often and yet so briefly is
@@ -26,6 +29,8 @@ pub(super) struct Seen<'a> {
     pub held: Option<&'a [HeldTotal]>,
     /// Until when its server's certificate is valid, in seconds since the epoch.
     pub certificate: Option<i64>,
+    /// What is known of its access token.
+    pub token: Option<TokenFigures>,
     /// Since when it is watched.
     pub since: Timestamp,
 }
@@ -49,6 +54,7 @@ pub(super) fn judge(channel: &Channel, event: NoticeEvent, seen: &Seen<'_>, now:
         NoticeEvent::Held => held(seen, |why| why != HeldWhy::Loop || !channel.events.contains(&NoticeEvent::Loop)),
         NoticeEvent::Loop => held(seen, |why| why == HeldWhy::Loop),
         NoticeEvent::Certificate => certificate(seen, now),
+        NoticeEvent::OAuth => signing_in(seen, now),
     }
 }
 
@@ -136,6 +142,26 @@ fn certificate(seen: &Seen<'_>, now: Timestamp) -> Finding {
     }
 }
 
+/// What tokens are renewed with: the token itself may be good for some time yet.
+fn signing_in(seen: &Seen<'_>, now: Timestamp) -> Finding {
+    let Some(token) = seen.token else { return Finding::Unknown };
+    let id = &seen.collector.id;
+    let hint = format!("`mailgather oauth login {id}` signs in anew; tokens are renewed again from then on");
+    if token.is_refused {
+        let message = "the provider refuses to renew the access token: somebody's signing in has expired, or was withdrawn".to_owned();
+        return Finding::Open { code: code::LOGIN, message, hint, since: now };
+    }
+    let left = token.grant_until.and_then(|until| Timestamp::from_second(until).ok()).map(|until| until.duration_since(now));
+    match left {
+        Some(left) if left.as_secs() <= GRANT_LEFT.as_secs() as i64 => {
+            let days = left.as_secs().div_euclid(86_400);
+            let when = if left.is_negative() { "has ended".to_owned() } else { format!("ends in {days} days") };
+            Finding::Open { code: code::LOGIN, message: format!("what access tokens are renewed with {when}"), hint, since: now }
+        }
+        _ => Finding::Fine,
+    }
+}
+
 /// A time as people read it.
 pub(super) fn in_utc(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
@@ -199,17 +225,17 @@ mod tests {
             (&both, NoticeEvent::AuthFailed, 0, 0, "fine"),
         ] {
             let found = of(failed, code);
-            let seen = Seen { collector: &collector, found: &found, held: None, certificate: None, since: at(0) };
+            let seen = Seen { collector: &collector, found: &found, held: None, certificate: None, token: None, since: at(0) };
             assert_eq!(words(judge(channel, event, &seen, at(3_600))), wanted, "{event:?} {failed} {code}");
         }
         // So many within a minute are a server that is restarted.
         let brief = Snapshot { failing_since: Some(at(0)), ..of(9, 431) };
         for (now, wanted) in [(60, "unknown"), (299, "unknown"), (300, "431 no")] {
-            let seen = Seen { collector: &collector, found: &brief, held: None, certificate: None, since: at(0) };
+            let seen = Seen { collector: &collector, found: &brief, held: None, certificate: None, token: None, since: at(0) };
             assert_eq!(words(judge(&both, NoticeEvent::Failing, &seen, at(now))), wanted, "{now}");
         }
         let nothing = Snapshot::default();
-        let seen = Seen { collector: &collector, found: &nothing, held: None, certificate: None, since: at(0) };
+        let seen = Seen { collector: &collector, found: &nothing, held: None, certificate: None, token: None, since: at(0) };
         assert_eq!(words(judge(&both, NoticeEvent::Failing, &seen, at(10))), "unknown", "before the first session has ended");
     }
 
@@ -239,9 +265,26 @@ mod tests {
             (&nights, &fine, 2 * hour - 60, "0 no session went well since 1970-01-01 00:00:00 UTC"),
             (&manual, &fine, 99 * hour, "fine"),
         ] {
-            let seen = Seen { collector, found, held: None, certificate: None, since: at(0) };
+            let seen = Seen { collector, found, held: None, certificate: None, token: None, since: at(0) };
             assert_eq!(words(judge(&channel, NoticeEvent::Stale, &seen, at(now))), wanted, "{now}");
         }
+    }
+
+    #[test]
+    fn somebody_has_to_sign_in_anew() {
+        let (collector, found) = (collector(""), Snapshot::default());
+        let channel = channel(&NoticeEvent::ALL);
+        let of = |token: Option<(bool, Option<i64>)>| {
+            let token = token.map(|(is_refused, grant_until)| TokenFigures { until: 9, is_refused, grant_until });
+            let seen = Seen { collector: &collector, found: &found, held: None, certificate: None, token, since: at(0) };
+            words(judge(&channel, NoticeEvent::OAuth, &seen, at(100)))
+        };
+        assert_eq!(of(None), "unknown");
+        assert_eq!(of(Some((false, None))), "fine");
+        assert_eq!(of(Some((false, Some(100 + 4 * 86_400)))), "fine");
+        assert_eq!(of(Some((false, Some(100 + 2 * 86_400)))), "203 what access tokens are renewed with ends in 2 days");
+        assert_eq!(of(Some((false, Some(50)))), "203 what access tokens are renewed with has ended");
+        assert!(of(Some((true, None))).starts_with("203 the provider refuses"));
     }
 
     #[test]
@@ -252,7 +295,7 @@ mod tests {
         let totals = [total(HeldWhy::Loop, 1), total(HeldWhy::Refused, 2), total(HeldWhy::Content, 1)];
         let found = Snapshot::default();
         let of = |channel: &Channel, event, held: Option<&[HeldTotal]>, certificate| {
-            let seen = Seen { collector: &collector, found: &found, held, certificate, since: at(0) };
+            let seen = Seen { collector: &collector, found: &found, held, certificate, token: None, since: at(0) };
             words(judge(channel, event, &seen, at(100)))
         };
         assert_eq!(of(&all, NoticeEvent::Held, Some(&totals), None), "421 3 messages are held: 2 refused, 1 content");

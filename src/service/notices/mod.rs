@@ -375,7 +375,14 @@ impl Watcher {
     fn look(&mut self, id: &CollectorId, listed: &Listed, since: Timestamp, now: Timestamp) {
         let found = listed.status.snapshot();
         let held = self.held.as_ref().map(|held| held.get(id).map(Vec::as_slice).unwrap_or_default());
-        let seen = Seen { collector: &listed.collector, found: &found, held, certificate: listed.counters.certificate_until(), since };
+        let seen = Seen {
+            collector: &listed.collector,
+            found: &found,
+            held,
+            certificate: listed.counters.certificate_until(),
+            token: listed.counters.token_figures(),
+            since,
+        };
         for post in self.of(id) {
             for event in &post.channel.events {
                 let about = (post.key.clone(), id.clone(), *event);

@@ -90,6 +90,7 @@ impl Notice {
             Some(NoticeEvent::Held) => "mail is held",
             Some(NoticeEvent::Loop) => "mail goes in a circle",
             Some(NoticeEvent::Certificate) => "the certificate of its server ends",
+            Some(NoticeEvent::OAuth) => "somebody has to sign in anew",
         };
         match self.stage {
             Stage::Recovered => format!("{}: over: {event}", self.collector_word()),

@@ -2,7 +2,7 @@
 
 use super::notice::{Notice, json};
 use crate::config::{SecretSource, Tls, WebPlace, secret};
-use crate::net::{self, TlsClient};
+use crate::net;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -23,18 +23,8 @@ pub(super) async fn send(
     };
     let document = json(notices, host).to_string();
     let posting = async {
-        let mut channel = net::tcp(&place.host, place.port, Some(limit)).await.map_err(|error| error.to_string())?;
-        if place.is_secure {
-            let tls = tls.clone();
-            // It reads files.
-            let client = tokio::task::spawn_blocking(move || TlsClient::new(&tls)).await.map_err(|error| error.to_string())?;
-            let client = client.map_err(|error| error.to_string())?;
-            channel = client.secure(channel, &place.host, Some(limit)).await.map_err(|error| error.to_string())?;
-        }
-        let is_usual = place.port == if place.is_secure { 443 } else { 80 };
-        let name = if place.host.contains(':') { format!("[{}]", place.host) } else { place.host.clone() };
-        let name = if is_usual { name } else { format!("{name}:{}", place.port) };
-        net::post(channel, &name, &place.target, token.as_ref().map(|token| token.expose()), document).await.map_err(|error| error.to_string())
+        let channel = net::to_place(&place, tls, limit).await.map_err(|error| error.to_string())?;
+        net::post(channel, &place, token.as_ref().map(|token| token.expose()), document).await.map_err(|error| error.to_string())
     };
     let posted = timeout(limit, posting).await.unwrap_or_else(|_| Err(format!("no answer in {} s", limit.as_secs_f32())));
     posted.map_err(|error| format!("{}:{}: {error}", place.host, place.port))

@@ -11,12 +11,14 @@ pub use step::{Cause, Depth, Ended, Report, Step, StepName, plan, server};
 use super::installation::{configured_recipients, destination, relay_password};
 use super::look;
 use crate::collect::folders;
-use crate::config::{After, CheckLocal, Collector, Delivery, FolderSelect, Protocol, Target, TlsMode};
+use crate::config::{After, AuthMethod, CheckLocal, Collector, Delivery, FolderSelect, Protocol, Target, TlsMode, secret};
 use crate::deliver::local_check::{Exists, LocalCheck};
 use crate::deliver::{Destination, Inspection};
 use crate::mail::outcome::harmless;
 use crate::mail::{Address, Blame, Diagnosis, Envelope, FolderName, Outcome, Recipient, ReversePath, Stage};
 use crate::net::{self, DialErrorKind, TlsClient, Tracer};
+use crate::oauth::verdict::{self, Verdict, Wanted};
+use crate::oauth::{Found, Keeper};
 use crate::source::{Session, SourceError, SourceErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,6 +100,12 @@ async fn tried(collector: &Collector, order: &Order, watch: &Arc<Watch>) -> Resu
 /// Notes where the source failed, and whether a port nearby would answer.
 async fn failed(collector: &Collector, watch: &Watch, mut error: SourceError) -> Cause {
     let mut notes = Vec::new();
+    if error.kind == SourceErrorKind::Auth
+        && let Some(verdict) = verdict(collector).await
+    {
+        error = error.hint(verdict.hint);
+        notes.push(verdict.text);
+    }
     let no_connection = error.dialled && matches!(error.kind, SourceErrorKind::Connect | SourceErrorKind::Timeout);
     if (no_connection || error.stage == "greeting" && error.kind == SourceErrorKind::Timeout)
         && let Some(found) = neighbour(collector).await
@@ -109,20 +117,38 @@ async fn failed(collector: &Collector, watch: &Watch, mut error: SourceError) ->
     Cause::Source(error)
 }
 
+/// What is wrong with the token that was refused, as far as it tells.
+async fn verdict(collector: &Collector) -> Option<Verdict> {
+    let server = &collector.server;
+    if server.auth.method != AuthMethod::OAuth2 {
+        return None;
+    }
+    let token = match &server.auth.oauth {
+        None => secret::read(&server.password).await.ok()?,
+        Some(oauth) => match Keeper::new(&collector.id, oauth).kept().await {
+            Ok(Found::Tokens(tokens)) => tokens.access,
+            _ => return None,
+        },
+    };
+    let mailbox = server.web.address.as_ref().map_or_else(|| server.username.clone(), Address::to_string);
+    verdict::of_refused(token.expose(), Wanted { protocol: server.protocol, username: &mailbox, now: jiff::Timestamp::now().as_second() })
+}
+
 /// Another port of the protocol that answers, where the configured one does not.
 async fn neighbour(collector: &Collector) -> Option<String> {
     let server = &collector.server;
     let usual = match server.protocol {
         Protocol::Imap => [(993, TlsMode::Implicit), (143, TlsMode::StartTls)],
         Protocol::Pop3 => [(995, TlsMode::Implicit), (110, TlsMode::StartTls)],
+        // The port is a part of `url`.
+        Protocol::Exchange | Protocol::Graph => return None,
     };
     for (port, mode) in usual.into_iter().filter(|(port, _)| *port != server.port) {
         let Ok(channel) = net::tcp(&server.host, port, Some(NEIGHBOUR_PATIENCE)).await else { continue };
         if mode == TlsMode::StartTls {
             return Some(format!("port {port} answers: `port: {port}`, `tls: {{mode: starttls}}` is probably meant"));
         }
-        let tls = server.tls.clone();
-        let Ok(Ok(client)) = tokio::task::spawn_blocking(move || TlsClient::new(&tls)).await else { continue };
+        let Ok(client) = TlsClient::load(&server.tls).await else { continue };
         let answers = match client.secure(channel, &server.host, Some(NEIGHBOUR_PATIENCE)).await {
             Ok(_) => true,
             // It is TLS, whatever is wrong with it.
@@ -184,7 +210,7 @@ async fn mailbox(collector: &Collector, watch: &Watch, session: &mut dyn Session
         Ok(headers) if headers.is_empty() => watch.well(StepName::Count, count, vec!["the last one went away meanwhile".to_owned()]),
         Ok(_) => watch.well(StepName::Count, format!("{count}; retrieved the header of the last one"), Vec::new()),
         // TOP is optional (RFC 1939 §7) and not needed for collecting; UIDL is, unless mail is deleted.
-        Err(error) if error.kind == SourceErrorKind::Mailbox && collector.server.protocol == Protocol::Pop3 => {
+        Err(error) if error.kind == SourceErrorKind::Mailbox && !collector.server.protocol.has_folders() => {
             if error.text.contains("UIDL") && collector.after != After::Delete {
                 return Err(error);
             }
@@ -200,7 +226,7 @@ async fn as_named(collector: &Collector, session: &mut dyn Session) -> Result<fo
     let chosen = folders::as_named(collector);
     let Some((name, _)) = chosen.folders.first().filter(|(name, _)| *name != FolderName::inbox()) else { return Ok(chosen) };
     let Err(error) = session.select(name).await else { return Ok(chosen) };
-    if !error.is_refusal() || collector.server.protocol != Protocol::Imap {
+    if !error.is_refusal() || !collector.server.protocol.has_folders() {
         return Err(error);
     }
     let chosen = folders::choose(collector, &session.folders().await?);
@@ -210,7 +236,7 @@ async fn as_named(collector: &Collector, session: &mut dyn Session) -> Result<fo
 /// Where mail is moved to, as far as it is not there: what keeps mail from being moved, and what is made with the first message.
 async fn targets(collector: &Collector, session: &mut dyn Session) -> Result<(Vec<String>, Vec<String>), SourceError> {
     let (mut missing, mut made_later) = (Vec::new(), Vec::new());
-    if collector.server.protocol != Protocol::Imap || folders::moves_to(collector).next().is_none() {
+    if !collector.server.protocol.has_folders() || folders::moves_to(collector).next().is_none() {
         return Ok((missing, made_later));
     }
     let listed = session.folders().await?;

@@ -98,6 +98,7 @@ impl ImapSession {
         let sizes = if want.sizes && !uids.is_empty() { self.sizes(&uids.iter().copied().collect()).await? } else { BTreeMap::new() };
         let vanished = also.iter().filter(|uid| !uncertain && !there.contains(*uid)).map(RemoteUid::Number).collect();
         Ok(Listing {
+            cursor: None,
             messages: uids.iter().map(|uid| Listed { uid: RemoteUid::Number(*uid), size: sizes.get(uid).copied() }).collect(),
             more,
             older: Vec::new(),

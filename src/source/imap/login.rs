@@ -107,14 +107,14 @@ pub(super) async fn log_in(
             if !private {
                 return Err(connection.error(SourceErrorKind::Tls, "a login by client certificate needs TLS"));
             }
-            let exchange = auth::exchange(Mechanism::External, server, &Secret::new(String::new()), connection.peer())?;
+            let exchange = auth::exchange(Mechanism::External, server, &Secret::new(String::new()), connection.channel(), connection.peer())?;
             trying("AUTHENTICATE EXTERNAL".to_owned());
             connection.trace.login_begins("");
             (by_mechanism(connection, exchange).await?, None)
         }
         Way::Sasl(mechanism) => {
             let secret = password().await.map_err(|why| SourceError::no_secret(connection.peer(), why))?;
-            let exchange = auth::exchange(mechanism, server, &secret, connection.peer())?;
+            let exchange = auth::exchange(mechanism, server, &secret, connection.channel(), connection.peer())?;
             trying(format!("AUTHENTICATE {}", mechanism.name()));
             connection.trace.login_begins(secret.expose());
             (by_mechanism(connection, exchange).await?, None)

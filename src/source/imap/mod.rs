@@ -23,7 +23,7 @@ use super::{Session, Source, SourceError, SourceErrorKind};
 use crate::config::secret::SecretReader;
 use crate::config::{PartialFetch, Server, TlsMode};
 use crate::mail::{CollectorId, Epoch, FolderName, MailboxId, UidSet};
-use crate::net::{self, Channel, DialError, DialErrorKind, Dialect, Handshake, Nobody, Seen, TlsClient, Tracer, Witness};
+use crate::net::{self, Channel, DialError, Dialect, Handshake, Nobody, Seen, TlsClient, Tracer, Witness};
 use crate::spool::Spool;
 use async_trait::async_trait;
 use connection::Connection;
@@ -175,10 +175,7 @@ impl ImapSource {
 
     async fn secure(&self, stage: &'static str, channel: Channel) -> Result<Channel, SourceError> {
         let failed = |error: DialError| SourceError::dial(stage, &self.peer(), error);
-        let tls = self.server.tls.clone();
-        // Reading the authorities is work for a thread that may block.
-        let client = tokio::task::spawn_blocking(move || TlsClient::new(&tls)).await;
-        let client = client.unwrap_or_else(|join| Err(DialError { kind: DialErrorKind::Tls, text: join.to_string(), hint: None })).map_err(failed)?;
+        let client = TlsClient::load(&self.server.tls).await.map_err(failed)?;
         let secured = client.secure(channel, &self.server.host, self.server.connect_timeout).await.map_err(failed)?;
         Handshake::of(&secured).into_iter().for_each(|handshake| self.witness.saw(Seen::Secured(Box::new(handshake))));
         Ok(secured)

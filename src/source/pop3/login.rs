@@ -158,7 +158,7 @@ async fn by_mechanism(
             return Err(SourceError::no_secret(&wire.peer, Unsendable(what).to_string()));
         }
     }
-    let mut exchange = auth::exchange(mechanism, server, password, &wire.peer)?;
+    let mut exchange = auth::exchange(mechanism, server, password, wire.channel(), &wire.peer)?;
     // PLAIN alone goes along with the command, and only where CAPA names it, for older servers do not know that; a token is too long for
     // many (Exchange Online wants its XOAUTH2 in two lines even when it is short).
     let names_it = capabilities.sasl.is_some_and(|sasl| sasl.has(mechanism));

@@ -38,9 +38,9 @@ mod wire;
 
 use super::{Session, Source, SourceError, SourceErrorKind};
 use crate::config::secret::SecretReader;
-use crate::config::{Server, Tls, TlsMode};
+use crate::config::{Server, TlsMode};
 use crate::mail::{CollectorId, Epoch, FolderName, MailboxId, Secret};
-use crate::net::{self, Channel, DialError, DialErrorKind, Dialect, Handshake, Nobody, Seen, TlsClient, Tracer, Witness};
+use crate::net::{self, Channel, Dialect, Handshake, Nobody, Seen, TlsKept, Tracer, Witness};
 use crate::proto::pop3::{Capabilities, Command};
 use crate::spool::Spool;
 use async_trait::async_trait;
@@ -49,7 +49,6 @@ use session::Pop3Session;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 use wire::Wire;
 
@@ -67,7 +66,7 @@ pub struct Pop3Source {
     max_message_size: Option<u64>,
     password: SecretReader,
     peer: String,
-    tls: OnceCell<TlsClient>,
+    tls: TlsKept,
     quirks: Arc<Quirks>,
     by_content: bool,
     witness: Arc<dyn Witness>,
@@ -99,7 +98,7 @@ impl Pop3Source {
     pub fn new(server: Server, password: SecretReader, spool: Spool, collector: CollectorId, max_message_size: Option<u64>) -> Self {
         let peer = format!("{}:{}", server.host, server.port);
         let mailbox = Arc::new(server.mailbox());
-        let (tls, quirks) = (OnceCell::new(), Arc::default());
+        let (tls, quirks) = (TlsKept::new(server.tls.clone()), Arc::default());
         let (witness, tracer) = (Arc::new(Nobody), Tracer::default());
         Pop3Source { server, mailbox, spool, collector, max_message_size, password, peer, tls, quirks, by_content: false, witness, tracer }
     }
@@ -220,12 +219,7 @@ impl Pop3Source {
     }
 
     async fn secure(&self, channel: Channel, stage: &'static str, limit: Duration) -> Result<Channel, SourceError> {
-        // The system's authorities are read once; files of the operator's each time, as they may have been renewed.
-        let tls = match (&self.server.tls.ca_file, &self.server.tls.client_cert) {
-            (None, None) => self.tls.get_or_try_init(|| prepare(self.server.tls.clone())).await.cloned(),
-            _ => prepare(self.server.tls.clone()).await,
-        };
-        let secured = match tls {
+        let secured = match self.tls.get().await {
             Ok(tls) => tls.secure(channel, &self.server.host, Some(limit)).await,
             Err(error) => Err(error),
         };
@@ -237,12 +231,6 @@ impl Pop3Source {
     fn error(&self, kind: SourceErrorKind, stage: &'static str, text: impl Into<String>) -> SourceError {
         SourceError::new(kind, stage, &self.peer, text)
     }
-}
-
-/// Reads files, so not on a thread of the runtime.
-async fn prepare(tls: Tls) -> Result<TlsClient, DialError> {
-    let read = tokio::task::spawn_blocking(move || TlsClient::new(&tls)).await;
-    read.unwrap_or_else(|join| Err(DialError { kind: DialErrorKind::Tls, text: join.to_string(), hint: None }))
 }
 
 #[async_trait]
