@@ -10,7 +10,7 @@ const LAYERS: [&[&str]; 9] = [
     &["resolve", "proto", "policy", "import", "disk"],
     &["config"],
     &["net", "spool", "ledger", "observe", "history"],
-    &["source", "deliver", "held"],
+    &["source", "oauth", "deliver", "held"],
     &["collect"],
     &["service"],
     &["control"],
@@ -103,6 +103,29 @@ fn pure_layers_do_no_io() {
         let code = text.split("#[cfg(test)]").next().unwrap();
         for word in ["std::net::Tcp", "tokio::", "std::fs::read", "File::open", "std::process", "Timestamp::now", "Zoned::now", "SystemTime::now"] {
             assert!(!code.contains(word), "{} is pure and names {word}", file.display());
+        }
+    }
+}
+
+/// What is collected is the same whatever the protocol: what differs is asked of it in words that hold for all ([`mailgather::config::Protocol`]).
+#[test]
+fn collect_names_no_protocol() {
+    let mut files = Vec::new();
+    rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/collect"), &mut files);
+    assert!(files.len() > 20, "only {} files were looked at", files.len());
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        for word in [
+            "Protocol::Imap",
+            "Protocol::Pop3",
+            "Protocol::Exchange",
+            "Protocol::Graph",
+            "source::imap",
+            "source::pop3",
+            "source::ews",
+            "source::graph",
+        ] {
+            assert!(!text.contains(word), "{} names {word}", file.display());
         }
     }
 }

@@ -64,13 +64,13 @@ fn c6_a_server_has_no_scheme_and_the_error_says_what_to_write() {
         ("imaps://imap.pop.example/", "did you mean `imap.pop.example`"),
         ("imap://anna@imap.pop.example:143/INBOX", "did you mean `imap.pop.example`"),
         ("pop3s://pop.pop.example", "did you mean `pop.pop.example`"),
-        ("https://mail.pop.example/owa", "takes a host name"),
-        ("http://mail.pop.example", "takes a host name"),
+        ("https://mail.pop.example/owa", "`protocol: exchange` with `url:`"),
+        ("http://mail.pop.example", "`protocol: exchange` with `url:`"),
     ] {
         refused(&file("a", "").replace("server: imap.pop.example", &format!("server: {wrong}")), &["MG-118", hint, ":4:"]);
     }
-    // What an Exchange collector will take is known, and said not to work yet.
-    refused(&file("a", "    url: https://mail.pop.example/EWS/Exchange.asmx\n"), &["MG-119", "url"]);
+    // What an Exchange collector takes is none of IMAP's.
+    refused(&file("a", "    url: https://mail.pop.example/EWS/Exchange.asmx\n"), &["MG-115", "`url` has no effect with IMAP"]);
 }
 
 #[test]

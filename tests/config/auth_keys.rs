@@ -4,7 +4,8 @@ use super::*;
 
 /// The collector's lines without its `password`.
 fn without_password(lines: &str) -> String {
-    with(lines).replace("    password: {env: P}\n", "")
+    let text = with(lines).replace("    password: {env: P}\n", "");
+    if lines.starts_with("server:") { text.replace("    server: imap.example.org\n", "") } else { text }
 }
 
 #[test]
@@ -89,7 +90,7 @@ fn c8_c9_k7_p5_methods_and_what_they_need() {
         ("auth: {method: apop}", "APOP is a login of POP3"),
         ("auth: {method: ntlm}", "`method: ntlm` and no `password`"),
         ("auth: {method: external}", "there is none"),
-        ("auth: {method: oauth2}", "no `token`"),
+        ("auth: {method: oauth2}", "has no `token`, and no `client_id`"),
         ("", "has no `password`"),
     ] {
         refused(&without_password(lines), words);
@@ -137,6 +138,76 @@ fn k6_m7_p2_login_names() {
     }
     let shared = collector(&format!("defaults: {{login: local_part}}\n{}", with("")));
     assert_eq!(shared.server.username, "a");
+}
+
+/// What the program needs to get tokens itself.
+#[test]
+fn k7_tokens_of_its_own() {
+    let oauth = |lines: &str| collector(&without_password(lines)).server.auth.oauth.unwrap_or_else(|| panic!("{lines}"));
+    let address = |place: &WebPlace| format!("{}{}", place.host, place.target);
+    let own = oauth(
+        "server: outlook.office365.com\nauth: {method: oauth2, tenant: tenant.example, client_id: id-1, client_secret: {env: S}}\nusername: box@tenant.example",
+    );
+    assert_eq!((own.service, own.flow), (OAuthService::Microsoft, OAuthFlow::ClientCredentials));
+    assert_eq!(address(&own.token_url), "login.microsoftonline.com/tenant.example/oauth2/v2.0/token");
+    assert_eq!((own.client_id.as_str(), own.scopes.as_slice()), ("id-1", ["https://outlook.office365.com/.default".to_owned()].as_slice()));
+    assert_eq!((&own.proof, &own.subject), (&ClientProof::Secret(SecretSource::Env("S".into())), &None));
+    let person = oauth("protocol: pop3\nauth: {method: oauth2, provider: microsoft, client_id: x}");
+    assert_eq!((person.flow, &person.proof), (OAuthFlow::Device, &ClientProof::Public));
+    assert_eq!(person.scopes, ["https://outlook.office.com/POP.AccessAsUser.All", "offline_access"]);
+    assert_eq!(address(person.device_url.as_ref().unwrap()), "login.microsoftonline.com/common/oauth2/v2.0/devicecode");
+    let national =
+        oauth("server: outlook.office365.us\nauth: {method: oauth2, client_id: x, tenant: t, certificate: c.pem, certificate_key: {file: /k}}");
+    assert_eq!(address(&national.token_url), "login.microsoftonline.us/t/oauth2/v2.0/token");
+    assert_eq!(national.scopes, ["https://outlook.office365.us/.default"]);
+    let signed = ClientProof::Certificate { certificate: "/etc/mailgather/c.pem".into(), key: SecretSource::File("/k".into()) };
+    assert_eq!(national.proof, signed);
+    let google = oauth("server: imap.gmail.com\nauth: {method: oauth2, service_account: {file: /g.json}}");
+    assert_eq!((google.flow, google.subject.as_deref()), (OAuthFlow::ServiceAccount, Some("a@почта.рф")));
+    for (lines, flow, scopes) in [
+        ("server: imap.gmail.com\nauth: {method: oauth2, client_id: x}", OAuthFlow::Code, vec!["https://mail.google.com/"]),
+        ("server: imap.yandex.ru\nauth: {method: oauth2, client_id: x}", OAuthFlow::Device, vec!["mail:imap_full"]),
+        ("server: imap.mail.ru\nauth: {method: oauth2, client_id: x}", OAuthFlow::Code, vec!["userinfo", "mail.imap"]),
+        ("auth: {method: oauth2, client_id: x, client_secret: {env: S}, token_url: 'https://t.example/'}", OAuthFlow::ClientCredentials, vec![]),
+        (
+            "auth: {method: oauth2, client_id: x, token_url: 'https://t.example/', auth_url: 'https://t.example/a', scopes: [a, b]}",
+            OAuthFlow::Code,
+            vec!["a", "b"],
+        ),
+        ("auth: {method: oauth2, client_id: x, token_url: 'http://127.0.0.1:1/', device_url: 'https://t.example/d'}", OAuthFlow::Device, vec![]),
+    ] {
+        let own = oauth(lines);
+        assert_eq!((own.flow, own.scopes.clone()), (flow, scopes.into_iter().map(str::to_owned).collect()), "{lines}");
+    }
+    for (lines, words) in [
+        ("auth: {method: plain, client_id: x}", "`client_id` goes with `method: oauth2` only"),
+        ("auth: {method: oauth2, client_id: x, token: {file: /t}}", "keep one of them"),
+        ("auth: {method: oauth2, provider: microsoft, client_secret: {env: S}, tenant: t}", "no `client_id`"),
+        ("auth: {method: oauth2, provider: microsoft, client_id: x, client_secret: {env: S}}", "needs the `tenant`"),
+        ("auth: {method: oauth2, provider: microsoft, client_id: x, tenant: 'a/b'}", "`tenant` is the tenant's domain"),
+        ("auth: {method: oauth2, provider: google, client_id: x, tenant: t}", "goes with `provider: microsoft` only"),
+        ("auth: {method: oauth2, provider: gogle, client_id: x}", "did you mean `google`"),
+        ("auth: {method: oauth2, client_id: x}", "needs a `token_url`"),
+        ("auth: {method: oauth2, provider: google, client_id: x, flow: device}", "needs a `device_url`"),
+        ("auth: {method: oauth2, client_id: x, token_url: 'http://t.example/'}", "`token_url`: it is not https"),
+        ("auth: {method: oauth2, client_id: 'a b', token_url: 'https://t.example/'}", "one word of printable ASCII"),
+        ("auth: {method: oauth2, client_id: x, token_url: 'https://t.example/'}", "needs `client_secret` or `certificate`"),
+        ("auth: {method: oauth2, client_id: x, token_url: 'https://t.example/', client_secret: {env: S}, certificate: /c}", "one of them"),
+        ("auth: {method: oauth2, client_id: x, token_url: 'https://t.example/', certificate: /c}", "`certificate` without `certificate_key`"),
+        (
+            "auth: {method: oauth2, client_id: x, token_url: 'https://t.example/', client_secret: {env: S}, certificate_key: {file: /c}}",
+            "goes with `certificate` only",
+        ),
+        ("auth: {method: oauth2, provider: google, flow: service_account, client_secret: {env: S}}", "does not go with `flow: service_account`"),
+        ("auth: {method: oauth2, provider: google, flow: service_account}", "needs `service_account: {file: /path}`"),
+    ] {
+        refused(&without_password(lines), words);
+    }
+    warned("auth: {method: oauth2, client_id: x, client_secret: {env: S}, token_url: 'https://t.example/'}", "`password` has no effect");
+    // A secret that stands there is not shown.
+    let report =
+        read(&without_password("auth: {method: plain, client_id: x, client_secret: hunter2, certificate_key: hunter2}")).unwrap_err().to_string();
+    assert!(!report.contains("hunter2"), "{report}");
 }
 
 /// Tokens are secrets, wherever they stand in a report.

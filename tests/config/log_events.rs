@@ -8,7 +8,10 @@ type Rows = BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)>;
 
 /// Events whose name is chosen where they happen, by a field that each of these places has.
 const CHOSEN: &[(&str, &[&str])] = &[
-    ("src/observe/maillog.rs", &["recipient_unresolved", "message_loop", "message_content", "message_too_large", "message_left"]),
+    (
+        "src/observe/maillog.rs",
+        &["recipient_unresolved", "message_loop", "message_content", "message_too_large", "message_left", "message_unreadable"],
+    ),
     ("src/deliver/smtp/pool.rs", &["xclient_refused", "xclient_not_offered"]),
     ("src/source/imap/disposal.rs", &["message_moved", "message_copied"]),
 ];

@@ -23,6 +23,7 @@ mod samples;
 mod schema;
 mod translations;
 mod values;
+mod web_keys;
 
 fn env() -> Environment {
     Environment { uid: 0, file_mode: Some(0o640), ..Environment::default() }

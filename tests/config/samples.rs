@@ -126,7 +126,7 @@ fn the_full_sample_shows_every_key() {
 fn the_examples_of_the_reference_load() {
     let docs = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md")).unwrap();
     let examples: Vec<_> = docs.split("```yaml\n").skip(1).map(|rest| rest.split_once("```").expect("an example ends").0).collect();
-    assert_eq!(examples.len(), 4);
+    assert_eq!(examples.len(), 5);
     for example in examples {
         if example.contains("collectors:") {
             let loaded = read(example).unwrap_or_else(|report| panic!("{example}\n{report}"));

@@ -76,6 +76,23 @@ fn from_answers_to_the_first_message() {
     assert_eq!(sink.taken().len(), 2);
 }
 
+/// A login that begins with a person's signing in is written, and what comes next is said.
+#[test]
+fn k7_a_mailbox_of_microsoft_365_is_written_and_waits_for_a_person() {
+    let program = empty();
+    let text = "email: shared@tenant.example\nprotocol: graph\nauth: {method: oauth2, provider: microsoft, tenant: tenant.example, flow: device, client_id: 0000-1111}\n\
+                recipient: {forward_to: anna@example.org}\ndelivery: {lmtp: '127.0.0.1:1'}\n";
+    let file = answers(&program, text);
+    let done = program.run_to_end("init", &["--answers", &file, "--non-interactive"]).expect_success();
+    assert!(done.stderr.contains("somebody has to sign in first") && done.stderr.contains("mailgather oauth login shared"), "{}", done.stderr);
+    let text = std::fs::read_to_string(program.config_file()).unwrap();
+    assert!(text.contains("    protocol: graph\n") && !text.contains("password"), "{text}");
+    program.check().expect_success();
+    // Until then each pass says what is missing, and asks nobody.
+    let once = program.once(&[]);
+    assert!(once.stderr.contains("mailgather oauth login shared"), "{}", once.stderr);
+}
+
 #[test]
 fn answers_that_are_not_enough_are_said() {
     let program = empty();

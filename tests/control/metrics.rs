@@ -315,7 +315,7 @@ fn prometheus_takes_the_metrics_and_the_alerts() {
         count("mailgather_messages_delivered_total") == 1 && count("mailgather_message_size_bytes_bucket%7Ble=%22%2BInf%22%7D") == 1
     });
     let rules = get("/api/v1/rules");
-    assert_eq!(rules["data"]["groups"][0]["rules"].as_array().map(Vec::len), Some(13), "{rules}");
+    assert_eq!(rules["data"]["groups"][0]["rules"].as_array().map(Vec::len), Some(14), "{rules}");
     daemon.stop().expect_success();
 }
 

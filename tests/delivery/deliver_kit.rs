@@ -71,5 +71,5 @@ pub fn delivery() -> Delivery {
 }
 
 pub fn no_password() -> SecretReader {
-    Arc::new(|| Box::pin(async { Err("no password here".to_owned()) }))
+    Arc::new(|| Box::pin(async { Err("no password here".into()) }))
 }

@@ -91,6 +91,7 @@ pub fn server() -> Server {
         allow_plain_expunge: false,
         connect_timeout: Some(Duration::from_secs(5)),
         idle_timeout: Some(Duration::from_secs(5)),
+        web: mailgather::config::WebMailbox::default(),
     }
 }
 
@@ -214,6 +215,7 @@ pub fn want() -> Want {
         complete: false,
         known: KnownUids::new(),
         limit: 10_000,
+        cursor: None,
     }
 }
 
@@ -228,7 +230,7 @@ pub async fn fetch(session: &mut Box<dyn Session>, numbers: &[u32]) -> Result<Ve
     while let Some(fetched) = session.next_message().await? {
         all.push(match fetched {
             Fetched::Message(message) => Ok((message.key.uid.number().unwrap(), octets(&message.content))),
-            Fetched::Missing { uid, reason } => Err(format!("{uid} missing: {reason}")),
+            Fetched::Missing { uid, reason } | Fetched::Unreadable { uid, reason } => Err(format!("{uid} missing: {reason}")),
             Fetched::TooLarge { uid, octets } => Err(format!("{uid} too large: {octets}")),
         });
     }

@@ -28,7 +28,7 @@ fn at(dovecot: &Dovecot, protocol: Protocol, mode: TlsMode, method: AuthMethod) 
         (Protocol::Imap, TlsMode::Implicit) => dovecot.imaps(),
         (Protocol::Imap, _) => dovecot.imap(),
         (Protocol::Pop3, TlsMode::Implicit) => dovecot.pop3s(),
-        (Protocol::Pop3, _) => dovecot.pop3(),
+        _ => dovecot.pop3(),
     };
     let mut server = server(protocol, port, mode, method);
     server.tls.ca_file = Some(dovecot.ca());
@@ -47,7 +47,7 @@ fn greeting(protocol: Protocol, capabilities: &str, mechanisms: &str) -> String 
     let offers: String = mechanisms.split(' ').map(|name| format!(" AUTH={name}")).collect();
     match protocol {
         Protocol::Imap => format!("* OK [CAPABILITY {capabilities}{offers}] hi\r\n"),
-        Protocol::Pop3 => "+OK hi\r\n".into(),
+        _ => "+OK hi\r\n".into(),
     }
 }
 

@@ -29,7 +29,7 @@ async fn c8_c9_each_method_logs_in_at_cyrus() {
                     (Protocol::Imap, TlsMode::Implicit) => cyrus.imaps(),
                     (Protocol::Imap, _) => cyrus.imap(),
                     (Protocol::Pop3, TlsMode::Implicit) => cyrus.pop3s(),
-                    (Protocol::Pop3, _) => cyrus.pop3(),
+                    _ => cyrus.pop3(),
                 };
                 let mut server = server(protocol, port, mode, method);
                 server.tls.ca_file = Some(cyrus.ca());

@@ -33,6 +33,7 @@ pub fn server(protocol: Protocol, port: u16, mode: TlsMode, method: AuthMethod) 
         allow_plain_expunge: false,
         connect_timeout: Some(Duration::from_secs(20)),
         idle_timeout: Some(Duration::from_secs(20)),
+        web: mailgather::config::WebMailbox::default(),
     }
 }
 
@@ -84,7 +85,7 @@ async fn run(server: &Server, secret: &'static str, channel: Option<Channel>) ->
     let tracer = Tracer::new("c", move |line| shown.lock().unwrap().push(line.to_owned()));
     let kind = match server.protocol {
         Protocol::Imap => Kind::Imap(ImapSource::new(server.clone(), reader, spool, id, None).traced_by(tracer)),
-        Protocol::Pop3 => Kind::Pop3(Pop3Source::new(server.clone(), reader, spool, id, None).traced_by(tracer)),
+        _ => Kind::Pop3(Pop3Source::new(server.clone(), reader, spool, id, None).traced_by(tracer)),
     };
     let opened: Result<Box<dyn Session>, SourceError> = match (&kind, channel) {
         (Kind::Imap(source), None) => source.open().await,

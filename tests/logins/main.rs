@@ -5,6 +5,8 @@ mod support;
 
 mod auth;
 mod auth_cyrus;
+mod auth_web;
+mod autodiscover;
 mod login_kit;
 mod refused_login;
 mod tls;

@@ -136,8 +136,8 @@ fn into_a_sink(imap: bool, sink: &Sink) {
     let resolved = expected.values().filter(|one| !one.recipients.contains("post@example.org")).count();
     assert!(resolved * 3 > expected.len(), "{resolved} of {} are resolved: the corpus says too little", expected.len());
     eprintln!("{} messages, {resolved} of them resolved", expected.len());
-    // The process prints what the library says.
-    for one in expected.values().step_by(expected.len() / 20) {
+    // The process prints what the library says. (A file that begins with `From ` is an mbox to it, of several messages maybe.)
+    for one in expected.values().step_by(expected.len() / 20).filter(|one| !one.canonical.starts_with(b"From ")) {
         let printed = program.explain(&one.canonical, &["--json"]).expect_success().stdout;
         let json: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
         assert_eq!(json["reverse_path"], one.sender.as_str(), "{}", one.name);

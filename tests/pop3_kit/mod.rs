@@ -278,6 +278,7 @@ pub fn server() -> Server {
         allow_plain_expunge: false,
         connect_timeout: Some(Duration::from_secs(10)),
         idle_timeout: Some(Duration::from_secs(10)),
+        web: mailgather::config::WebMailbox::default(),
     }
 }
 
@@ -304,6 +305,7 @@ pub fn want() -> Want {
         complete: true,
         known: KnownUids::new(),
         limit: usize::MAX,
+        cursor: None,
     }
 }
 
@@ -328,7 +330,7 @@ pub async fn collect(session: &mut Option<Box<dyn Session>>, want: Want, done: &
                 let Content::Memory(octets) = &message.content else { panic!("small messages stay in memory") };
                 done.messages.push((message.key.uid.clone(), octets.to_vec()));
             }
-            Fetched::Missing { uid, reason } => done.missing.push((uid, reason)),
+            Fetched::Missing { uid, reason } | Fetched::Unreadable { uid, reason } => done.missing.push((uid, reason)),
             Fetched::TooLarge { uid, octets } => done.too_large.push((uid, octets)),
         }
     }

@@ -202,19 +202,13 @@ fn k6_p2_the_login_name_from_the_provider_and_the_collector() {
     assert!(refused.stderr.contains("username"), "{}", refused.stderr);
 }
 
+/// What is no protocol is told those that there are. (Exchange and Graph: tests/exchange, tests/graph.)
 #[test]
-fn p3_exchange_and_graph_are_not_there_yet_and_say_so() {
-    for protocol in ["exchange", "graph"] {
-        let done =
-            Mailgather::new(&file("server: x.example", &Boxes::new(), &format!("{COLLECTOR}, server: mail.pop.example, protocol: {protocol}")))
-                .check();
-        let done = done.expect_code(78);
-        assert!(done.stderr.contains(&format!("`protocol: {protocol}` does not work yet in this version")), "{}", done.stderr);
-    }
+fn p3_another_protocol_is_refused_with_those_that_there_are() {
     let done = Mailgather::new(&file("server: x.example", &Boxes::new(), &format!("{COLLECTOR}, server: x.example, protocol: imap4")))
         .check()
         .expect_code(78);
-    assert!(done.stderr.contains("`imap`, `pop3`"), "{}", done.stderr);
+    assert!(done.stderr.contains("`imap`, `pop3`, `exchange`, `graph`"), "{}", done.stderr);
 }
 
 /// The server by a name in Cyrillic: found by its A-labels, which its certificate has too.

@@ -128,7 +128,7 @@ async fn play(play: Play, greeting: &str, answer: impl Fn(&str) -> String + Send
                     let Content::Memory(octets) = &message.content else { panic!("spooled") };
                     messages.push((message.key.uid.number().unwrap(), octets.to_vec()));
                 }
-                Fetched::Missing { uid, reason } => others.push(format!("{uid} missing: {reason}")),
+                Fetched::Missing { uid, reason } | Fetched::Unreadable { uid, reason } => others.push(format!("{uid} missing: {reason}")),
                 Fetched::TooLarge { uid, octets } => others.push(format!("{uid} too large: {octets}")),
             }
         }

@@ -187,7 +187,7 @@ async fn failures_are_told_apart() {
         .map(|fetched| match fetched {
             Fetched::Message(message) => format!("{} of {}", message.key.uid, message.key.generation),
             Fetched::TooLarge { uid, .. } => format!("{uid} too large"),
-            Fetched::Missing { uid, reason } => format!("{uid} {reason}"),
+            Fetched::Missing { uid, reason } | Fetched::Unreadable { uid, reason } => format!("{uid} {reason}"),
         })
         .collect();
     let gone = "the server did not send it";
@@ -241,7 +241,7 @@ async fn octets_of(session: &mut Box<dyn Session>, uids: &[RemoteUid]) -> Vec<(u
                 };
                 (message.key.uid.number().unwrap(), Some(octets))
             }
-            Fetched::Missing { uid, .. } | Fetched::TooLarge { uid, .. } => (uid.number().unwrap(), None),
+            Fetched::Missing { uid, .. } | Fetched::Unreadable { uid, .. } | Fetched::TooLarge { uid, .. } => (uid.number().unwrap(), None),
         });
     }
     all

@@ -47,6 +47,7 @@ async fn collect(source: &Pop3Source, delete: usize) -> Vec<Vec<u8>> {
         complete: true,
         known: KnownUids::new(),
         limit: usize::MAX,
+        cursor: None,
     };
     let listing = session.list(want).await.unwrap();
     assert!(listing.messages.iter().all(|m| m.size.is_some()) && listing.present.is_some());
@@ -168,7 +169,7 @@ async fn c7_dates_are_read_by_top_from_a_real_server() {
 }
 
 fn everything(known: KnownUids) -> Want {
-    Want { above: 0, also: vec![], unseen: false, since: None, not_before: None, sizes: false, complete: true, known, limit: 10_000 }
+    Want { above: 0, also: vec![], unseen: false, since: None, not_before: None, sizes: false, complete: true, known, limit: 10_000, cursor: None }
 }
 
 /// Octets of this process in memory.

@@ -1,0 +1,995 @@
+//! A fake of Microsoft Graph: mailboxes with folders and messages, delta tokens, immutable ids, bearer tokens, at most four requests at once for one
+//! mailbox, and faults that a test asks for. It is strict: an option of a query, a property or a path that it does not know is an error.
+
+use super::web::{self, Request, Response, WebServer};
+use bytes::Bytes;
+use futures_util::stream;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// Requests at once for one mailbox; the next one is refused.
+pub const AT_ONCE: usize = 4;
+/// The token that may do everything.
+pub const TOKEN: &str = "a-token-that-may-do-everything";
+/// When the first message comes that a test puts without saying when.
+pub const FIRST_ARRIVAL: i64 = 1_790_000_000;
+/// Messages of a page for those who do not say how many.
+const PAGE: usize = 10;
+/// Most messages of a page.
+const PAGE_MAX: usize = 1000;
+/// Octets of a piece of a body.
+const PIECE: usize = 16 * 1024;
+const WELL_KNOWN: [(&str, &str); 6] = [
+    ("inbox", "Входящие"),
+    ("junkemail", "Нежелательная почта"),
+    ("deleteditems", "Удаленные"),
+    ("sentitems", "Отправленные"),
+    ("drafts", "Черновики"),
+    ("archive", "Архив"),
+];
+/// Where deleted messages go; nobody lists it.
+const RECOVERABLE: &str = "recoverableitemsdeletions";
+const OF_MESSAGE: [&str; 11] = [
+    "id",
+    "receivedDateTime",
+    "isRead",
+    "parentFolderId",
+    "subject",
+    "internetMessageId",
+    "isDraft",
+    "isReadReceiptRequested",
+    "from",
+    "internetMessageHeaders",
+    "toRecipients",
+];
+const OF_FOLDER: [&str; 7] = ["id", "displayName", "parentFolderId", "childFolderCount", "totalItemCount", "unreadItemCount", "isHidden"];
+
+/// A server that runs.
+pub struct Graph {
+    pub web: WebServer,
+    state: Arc<Mutex<State>>,
+}
+
+/// What a test asks for, instead of the answer to some requests.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// This status and code; with a time to wait.
+    Error(u16, &'static str, Option<u32>),
+    /// The connection ends without an answer.
+    HangUp,
+    /// It is done, and the connection ends without an answer.
+    HangUpAfter,
+    /// The answer's body ends after so many octets, and the connection with it.
+    BreakOff(usize),
+    /// The answer has a length that is more than what comes.
+    ShortLength(usize),
+    /// A page of HTML, with this status.
+    Html(u16),
+    /// Pages go on at another host.
+    ForeignLink,
+    /// No answer for so long, and then the right one.
+    Late(Duration),
+}
+
+/// What a token may do.
+#[derive(Clone, Debug)]
+pub struct Rights {
+    /// The mailboxes, `None` for all.
+    pub mailboxes: Option<Vec<String>>,
+    /// Change and delete.
+    pub write: bool,
+    /// What is in a message, not only what it is about (which Mail.ReadBasic is for).
+    pub contents: bool,
+}
+
+#[derive(Default)]
+struct State {
+    mailboxes: HashMap<String, Mailbox>,
+    tokens: HashMap<String, Rights>,
+    faults: Vec<(String, usize, Fault)>,
+    /// Requests until this happens to one.
+    strike: Option<(usize, Fault)>,
+    latency: Duration,
+    /// Older delta tokens are not known any more.
+    generation: u64,
+    /// Requests that were one too many.
+    refused_at_once: usize,
+    most_at_once: usize,
+    receipts_refused: bool,
+    /// A message is found by way of any folder.
+    any_folder: bool,
+    /// Read receipts that were sent.
+    receipts: usize,
+}
+
+#[derive(Default)]
+struct Mailbox {
+    folders: Vec<Folder>,
+    messages: BTreeMap<u64, Message>,
+    clock: u64,
+    in_flight: usize,
+    is_elsewhere: bool,
+    /// Messages tell the folder that they are in by its well-known name.
+    other_ids: bool,
+}
+
+struct Folder {
+    id: String,
+    name: String,
+    parent: Option<usize>,
+    well_known: Option<&'static str>,
+    removed: Vec<(u64, String)>,
+}
+
+struct Message {
+    number: u64,
+    /// How often it was moved: the id that is not immutable changes with it.
+    moves: u64,
+    folder: usize,
+    mime: Mime,
+    received: i64,
+    is_read: bool,
+    wants_receipt: bool,
+    /// No delta tells of it.
+    is_hidden: bool,
+    changed: u64,
+}
+
+/// A message's octets.
+#[derive(Clone, Debug)]
+pub enum Mime {
+    /// These.
+    Octets(Bytes),
+    /// A header with this subject, and lines up to so many octets: made as they are sent.
+    Large(String, u64),
+    /// The server cannot make it: HTTP 500. It knows the subject.
+    None(String),
+}
+
+impl Graph {
+    /// A plain server without a mailbox.
+    pub fn start() -> Graph {
+        Graph::with(None)
+    }
+
+    /// The same with TLS.
+    pub fn tls(config: Arc<rustls::ServerConfig>) -> Graph {
+        Graph::with(Some(config))
+    }
+
+    fn with(tls: Option<Arc<rustls::ServerConfig>>) -> Graph {
+        let state = Arc::new(Mutex::new(State { generation: 1, ..State::default() }));
+        state.lock().unwrap().tokens.insert(TOKEN.into(), Rights { mailboxes: None, write: true, contents: true });
+        let of_handler = Arc::clone(&state);
+        let handler = move |request| answer(Arc::clone(&of_handler), request);
+        let web = match tls {
+            Some(config) => WebServer::tls(config, handler),
+            None => WebServer::plain(handler),
+        };
+        Graph { web, state }
+    }
+
+    /// `http://127.0.0.1:port/v1.0`
+    pub fn url(&self) -> String {
+        format!("{}/v1.0", self.web.url())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    fn mailbox<T>(&self, address: &str, act: impl FnOnce(&mut Mailbox) -> T) -> T {
+        act(self.state().mailboxes.entry(address.to_lowercase()).or_insert_with(Mailbox::with_folders))
+    }
+
+    /// Another token.
+    pub fn token(&self, token: &str, rights: Rights) {
+        self.state().tokens.insert(token.into(), rights);
+    }
+
+    /// A token is not taken any more.
+    pub fn revoke(&self, token: &str) {
+        self.state().tokens.remove(token);
+    }
+
+    /// A mailbox with its folders; `put` makes one too.
+    pub fn make_mailbox(&self, address: &str) {
+        self.mailbox(address, |_| ());
+    }
+
+    /// The mailbox is on a server of its own, where Graph does not reach.
+    pub fn move_mailbox_away(&self, address: &str) {
+        self.mailbox(address, |mailbox| mailbox.is_elsewhere = true);
+    }
+
+    /// A folder by its path, made if it is not there; `inbox` and the like are the well-known ones.
+    pub fn folder(&self, address: &str, path: &str) -> String {
+        self.mailbox(address, |mailbox| {
+            let at = mailbox.at_path(path);
+            mailbox.folders[at].id.clone()
+        })
+    }
+
+    /// Puts a message into a folder; messages arrive a second after one another. The id is the immutable one.
+    pub fn put(&self, address: &str, path: &str, mime: impl Into<Bytes>) -> String {
+        self.put_as(address, path, Mime::Octets(mime.into()), None)
+    }
+
+    /// The same for whatever octets, and a time of arrival.
+    pub fn put_as(&self, address: &str, path: &str, mime: Mime, received: Option<i64>) -> String {
+        self.mailbox(address, |mailbox| {
+            let folder = mailbox.at_path(path);
+            mailbox.clock += 1;
+            let number = mailbox.clock;
+            let received = received.unwrap_or(FIRST_ARRIVAL + number as i64);
+            let message =
+                Message { number, moves: 0, folder, mime, received, is_read: false, wants_receipt: false, is_hidden: false, changed: number };
+            let id = message.id(true);
+            mailbox.messages.insert(number, message);
+            id
+        })
+    }
+
+    /// The immutable ids of the messages of a folder.
+    pub fn ids(&self, address: &str, path: &str) -> Vec<String> {
+        self.select(address, path, |message| message.id(true))
+    }
+
+    /// Their octets.
+    pub fn messages(&self, address: &str, path: &str) -> Vec<Bytes> {
+        self.select(address, path, |message| message.mime.whole())
+    }
+
+    /// Which of them are read.
+    pub fn read(&self, address: &str, path: &str) -> Vec<bool> {
+        self.select(address, path, |message| message.is_read)
+    }
+
+    fn select<T>(&self, address: &str, path: &str, get: impl Fn(&Message) -> T) -> Vec<T> {
+        self.mailbox(address, |mailbox| {
+            let folder = mailbox.at_path(path);
+            mailbox.messages.values().filter(|message| message.folder == folder).map(get).collect()
+        })
+    }
+
+    /// Another client deletes it for good.
+    pub fn remove(&self, address: &str, id: &str) {
+        self.mailbox(address, |mailbox| {
+            let number = mailbox.find(id).expect("the message is there");
+            mailbox.leave(number);
+            mailbox.messages.remove(&number);
+        });
+    }
+
+    /// Another client moves it.
+    pub fn move_to(&self, address: &str, id: &str, path: &str) {
+        self.mailbox(address, |mailbox| {
+            let (number, to) = (mailbox.find(id).expect("the message is there"), mailbox.at_path(path));
+            mailbox.move_to(number, to);
+        });
+    }
+
+    /// Another client reads it, or makes it unread.
+    pub fn set_read(&self, address: &str, id: &str, is_read: bool) {
+        self.mailbox(address, |mailbox| {
+            let number = mailbox.find(id).expect("the message is there");
+            mailbox.change(number, |message| message.is_read = is_read);
+        });
+    }
+
+    /// Whoever sent it wants to know when it is read.
+    pub fn want_receipt(&self, address: &str, id: &str) {
+        self.mailbox(address, |mailbox| {
+            let number = mailbox.find(id).expect("the message is there");
+            mailbox.change(number, |message| message.wants_receipt = true);
+        });
+    }
+
+    /// A message is found by its id below whatever folder is asked, wherever it is.
+    pub fn find_in_any_folder(&self) {
+        self.state().any_folder = true;
+    }
+
+    /// Messages tell the folder that they are in by another id than the one that it has itself.
+    pub fn tell_folders_by_other_ids(&self, address: &str) {
+        self.mailbox(address, |mailbox| mailbox.other_ids = true);
+    }
+
+    /// No delta tells of it any more, though it is there.
+    pub fn hide_from_deltas(&self, address: &str, id: &str) {
+        self.mailbox(address, |mailbox| {
+            let number = mailbox.find(id).expect("the message is there");
+            mailbox.messages.get_mut(&number).expect("it was found").is_hidden = true;
+        });
+    }
+
+    /// How many read receipts were sent.
+    pub fn receipts(&self) -> usize {
+        self.state().receipts
+    }
+
+    /// Nobody may change whether a receipt is wanted.
+    pub fn refuse_receipt_changes(&self) {
+        self.state().receipts_refused = true;
+    }
+
+    /// All delta tokens become too old.
+    pub fn expire_delta_tokens(&self) {
+        self.state().generation += 1;
+    }
+
+    /// The next `times` requests whose line (`GET /v1.0/…`) holds `text` end so.
+    pub fn fault(&self, text: &str, times: usize, fault: Fault) {
+        self.state().faults.push((text.into(), times, fault));
+    }
+
+    /// The n-th request from now, whatever it is, ends so.
+    pub fn strike(&self, number: usize, fault: Fault) {
+        self.state().strike = Some((number, fault));
+    }
+
+    /// Faults that did not happen yet are forgotten. False if a strike was among them.
+    pub fn no_more_faults(&self) -> bool {
+        let mut state = self.state();
+        state.faults.clear();
+        state.strike.take().is_none()
+    }
+
+    /// The round trip of each request.
+    pub fn set_latency(&self, latency: Duration) {
+        self.state().latency = latency;
+    }
+
+    /// Requests that were one too many for their mailbox.
+    pub fn refused_at_once(&self) -> usize {
+        self.state().refused_at_once
+    }
+
+    /// Requests at once for one mailbox, at most.
+    pub fn most_at_once(&self) -> usize {
+        self.state().most_at_once
+    }
+
+    /// The lines of requests that hold `text`.
+    pub fn requests(&self, text: &str) -> usize {
+        self.web.requests().iter().filter(|line| line.contains(text)).count()
+    }
+}
+
+impl Mime {
+    /// All octets.
+    pub fn whole(&self) -> Bytes {
+        match self {
+            Mime::Octets(octets) => octets.clone(),
+            Mime::Large(subject, octets) => {
+                let mut all = large_start(subject);
+                all.resize(*octets as usize, b'x');
+                all.into()
+            }
+            Mime::None(_) => Bytes::new(),
+        }
+    }
+
+    fn header(&self, name: &str) -> String {
+        let start = match self {
+            Mime::Octets(octets) => octets.to_vec(),
+            Mime::Large(subject, _) => large_start(subject),
+            Mime::None(subject) => large_start(subject),
+        };
+        let text = String::from_utf8_lossy(&start).into_owned();
+        let found = text.lines().take_while(|line| !line.is_empty()).find_map(|line| line.strip_prefix(name).map(|value| value.trim().to_owned()));
+        found.unwrap_or_default()
+    }
+}
+
+fn large_start(subject: &str) -> Vec<u8> {
+    format!("From: a@remote.example\r\nTo: b@remote.example\r\nSubject: {subject}\r\nMessage-ID: <{subject}@remote.example>\r\n\r\n").into_bytes()
+}
+
+impl Mailbox {
+    fn with_folders() -> Mailbox {
+        let mut mailbox = Mailbox::default();
+        for (known, name) in WELL_KNOWN.into_iter().chain([(RECOVERABLE, "Deletions")]) {
+            mailbox.make_folder(None, name, Some(known));
+        }
+        mailbox
+    }
+
+    fn make_folder(&mut self, parent: Option<usize>, name: &str, well_known: Option<&'static str>) -> usize {
+        let id = format!("AAMkFolder+{:04}/=", self.folders.len());
+        self.folders.push(Folder { id, name: name.into(), parent, well_known, removed: Vec::new() });
+        self.folders.len() - 1
+    }
+
+    fn at_path(&mut self, path: &str) -> usize {
+        let mut at = None;
+        for part in path.split('/') {
+            let known = self.folders.iter().position(|folder| at.is_none() && folder.well_known == Some(part));
+            let there = known.or_else(|| self.folders.iter().position(|folder| folder.parent == at && folder.name == part));
+            at = Some(there.unwrap_or_else(|| self.make_folder(at, part, None)));
+        }
+        at.expect("a path has a part")
+    }
+
+    fn folder(&self, id: &str) -> Option<usize> {
+        self.folders.iter().position(|folder| folder.id == id || folder.well_known.is_some_and(|known| known.eq_ignore_ascii_case(id)))
+    }
+
+    fn find(&self, id: &str) -> Option<u64> {
+        self.messages.values().find(|message| message.id(true) == id || message.id(false) == id).map(|message| message.number)
+    }
+
+    fn change(&mut self, number: u64, act: impl FnOnce(&mut Message)) {
+        self.clock += 1;
+        let message = self.messages.get_mut(&number).expect("the message is there");
+        message.changed = self.clock;
+        act(message);
+    }
+
+    fn leave(&mut self, number: u64) {
+        self.clock += 1;
+        let message = &self.messages[&number];
+        self.folders[message.folder].removed.push((self.clock, message.id(true)));
+    }
+
+    fn move_to(&mut self, number: u64, to: usize) {
+        self.leave(number);
+        self.change(number, |message| (message.folder, message.moves) = (to, message.moves + 1));
+    }
+
+    fn folder_json(&self, at: usize) -> Value {
+        let folder = &self.folders[at];
+        let count = |unread: bool| self.messages.values().filter(|message| message.folder == at && !(unread && message.is_read)).count();
+        json!({
+            "id": folder.id, "displayName": folder.name, "isHidden": false,
+            "parentFolderId": folder.parent.map_or("AAMkRoot=", |parent| &self.folders[parent].id),
+            "childFolderCount": self.folders.iter().filter(|other| other.parent == Some(at)).count(),
+            "totalItemCount": count(false), "unreadItemCount": count(true),
+        })
+    }
+
+    fn message_json(&self, message: &Message, immutable: bool) -> Value {
+        let parent = &self.folders[message.folder];
+        json!({
+            "@odata.etag": format!("W/\"{}\"", message.changed),
+            "id": message.id(immutable), "receivedDateTime": instant(message.received), "isRead": message.is_read,
+            "parentFolderId": parent.well_known.filter(|_| self.other_ids).unwrap_or(&parent.id), "subject": message.mime.header("Subject:"),
+            "internetMessageId": message.mime.header("Message-ID:"), "isDraft": false, "isReadReceiptRequested": message.wants_receipt,
+            "from": {"emailAddress": {"address": message.mime.header("From:")}}, "toRecipients": [],
+            "internetMessageHeaders": [{"name": "Received", "value": "from fake by fake"}, {"name": "Subject", "value": message.mime.header("Subject:")}],
+        })
+    }
+}
+
+impl Message {
+    fn id(&self, immutable: bool) -> String {
+        match immutable {
+            true => format!("AAkALg/{:08}+fixed=", self.number),
+            false => format!("AAMkAG/{:08}+{:04}=", self.number, self.moves),
+        }
+    }
+}
+
+fn instant(seconds: i64) -> String {
+    Timestamp::from_second(seconds).expect("a time").to_string()
+}
+
+/// An error answer.
+struct No(u16, &'static str, String, Option<u32>);
+
+fn no(status: u16, code: &'static str, message: impl Into<String>) -> No {
+    No(status, code, message.into(), None)
+}
+
+impl No {
+    fn response(self) -> Response {
+        let No(status, code, message, wait) = self;
+        let inner = json!({"date": "2026-11-22T08:00:00", "request-id": "11111111-2222-3333-4444-555555555555", "client-request-id": "x"});
+        let response = web::json(status, &json!({"error": {"code": code, "message": message, "innerError": inner}}));
+        match wait {
+            Some(seconds) => web::with(response, "retry-after", &seconds.to_string()),
+            None => response,
+        }
+    }
+}
+
+/// A request that counts for its mailbox until its answer is sent.
+struct InFlight(Arc<Mutex<State>>, String);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if let Some(mailbox) = self.0.lock().unwrap().mailboxes.get_mut(&self.1) {
+            mailbox.in_flight -= 1;
+        }
+    }
+}
+
+/// What was asked, taken apart.
+struct Asked {
+    method: String,
+    /// Behind the mailbox, decoded.
+    path: Vec<String>,
+    /// As it came, without the query.
+    bare: String,
+    options: Vec<(String, String)>,
+    body: Value,
+    immutable: bool,
+    page: Option<usize>,
+    /// `http://host`
+    host: String,
+    base: String,
+}
+
+async fn answer(state: Arc<Mutex<State>>, request: Request) -> Response {
+    let line = format!("{} {}", request.method(), request.uri());
+    let fault = {
+        let mut state = state.lock().unwrap();
+        let found = state.faults.iter_mut().find(|(text, times, _)| *times > 0 && line.contains(text.as_str()));
+        let found = found.map(|(_, times, fault)| {
+            *times -= 1;
+            fault.clone()
+        });
+        match &mut state.strike {
+            Some((number, _)) if *number > 1 => {
+                *number -= 1;
+                found
+            }
+            None => found,
+            struck => struck.take().map(|(_, fault)| fault),
+        }
+    };
+    match fault {
+        Some(Fault::Error(status, code, wait)) => return No(status, code, "A test asked for it.".into(), wait).response(),
+        Some(Fault::HangUp) => return web::hang_up(),
+        Some(Fault::Html(status)) => return web::answer(status, "text/html", "<html><body>Bad gateway</body></html>"),
+        Some(Fault::Late(time)) => tokio::time::sleep(time).await,
+        _ => {}
+    }
+    let (address, asked) = match take_apart(&state, &request) {
+        Ok(asked) => asked,
+        Err(no) => return no.response(),
+    };
+    let latency = {
+        let mut state = state.lock().unwrap();
+        let mailbox = state.mailboxes.get_mut(&address).expect("it was found");
+        mailbox.in_flight += 1;
+        let now = mailbox.in_flight;
+        state.most_at_once = state.most_at_once.max(now);
+        if now > AT_ONCE {
+            state.refused_at_once += 1;
+            state.mailboxes.get_mut(&address).expect("it was found").in_flight -= 1;
+            return no(429, "ApplicationThrottled", "Application is over its MailboxConcurrency limit.").response();
+        }
+        state.latency
+    };
+    let in_flight = InFlight(Arc::clone(&state), address.clone());
+    if !latency.is_zero() {
+        tokio::time::sleep(latency).await;
+    }
+    let answered = respond(&mut state.lock().unwrap(), &address, &asked);
+    match answered {
+        _ if matches!(fault, Some(Fault::HangUpAfter)) => web::hang_up(),
+        Err(no) => no.response(),
+        Ok(Answer::Json(status, mut document)) => {
+            if matches!(fault, Some(Fault::ForeignLink)) {
+                for name in ["@odata.nextLink", "@odata.deltaLink"] {
+                    if let Some(link) = document[name].as_str() {
+                        document[name] = json!(link.replace(&asked.host, "https://evil.example"));
+                    }
+                }
+            }
+            cut(web::json(status, &document), document.to_string().into(), fault)
+        }
+        Ok(Answer::None) => web::empty(204),
+        Ok(Answer::Mime(mime)) => match fault {
+            Some(Fault::BreakOff(_) | Fault::ShortLength(_)) => cut(web::empty(200), mime.whole(), fault),
+            _ => web::with(Response::new(streamed(mime, in_flight)), "content-type", "text/plain"),
+        },
+    }
+}
+
+/// The answer with its body broken off, if that is the fault.
+fn cut(response: Response, body: Bytes, fault: Option<Fault>) -> Response {
+    let (octets, length) = match fault {
+        Some(Fault::BreakOff(octets)) => (octets, None),
+        Some(Fault::ShortLength(octets)) => (octets, Some(body.len())),
+        _ => return response,
+    };
+    let mut response = response.map(|_| web::broken_off(body.slice(..octets.min(body.len()))));
+    response.headers_mut().remove("content-length");
+    match length {
+        Some(length) => web::with(response, "content-length", &length.to_string()),
+        None => response,
+    }
+}
+
+/// In chunks, as the real one does.
+fn streamed(mime: Mime, in_flight: InFlight) -> web::Body {
+    let (mut start, mut rest) = match mime {
+        Mime::Octets(octets) => (octets, 0),
+        Mime::Large(subject, octets) => {
+            let start = large_start(&subject);
+            let rest = octets - start.len() as u64;
+            (start.into(), rest)
+        }
+        Mime::None(_) => (Bytes::new(), 0),
+    };
+    web::streamed(stream::poll_fn(move |_| {
+        let _ = &in_flight;
+        let piece = match (start.len(), rest) {
+            (0, 0) => None,
+            (0, _) => {
+                let octets = rest.min(PIECE as u64);
+                rest -= octets;
+                Some(Bytes::from(vec![b'x'; octets as usize]))
+            }
+            (octets, _) => Some(start.split_to(octets.min(PIECE))),
+        };
+        std::task::Poll::Ready(piece.map(Ok::<_, io::Error>))
+    }))
+}
+
+/// Whose mailbox it is and what is asked of it, if the token may.
+fn take_apart(state: &Mutex<State>, request: &Request) -> Result<(String, Asked), No> {
+    let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let path: Vec<String> = request.uri().path().split('/').skip(1).map(decoded).collect();
+    let (address, rest) = match path.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["v1.0", "users", address, rest @ ..] => (address.to_lowercase(), rest.iter().map(ToString::to_string).collect()),
+        _ => return Err(no(400, "BadRequest", "Resource not found for the segment.")),
+    };
+    let state = state.lock().unwrap();
+    let token = text("authorization");
+    let rights = token.strip_prefix("Bearer ").and_then(|token| state.tokens.get(token));
+    let rights = rights.ok_or_else(|| no(401, "InvalidAuthenticationToken", "Access token has expired or is not yet valid."))?;
+    if rights.mailboxes.as_ref().is_some_and(|own| !own.iter().any(|own| own.eq_ignore_ascii_case(&address)))
+        || (!rights.write && request.method() != web::Method::GET)
+        || (!rights.contents && request.uri().path().ends_with("/$value"))
+    {
+        return Err(no(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again."));
+    }
+    match state.mailboxes.get(&address) {
+        None => return Err(no(404, "ErrorInvalidUser", format!("The requested user '{address}' is invalid."))),
+        Some(mailbox) if mailbox.is_elsewhere => {
+            return Err(no(404, "MailboxNotEnabledForRESTAPI", "The mailbox is either inactive, soft-deleted, or is hosted on-premise."));
+        }
+        Some(_) => {}
+    }
+    let prefer = text("prefer");
+    let mut page = None;
+    for preference in prefer.split(',').map(str::trim).filter(|preference| !preference.is_empty()) {
+        match preference.split_once('=') {
+            Some(("odata.maxpagesize", number)) => page = number.parse().ok(),
+            Some(("IdType", "\"ImmutableId\"")) => {}
+            _ => return Err(no(400, "BadRequest", format!("Prefer: {preference}"))),
+        }
+    }
+    let options = request.uri().query().unwrap_or_default().split('&').filter(|option| !option.is_empty());
+    let options = options.map(|option| {
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        (decoded(name), decoded(&value.replace('+', " ")))
+    });
+    let body = match request.body() {
+        body if body.is_empty() => Value::Null,
+        body if text("content-type").starts_with("application/json") => {
+            serde_json::from_slice(body).map_err(|_| no(400, "BadRequest", "Unable to read JSON request payload."))?
+        }
+        _ => return Err(no(415, "RequestBodyRead", "The content type is not supported.")),
+    };
+    let scheme = if request.extensions().get::<web::Connection>().is_some_and(|connection| connection.tls) { "https" } else { "http" };
+    let host = format!("{scheme}://{}", text("host"));
+    let asked = Asked {
+        method: request.method().to_string(),
+        path: rest,
+        bare: request.uri().path().to_owned(),
+        options: options.collect(),
+        body,
+        immutable: prefer.contains("IdType=\"ImmutableId\""),
+        page,
+        base: format!("{host}{}", request.uri().path()),
+        host,
+    };
+    Ok((address, asked))
+}
+
+enum Answer {
+    Json(u16, Value),
+    Mime(Mime),
+    None,
+}
+
+impl Asked {
+    /// Only these options of a query are known here.
+    fn only(&self, known: &[&str]) -> Result<(), No> {
+        match self.options.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+            Some((name, _)) => Err(no(400, "BadRequest", format!("Query option '{name}' was specified but is not known."))),
+            None => Ok(()),
+        }
+    }
+
+    fn option(&self, name: &str) -> Option<&str> {
+        self.options.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
+    }
+
+    fn number(&self, name: &str) -> Result<Option<usize>, No> {
+        let number = self.option(name).map(|text| text.parse().map_err(|_| no(400, "BadRequest", format!("Invalid value '{text}' for {name}"))));
+        number.transpose()
+    }
+
+    /// The properties that are wanted of these.
+    fn shown(&self, known: &[&str], entry: Value) -> Result<Value, No> {
+        let Some(select) = self.option("$select") else { return Ok(entry) };
+        let wanted: Vec<&str> = select.split(',').collect();
+        if let Some(odd) = wanted.iter().find(|name| !known.contains(name)) {
+            return Err(no(400, "RequestBroker--ParseUri", format!("Could not find a property named '{odd}'.")));
+        }
+        let keep = |name: &str| name.starts_with('@') || name == "id" || wanted.contains(&name);
+        let entry = entry.as_object().into_iter().flatten().filter(|(name, _)| keep(name)).map(|(name, value)| (name.clone(), value.clone()));
+        Ok(Value::Object(entry.collect()))
+    }
+
+    /// A page of these, `skip` from the start.
+    fn paged(&self, all: Vec<Value>, known: &[&str]) -> Result<Answer, No> {
+        let (top, skip) = (self.number("$top")?, self.number("$skip")?.unwrap_or(0));
+        let size = top.or(self.page).unwrap_or(PAGE).clamp(1, PAGE_MAX);
+        let entries = all.iter().skip(skip).take(size).map(|entry| self.shown(known, entry.clone())).collect::<Result<Vec<_>, _>>()?;
+        let mut document = json!({"@odata.context": format!("{}/v1.0/$metadata", self.host), "value": entries});
+        if skip + size < all.len() {
+            let mut options: Vec<String> =
+                self.options.iter().filter(|(name, _)| name != "$skip").map(|(n, v)| format!("{n}={}", encoded(v))).collect();
+            options.push(format!("$skip={}", skip + size));
+            document["@odata.nextLink"] = json!(format!("{}?{}", self.base, options.join("&")));
+        }
+        Ok(Answer::Json(200, document))
+    }
+}
+
+fn respond(state: &mut State, address: &str, asked: &Asked) -> Result<Answer, No> {
+    let (generation, receipts_refused, any_folder) = (state.generation, state.receipts_refused, state.any_folder);
+    let mailbox = state.mailboxes.get_mut(address).expect("it was found");
+    let missing = || no(404, "ErrorItemNotFound", "The specified object was not found in the store.");
+    let path: Vec<&str> = asked.path.iter().map(String::as_str).collect();
+    let of_list = ["$select", "$top", "$skip", "$filter", "$orderby", "$count"];
+    match (asked.method.as_str(), path.as_slice()) {
+        ("GET", ["mailFolders"]) | ("GET", ["mailFolders", _, "childFolders"]) => {
+            asked.only(&["$select", "$top", "$skip", "$filter", "includeHiddenFolders"])?;
+            let parent = match path.get(1) {
+                Some(id) => Some(mailbox.folder(id).ok_or_else(missing)?),
+                None => None,
+            };
+            let name = match asked.option("$filter") {
+                None => None,
+                Some(filter) => {
+                    let quoted = filter.strip_prefix("displayName eq '").and_then(|rest| rest.strip_suffix('\''));
+                    Some(
+                        quoted
+                            .ok_or_else(|| no(400, "ErrorInvalidUrlQueryFilter", "The query filter contains one or more invalid nodes."))?
+                            .replace("''", "'"),
+                    )
+                }
+            };
+            let is_wanted = |folder: &Folder| {
+                let named = name.as_ref().is_none_or(|name| folder.name.to_lowercase() == name.to_lowercase());
+                folder.parent == parent && folder.well_known != Some(RECOVERABLE) && named
+            };
+            let all = (0..mailbox.folders.len()).filter(|at| is_wanted(&mailbox.folders[*at])).map(|at| mailbox.folder_json(at)).collect();
+            asked.paged(all, &OF_FOLDER)
+        }
+        ("POST", ["mailFolders"]) | ("POST", ["mailFolders", _, "childFolders"]) => {
+            let parent = match path.get(1) {
+                Some(id) => Some(mailbox.folder(id).ok_or_else(missing)?),
+                None => None,
+            };
+            let name = asked.body["displayName"].as_str().ok_or_else(|| no(400, "ErrorInvalidRequest", "displayName is missing."))?;
+            if mailbox.folders.iter().any(|folder| folder.parent == parent && folder.name.to_lowercase() == name.to_lowercase()) {
+                return Err(no(409, "ErrorFolderExists", "A folder with the specified name already exists."));
+            }
+            let at = mailbox.make_folder(parent, name, None);
+            Ok(Answer::Json(201, mailbox.folder_json(at)))
+        }
+        ("GET", ["mailFolders", id]) => {
+            asked.only(&["$select"])?;
+            let at = mailbox.folder(id).ok_or_else(missing)?;
+            Ok(Answer::Json(200, asked.shown(&OF_FOLDER, mailbox.folder_json(at))?))
+        }
+        ("GET", ["mailFolders", id, "messages"]) => {
+            asked.only(&of_list)?;
+            let at = mailbox.folder(id).ok_or_else(missing)?;
+            asked.paged(listed(mailbox, Some(at), asked)?, &OF_MESSAGE)
+        }
+        ("GET", ["messages"]) => {
+            asked.only(&of_list)?;
+            asked.paged(listed(mailbox, None, asked)?, &OF_MESSAGE)
+        }
+        ("GET", ["mailFolders", id, "messages", "delta" | "delta()" | "microsoft.graph.delta()"]) => {
+            asked.only(&["$select", "$deltatoken", "$skiptoken"])?;
+            let at = mailbox.folder(id).ok_or_else(missing)?;
+            changes(mailbox, at, generation, asked)
+        }
+        // The real one's manual has it, and the real one has not.
+        (_, ["mailFolders", _, "messages", _, "$value"]) => Err(no(405, "ErrorInvalidRequest", "The OData request is not supported.")),
+        (_, ["mailFolders", folder, "messages", id, rest @ ..]) => {
+            let at = mailbox.folder(folder).ok_or_else(missing)?;
+            let number = mailbox.find(id).filter(|number| any_folder || mailbox.messages[number].folder == at).ok_or_else(missing)?;
+            let receipts = one(mailbox, number, rest, asked, receipts_refused)?;
+            state.receipts += usize::from(receipts.1);
+            Ok(receipts.0)
+        }
+        (_, ["messages", id, rest @ ..]) => {
+            let number = mailbox.find(id).ok_or_else(missing)?;
+            let receipts = one(mailbox, number, rest, asked, receipts_refused)?;
+            state.receipts += usize::from(receipts.1);
+            Ok(receipts.0)
+        }
+        _ => Err(no(400, "BadRequest", format!("Resource not found: {} {}", asked.method, asked.bare))),
+    }
+}
+
+/// A listing with its conditions, all pages of it.
+fn listed(mailbox: &Mailbox, folder: Option<usize>, asked: &Asked) -> Result<Vec<Value>, No> {
+    let invalid = || no(400, "ErrorInvalidUrlQueryFilter", "The query filter contains one or more invalid nodes.");
+    let (mut since, mut unread, mut first) = (i64::MIN, None, "");
+    for condition in asked.option("$filter").unwrap_or_default().split(" and ").filter(|condition| !condition.is_empty()) {
+        let parts: Vec<&str> = condition.split(' ').collect();
+        let [name, operator, value] = parts.as_slice() else { return Err(invalid()) };
+        if first.is_empty() {
+            first = name;
+        }
+        match (*name, *operator) {
+            ("receivedDateTime", "ge") => since = value.parse::<Timestamp>().map_err(|_| invalid())?.as_second(),
+            ("isRead", "eq") => unread = Some(!value.parse::<bool>().map_err(|_| invalid())?),
+            _ => return Err(invalid()),
+        }
+    }
+    let mut found: Vec<&Message> = mailbox.messages.values().filter(|message| folder.is_none_or(|at| at == message.folder)).collect();
+    found.retain(|message| message.received >= since && unread.is_none_or(|unread| unread != message.is_read));
+    match asked.option("$orderby") {
+        None | Some("receivedDateTime desc") => found.sort_by_key(|message| std::cmp::Reverse((message.received, message.number))),
+        Some("receivedDateTime" | "receivedDateTime asc") => found.sort_by_key(|message| (message.received, message.number)),
+        Some(_) => return Err(no(400, "BadRequest", "Cannot sort by this.")),
+    }
+    if asked.option("$orderby").is_some() && !first.is_empty() && first != "receivedDateTime" {
+        return Err(no(400, "InefficientFilter", "The restriction or sort order is too complex for this operation."));
+    }
+    Ok(found.into_iter().map(|message| mailbox.message_json(message, asked.immutable)).collect())
+}
+
+/// A page of what changed since a token.
+fn changes(mailbox: &Mailbox, folder: usize, generation: u64, asked: &Asked) -> Result<Answer, No> {
+    let token = asked.option("$deltatoken").or(asked.option("$skiptoken"));
+    let lost = || no(410, "SyncStateNotFound", "The sync state generation is not found.");
+    // Generation, folder, where it goes on, and where the round began.
+    let (from, begun, select) = match token {
+        None => (0, 0, asked.option("$select").unwrap_or_default().to_owned()),
+        Some(token) => {
+            let mut parts = token.splitn(5, '.');
+            let mut number = || parts.next().and_then(|text| text.parse::<u64>().ok()).ok_or_else(lost);
+            let (of, at, from, begun) = (number()?, number()?, number()?, number()?);
+            if of != generation || at != folder as u64 || from > mailbox.clock {
+                return Err(lost());
+            }
+            (from, begun, parts.next().unwrap_or_default().to_owned())
+        }
+    };
+    // Whoever was told nothing yet needs not know what is gone.
+    let is_first_page = from == 0 && begun == 0;
+    let mut all: Vec<(u64, Value)> = Vec::new();
+    for message in mailbox.messages.values().filter(|message| message.folder == folder && message.changed > from && !message.is_hidden) {
+        all.push((message.changed, mailbox.message_json(message, asked.immutable)));
+    }
+    for (when, id) in mailbox.folders[folder].removed.iter().filter(|(when, _)| *when > from && !is_first_page) {
+        let is_back = mailbox.find(id).is_some_and(|number| mailbox.messages[&number].folder == folder);
+        if !is_back {
+            all.push((*when, json!({"id": id, "@removed": {"reason": "deleted"}})));
+        }
+    }
+    all.sort_by_key(|(when, _)| *when);
+    let size = asked.page.unwrap_or(PAGE).clamp(1, PAGE_MAX);
+    let more = all.len() > size;
+    all.truncate(size);
+    let last = all.last().map_or(mailbox.clock, |(when, _)| *when);
+    // Like the real one, each further request of a round needs no option but its token.
+    let shown = Asked { options: vec![("$select".into(), select.clone())], ..asked.copy() };
+    let shown = if select.is_empty() { asked.copy() } else { shown };
+    let entries = all.into_iter().map(|(_, entry)| if entry["@removed"].is_null() { shown.shown(&OF_MESSAGE, entry) } else { Ok(entry) });
+    let mut document =
+        json!({"@odata.context": format!("{}/v1.0/$metadata#Collection(message)", asked.host), "value": entries.collect::<Result<Vec<_>, _>>()?});
+    let (name, option, from, begun) = match more {
+        true => ("@odata.nextLink", "$skiptoken", last, begun),
+        false => ("@odata.deltaLink", "$deltatoken", mailbox.clock, mailbox.clock.max(1)),
+    };
+    document[name] = json!(format!("{}?{option}={generation}.{folder}.{from}.{begun}.{}", asked.base, encoded(&select)));
+    Ok(Answer::Json(200, document))
+}
+
+impl Asked {
+    fn copy(&self) -> Asked {
+        Asked {
+            method: self.method.clone(),
+            path: self.path.clone(),
+            bare: self.bare.clone(),
+            options: Vec::new(),
+            body: Value::Null,
+            immutable: self.immutable,
+            page: self.page,
+            host: self.host.clone(),
+            base: self.base.clone(),
+        }
+    }
+}
+
+/// What is done with one message, and whether that sent a receipt.
+fn one(mailbox: &mut Mailbox, number: u64, rest: &[&str], asked: &Asked, receipts_refused: bool) -> Result<(Answer, bool), No> {
+    let json = |mailbox: &Mailbox, status| {
+        let document = asked.shown(&OF_MESSAGE, mailbox.message_json(&mailbox.messages[&number], asked.immutable))?;
+        Ok((Answer::Json(status, document), false))
+    };
+    match (asked.method.as_str(), rest) {
+        ("GET", []) => {
+            asked.only(&["$select"])?;
+            json(mailbox, 200)
+        }
+        ("GET", ["$value"]) => {
+            asked.only(&[])?;
+            match &mailbox.messages[&number].mime {
+                Mime::None(_) => Err(no(500, "ErrorMimeContentConversionFailed", "MIME conversion failed for content.")),
+                mime => Ok((Answer::Mime(mime.clone()), false)),
+            }
+        }
+        ("DELETE", []) => {
+            let deleted = mailbox.folder(RECOVERABLE).expect("each mailbox has it");
+            mailbox.move_to(number, deleted);
+            Ok((Answer::None, false))
+        }
+        ("PATCH", []) => {
+            let body = asked.body.as_object().ok_or_else(|| no(400, "BadRequest", "Empty payload."))?;
+            for name in body.keys() {
+                match name.as_str() {
+                    "isRead" | "@odata.type" => {}
+                    "isReadReceiptRequested" if !receipts_refused => {}
+                    _ => return Err(no(400, "ErrorInvalidPropertySet", format!("Property {name} cannot be set."))),
+                }
+            }
+            let (mut sent, read, receipt) =
+                (false, body.get("isRead").and_then(Value::as_bool), body.get("isReadReceiptRequested").and_then(Value::as_bool));
+            mailbox.change(number, |message| {
+                message.wants_receipt = receipt.unwrap_or(message.wants_receipt);
+                sent = read == Some(true) && !message.is_read && message.wants_receipt;
+                message.is_read = read.unwrap_or(message.is_read);
+            });
+            // The real one tells all of the message, its text too.
+            let Answer::Json(_, mut document) = json(mailbox, 200)?.0 else { unreachable!("a document") };
+            document["body"] = json!({"contentType": "text", "content": String::from_utf8_lossy(&mailbox.messages[&number].mime.whole())});
+            Ok((Answer::Json(200, document), sent))
+        }
+        ("POST", ["move"]) => {
+            // Names of parameters are the same in any case.
+            let to = ["destinationId", "DestinationId"].iter().find_map(|name| asked.body[name].as_str()).and_then(|id| mailbox.folder(id));
+            let to = to.ok_or_else(|| no(404, "ErrorItemNotFound", "The specified folder could not be found in the store."))?;
+            mailbox.move_to(number, to);
+            json(mailbox, 201)
+        }
+        _ => Err(no(400, "BadRequest", format!("Resource not found: {} {}", asked.method, asked.bare))),
+    }
+}
+
+fn decoded(text: &str) -> String {
+    let (mut out, mut rest) = (Vec::new(), text.as_bytes());
+    while let Some((first, behind)) = rest.split_first() {
+        let octet = (*first == b'%' && behind.len() >= 2).then(|| std::str::from_utf8(&behind[..2]).ok()).flatten();
+        match octet.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(octet) => (out.push(octet), rest = &behind[2..]).1,
+            None => (out.push(*first), rest = behind).1,
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|octet| if octet.is_ascii_alphanumeric() || b"-._~,".contains(&octet) { (octet as char).to_string() } else { format!("%{octet:02X}") })
+        .collect()
+}
