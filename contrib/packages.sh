@@ -75,6 +75,22 @@ unpack_crate() {
     ( cd "$work" && cargo vendor --quiet vendor >/dev/null && mv "vendor/$1" tree ) && move_unpacked "$work" "crates/$1"
 }
 
+# python_packages LIST - puts the packages of PyPI that a file names with their versions into an environment of its own below $unpacked/python; its name
+# comes from the file's content. Nothing is compiled, and nothing of the system's Python changes.
+python_packages() {
+    local name work
+    name=$(sha256sum <"$1") && name=${name:0:12} || return 1
+    [ ! -d "$unpacked/python/$name" ] || return 0
+    need_packages python3-venv ca-certificates || return 1
+    echo "unpacking: Python's packages of $1"
+    work=$(unpacking) || return 1
+    # Without -I the caller's own Python would be mixed in. An environment may be moved, but for its scripts: tests use bin/python alone.
+    /usr/bin/python3 -I -m venv "$work/tree" &&
+        "$work/tree/bin/python" -I -m pip --quiet --disable-pip-version-check install --no-compile --only-binary :all: --no-deps -r "$1" &&
+        "$work/tree/bin/python" -I -m pip --quiet --disable-pip-version-check check >&2 &&
+        move_unpacked "$work" "python/$name"
+}
+
 apt_get() {
     DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -o APT::Sandbox::User=root "$@"
 }
