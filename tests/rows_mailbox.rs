@@ -76,8 +76,7 @@ fn i5_tls_implicit_by_command_and_none() {
             Mailgather::new(&config(&boxes.delivery(), &[forwarding(protocol, &server, &user).channel(channel)])).once(&[]).expect_success();
             assert_eq!(boxes.subjects(BOX), letters([0]), "{user}");
             // Dovecot's own word on the channel. It calls loopback "secured" without TLS.
-            let log = server.log();
-            let login = log.lines().find(|line| line.contains(&format!("Login: user=<{user}>"))).unwrap();
+            let login = server.logged(&format!("Login: user=<{user}>"), 1).remove(0);
             assert_eq!(login.contains(", TLS"), channel != Channel::Plain, "{login}");
         }
     }
@@ -113,7 +112,8 @@ fn c2_the_id_names_the_collector_everywhere() {
     // Nobody by that name; and a name that cannot be is refused before anything is collected.
     let boxes = Boxes::new();
     fill(&server, "other", 0..1);
-    let logins = server.log().matches("Login: user=").count();
+    // For each protocol one login for the collector that was named, and one for each.
+    let logins = server.logged("Login: user=", 2 * (1 + ids.len())).len();
     let collector = |id: &str| forwarding(CollectorYaml::imap, &server, "other").id(id);
     let unknown = Mailgather::new(&config(&boxes.delivery(), &[collector("other")])).once(&["Other"]);
     assert!(!unknown.status.success() && unknown.stderr.contains("Other"), "{}", unknown.stderr);
@@ -128,13 +128,14 @@ fn c2_the_id_names_the_collector_everywhere() {
 #[test]
 fn c6_a_server_with_a_scheme_is_not_tried_and_what_the_error_says_collects() {
     let server = Dovecot::start();
+    let mut logins = 0;
     for (protocol, (user, scheme)) in PROTOCOLS.into_iter().zip([("imap", "imap"), ("pop", "pop3")]) {
         fill(&server, user, 0..2);
         for (channel, secure) in [(Channel::Plain, ""), (Channel::StartTls, ""), (Channel::Tls, "s")] {
             let boxes = Boxes::new();
             let yaml = config(&boxes.delivery(), &[forwarding(protocol, &server, user).channel(channel)]);
             let with = |host: &str| yaml.replace("server: 127.0.0.1", &format!("server: {host}"));
-            let before = server.log().matches("Login: user=").count();
+            let before = server.logged("Login: user=", logins).len();
             let wrong = with(&format!("{scheme}{secure}://localhost/"));
             for command in ["check", "once", "run"] {
                 let done = Mailgather::new(&wrong).run_to_end(command, &[]).expect_code(78);
@@ -144,6 +145,7 @@ fn c6_a_server_with_a_scheme_is_not_tried_and_what_the_error_says_collects() {
             let right = said.split("did you mean `").nth(1).and_then(|rest| rest.split('`').next()).unwrap_or_else(|| panic!("{said}"));
             assert_eq!((right, server.log().matches("Login: user=").count()), ("localhost", before));
             Mailgather::new(&with(right)).once(&[]).expect_success();
+            logins += 1;
             assert_eq!(boxes.subjects(BOX), letters(0..2), "{user} {channel:?}");
         }
     }
@@ -164,8 +166,7 @@ fn login_over_tls(server: &Dovecot, user: &str, port: u16, keys: &str) -> Result
         return Err(done);
     }
     assert_eq!(boxes.subjects(BOX), letters([0]), "{keys}");
-    let log = server.log();
-    Ok(log.lines().find(|line| line.contains(&format!("Login: user=<{user}>"))).unwrap().contains(", TLS"))
+    Ok(server.logged(&format!("Login: user=<{user}>"), 1)[0].contains(", TLS"))
 }
 
 /// "Insecure", "TLS", "TLS, when available", "SSL": the last but one takes what is there, and still sends no password over an open channel unasked.
@@ -327,8 +328,7 @@ fn i6_a_wrong_password_is_a_clear_error_and_never_shown() {
     }
     assert_eq!(boxes.of(BOX).count(), 0);
     // Each run tried once: accounts get locked by more.
-    let tries = server.log().lines().filter(|line| line.contains("auth failed, 1 attempts")).count();
-    assert_eq!(tries, 6, "{}", server.log());
+    assert_eq!(server.logged("auth failed, 1 attempts", 6).len(), 6, "{}", server.log());
 }
 
 #[test]
@@ -423,7 +423,7 @@ fn i12_at_most_so_many_a_session_and_once_empties_the_box_all_the_same() {
             let done = Mailgather::new(&config(&boxes.delivery(), &[collector])).once(&[]).expect_success();
             assert_eq!(boxes.subjects(BOX), letters(0..7), "{user}");
             assert_eq!(sessions(&done.stderr), [3, 3, 1], "{}", done.stderr);
-            assert_eq!(server.log().matches(&format!("Login: user=<{user}>")).count(), 3, "{user}");
+            assert_eq!(server.logged(&format!("Login: user=<{user}>"), 3).len(), 3, "{user}");
         }
     }
 }
@@ -539,7 +539,7 @@ fn m5_fifty_messages_a_connection() {
         let collector = forwarding(protocol, &server, user).set("max_messages_per_session", "50").set("collect", "all").after("delete");
         let done = Mailgather::new(&config(&boxes.delivery(), &[collector])).once(&[]).expect_success();
         assert_eq!(sessions(&done.stderr), [50, 50, 20], "{}", done.stderr);
-        assert_eq!(server.log().matches(&format!("Login: user=<{user}>")).count(), 3);
+        assert_eq!(server.logged(&format!("Login: user=<{user}>"), 3).len(), 3);
         assert_eq!((boxes.of(BOX).count(), server.count(user)), (120, 0));
     }
 }
@@ -594,7 +594,7 @@ fn m7_a_login_with_backslashes() {
             assert_eq!(boxes.of(BOX).count(), here, "{method}");
         }
     }
-    assert!(server.log().contains(r"Login: user=<dom\juser\J.User>"), "{}", server.log());
+    server.logged(r"Login: user=<dom\juser\J.User>", 1);
 }
 
 #[test]

@@ -152,7 +152,7 @@ async fn postfix_is_told_the_real_client() {
     ] {
         assert!(received(user).contains(expected), "{user}: {}", received(user));
     }
-    assert!(postfix.log().contains("client=mail.sender.example[192.0.2.77]"), "{}", postfix.log());
+    eventually("the sender's host is logged", SOON, || postfix.log().contains("client=mail.sender.example[192.0.2.77]"));
     // A Postfix that does not allow it does not offer it, and mail goes on.
     let plain = Postfix::start();
     let destination = SmtpDestination::new(local(plain.port()), Protocol::Smtp, &with_xclient, no_password());

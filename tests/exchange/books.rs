@@ -138,7 +138,8 @@ fn f1_kill_at_every_call() {
     }
     println!("{round} rounds, {duplicates} duplicates, {owed} kills between delivery and disposal");
     assert!(round > 40 && owed > 0);
-    assert!(duplicates <= round / 4, "the window is narrow: {duplicates} of {round}");
+    // The window is narrow: a kill in it leaves in doubt what one commit would have recorded.
+    assert!(duplicates <= round * LETTERS / 6, "{duplicates} of {round} rounds");
 }
 
 /// Not a test but a measurement: `MAILGATHER_BENCH=5000 cargo test --test exchange -- --ignored --nocapture bench`.

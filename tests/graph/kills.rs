@@ -63,6 +63,6 @@ fn f1_kill_at_every_call() {
     }
     println!("{round} rounds, {duplicates} duplicates, {owed_at_kill} kills between delivery and disposal");
     assert!(round > 40 && owed_at_kill > 0);
-    // The window is narrow: a kill in it leaves one message in doubt.
-    assert!(duplicates <= round / 4, "{duplicates} of {round}");
+    // The window is narrow: a kill in it leaves in doubt what one commit would have recorded.
+    assert!(duplicates <= round * LETTERS / 6, "{duplicates} of {}", round * LETTERS);
 }

@@ -35,11 +35,14 @@ fn at(dovecot: &Dovecot, protocol: Protocol, mode: TlsMode, method: AuthMethod) 
     server
 }
 
-/// The mechanism of the last login, as Dovecot logged it.
-fn last_method(dovecot: &Dovecot) -> String {
-    let log = dovecot.log();
-    let line = log.lines().rev().find(|line| line.contains("Login: user=")).unwrap_or_else(|| panic!("no login in {log}"));
-    line.split("method=").nth(1).unwrap().split(',').next().unwrap().to_owned()
+/// What Dovecot logs of the `nth` login, counted from 1. It may come after its answer.
+fn login(dovecot: &Dovecot, nth: usize) -> String {
+    dovecot.logged("Login: user=", nth).swap_remove(nth - 1)
+}
+
+/// The mechanism of the `nth` login, as Dovecot logged it.
+fn method_of(dovecot: &Dovecot, nth: usize) -> String {
+    login(dovecot, nth).split("method=").nth(1).unwrap().split(',').next().unwrap().to_owned()
 }
 
 /// The greeting of a scripted server with these capabilities and mechanisms, of which POP3 tells only in its answer to CAPA.
@@ -55,6 +58,7 @@ fn greeting(protocol: Protocol, capabilities: &str, mechanisms: &str) -> String 
 async fn i6_c8_k7_m15_each_method_logs_in_and_is_refused_once() {
     let dovecot = dovecot("");
     use AuthMethod::*;
+    let mut logins = 0;
     for protocol in BOTH {
         for (method, disable, logged) in [
             (Auto, "", "SCRAM-SHA-256"),
@@ -77,9 +81,8 @@ async fn i6_c8_k7_m15_each_method_logs_in_and_is_refused_once() {
             there.result.unwrap_or_else(|error| panic!("{protocol:?} {method:?} {disable}: {error}"));
             let masked = there.trace.iter().filter(|line| line.contains(" C: ") && line.ends_with("***")).count();
             assert!(masked > 0 && there.trace.iter().any(|line| line.contains(" S: ")), "{method:?} {disable}: {:?}", there.trace);
-            // Its line may come after its answer.
-            let what = format!("{protocol:?} {method:?} {disable}: a login by {logged}");
-            crate::support::eventually(&what, crate::support::SOON, || last_method(&dovecot) == logged);
+            logins += 1;
+            assert_eq!(method_of(&dovecot, logins), logged, "{protocol:?} {method:?} {disable}");
             let failures = || dovecot.log().matches("auth failed, 1 attempts").count();
             let before = failures();
             let error = attempt(&server, "wrong-horse").await.error();
@@ -93,10 +96,12 @@ async fn i6_c8_k7_m15_each_method_logs_in_and_is_refused_once() {
 #[tokio::test]
 async fn i5_m8_c11_p6_logins_over_each_channel() {
     let dovecot = dovecot("");
+    let mut logins = 0;
     for protocol in BOTH {
-        for (mode, tls) in [(TlsMode::Implicit, true), (TlsMode::StartTls, true), (TlsMode::Opportunistic, true)] {
+        for mode in [TlsMode::Implicit, TlsMode::StartTls, TlsMode::Opportunistic] {
             attempt(&at(&dovecot, protocol, mode, AuthMethod::Auto), PASSWORD).await.result.unwrap_or_else(|error| panic!("{mode:?}: {error}"));
-            assert_eq!(dovecot.log().lines().rev().find(|line| line.contains("Login: user=")).unwrap().contains(", TLS"), tls, "{mode:?}");
+            logins += 1;
+            assert!(login(&dovecot, logins).contains(", TLS"), "{protocol:?} {mode:?}");
         }
         // In the clear: only on purpose, however the password is hidden.
         let mut open = at(&dovecot, protocol, TlsMode::None, AuthMethod::Scram);
@@ -104,6 +109,8 @@ async fn i5_m8_c11_p6_logins_over_each_channel() {
         assert_eq!((refused.result.unwrap_err().code()), 222);
         open.auth.allow_plaintext = true;
         attempt(&open, PASSWORD).await.result.unwrap();
+        logins += 1;
+        assert!(!login(&dovecot, logins).contains(", TLS"), "{protocol:?}");
     }
 }
 
@@ -130,7 +137,7 @@ async fn c8_apop_at_dovecot() {
     let dovecot = dovecot("");
     let server = at(&dovecot, Protocol::Pop3, TlsMode::Implicit, AuthMethod::Apop);
     attempt(&server, PASSWORD).await.result.unwrap();
-    assert_eq!(last_method(&dovecot), "APOP");
+    assert_eq!(method_of(&dovecot, 1), "APOP");
     assert_eq!(attempt(&server, "wrong").await.error().kind, Kind::Auth);
 }
 
@@ -167,6 +174,7 @@ async fn m9_k7_a_client_certificate_is_shown_and_is_the_login() {
          passdb {{\n driver = static\n mechanisms = external\n args = nopassword=y\n}}",
         folder.path().join("clients.pem").display()
     ));
+    let mut logins = 0;
     for protocol in BOTH {
         for mode in [TlsMode::Implicit, TlsMode::StartTls] {
             let mut server = at(&dovecot, protocol, mode, AuthMethod::External);
@@ -174,10 +182,12 @@ async fn m9_k7_a_client_certificate_is_shown_and_is_the_login() {
             let done = attempt(&server, "").await;
             assert_eq!(done.secret_read, 0, "there is no password");
             done.result.unwrap_or_else(|error| panic!("{protocol:?} {mode:?}: {error}\n{}", dovecot.log()));
-            assert_eq!(last_method(&dovecot), "EXTERNAL");
+            assert_eq!(method_of(&dovecot, logins + 1), "EXTERNAL");
             // With a password beside it.
             server.auth.method = AuthMethod::Plain;
             attempt(&server, PASSWORD).await.result.unwrap();
+            assert_eq!(method_of(&dovecot, logins + 2), "PLAIN");
+            logins += 2;
             // Without one the server lets nobody in.
             server.tls.client_cert = None;
             assert!(attempt(&server, PASSWORD).await.result.is_err());

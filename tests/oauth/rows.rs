@@ -18,7 +18,7 @@ fn k7_client_id_and_secret_by_imap_and_pop3() {
         let field = |name: &str| asked[0].get(name).map(String::as_str);
         assert_eq!((field("grant_type"), field("scope")), (Some("client_credentials"), Some("mail.read mail.write")));
         assert_eq!((field("client_id"), field("client_secret")), (Some(CLIENT), Some(SECRET)));
-        assert!(kit.dovecot.log().contains(&format!("method={method}")), "{}", kit.dovecot.log());
+        kit.dovecot.logged(&format!("method={method}"), 1);
         let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
         assert_eq!((mode(&kit.file()), mode(kit.file().parent().unwrap())), (0o600, 0o700));
         no_secret_below(&kit.program.state_dir(), Some(&kit.file()));

@@ -31,9 +31,9 @@ fn file(provider: &str, boxes: &Boxes, collector: &str) -> String {
     format!("providers:\n  corp: {{{provider}}}\ndelivery: {}\ncollectors:\n  a: {{{collector}}}\n", boxes.delivery())
 }
 
-/// The logins of a user, as Dovecot tells them.
+/// The logins of a user, as Dovecot tells them: those of two runs.
 fn logins(server: &Dovecot, user: &str) -> Vec<String> {
-    server.log().lines().filter(|line| line.contains(&format!("Login: user=<{user}>"))).map(str::to_owned).collect()
+    server.logged(&format!("Login: user=<{user}>"), 2)
 }
 
 /// A Dovecot on the ports that the services have in the world, at an address of its own.

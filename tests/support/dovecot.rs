@@ -136,6 +136,14 @@ impl Dovecot {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
+    /// The lines of the log that contain `what`, once there are so many, or more: Dovecot's word on a login may come after its answer to it.
+    #[track_caller]
+    pub fn logged(&self, what: &str, at_least: usize) -> Vec<String> {
+        let lines = || -> Vec<String> { self.log().lines().filter(|line| line.contains(what)).map(str::to_owned).collect() };
+        super::eventually(&format!("{at_least} lines with {what:?} in the log"), super::SOON, || lines().len() >= at_least);
+        lines()
+    }
+
     /// A user's Maildir.
     pub fn maildir(&self, user: &str) -> Maildir {
         Maildir(self.folder.path().join("mail").join(user).join("Maildir"))
