@@ -261,12 +261,16 @@ impl<'a> Walk<'a> {
     }
 
     /// True if nothing that is remembered is there, and something else is: a mailbox that was emptied and filled, or a server that has given its
-    /// messages other ids (POP3), as some do in each session.
+    /// messages other ids (POP3), as some do in each session. A listing that was cut may have all that is known behind the cut: then it costs
+    /// comparing what is there with what was, and nothing comes twice.
     fn all_is_new(&self, want: &Want, listing: &Listing) -> bool {
-        let Some(Present::Met(known)) = &listing.present else { return false };
+        let met_nothing = match &listing.present {
+            Some(Present::Met(known)) => known.unmet() as u64 == known.len(),
+            _ => listing.met_nothing,
+        };
         let remembered = self.progress.kept_count + self.progress.exceptions.len() as u64;
-        let was_compared = known.len() + want.also.len() as u64 >= remembered;
-        remembered > 0 && was_compared && !listing.messages.is_empty() && known.unmet() as u64 == known.len() && {
+        let was_compared = want.known.len() + want.also.len() as u64 >= remembered;
+        met_nothing && remembered > 0 && was_compared && !listing.messages.is_empty() && {
             let there: HashSet<&RemoteUid> = listing.messages.iter().map(|message| &message.uid).collect();
             want.also.iter().all(|uid| !there.contains(uid))
         }

@@ -191,6 +191,9 @@ pub struct Listing {
     pub vanished: Vec<RemoteUid>,
     /// Everything that is present, if every message was looked at.
     pub present: Option<Present>,
+    /// True if the limit cut a listing that began at the folder's start, and nothing of `known` was among what was looked at: the messages may have
+    /// other ids than before.
+    pub met_nothing: bool,
     /// Where a later listing may go on, at most [`CURSOR_OCTETS_MAX`]: EWS's sync state, Graph's delta link. Opaque to all but the source, which has to
     /// know one of another folder (the name may have gone to another one) from its own.
     pub cursor: Option<Bytes>,

@@ -115,8 +115,13 @@ async fn a_long_listing_is_cut_at_a_page_and_goes_on_from_there() {
             break;
         }
         assert!(listing.present.is_none(), "half a listing shows nothing of what is gone");
+        assert!(!listing.met_nothing, "two were met, or the listing went on from the cursor");
     }
     assert_eq!(seen, uids(&all[2..]));
+    // Other ids than those that are known.
+    let others = ["x".to_owned(), "y".to_owned()];
+    let strangers = session.list(Want { limit: 10, known: known(&others), ..want() }).await.unwrap();
+    assert!(strangers.more && strangers.met_nothing && strangers.present.is_none());
     server.assert_no_violations();
 }
 

@@ -68,6 +68,29 @@ fn p3_p4_mail_is_collected_over_ews_and_then_only_what_is_new() {
     server.assert_no_violations();
 }
 
+/// A mailbox that was restored or has moved calls all messages by other ids: they are compared with what was collected, be it more than one listing
+/// holds.
+#[test]
+fn f67_other_ids_for_all_messages_and_nothing_comes_twice() {
+    for count in [50, 10_050] {
+        let (server, sink) = start(count);
+        let program = Mailgather::new(&yaml(&server, &sink.delivery(), "collect: new\nafter: keep\nmax_messages_per_session: 0"));
+        program.once(&[]).expect_success();
+        assert_eq!(sink.count(), count);
+        server.world(|world| world.store.restore());
+        let fresh = server.put("INBOX", &letter(count + 1));
+        program.once(&[]).expect_success();
+        let done = program.once(&[]).expect_success();
+        assert!(done.stdout.contains(": 0 delivered"), "{}", done.stdout);
+        assert_eq!((sink.count(), field(&sink.taken()[count].content, "Subject")), (count + 1, Some(format!("{:04}", count + 1))), "{fresh}");
+        // From here on the new ids are the ones that are known.
+        server.world(|world| world.operations.clear());
+        program.once(&[]).expect_success();
+        assert_eq!((server.count("SyncFolderItems"), server.count("GetItem")), (1, 0));
+        server.assert_no_violations();
+    }
+}
+
 /// C1, C13: unread mail is collected and marked read, 1000 messages with each session, and the rest at once in the next.
 #[test]
 fn c13_a_thousand_messages_with_each_session_and_the_rest_behind_them() {

@@ -52,6 +52,11 @@ async fn pages_are_read_to_the_limit_and_go_on() {
     let rest = session.list(Want { limit: 1_100, cursor: first.cursor, ..want() }).await.unwrap();
     assert_eq!((ids(&rest), rest.more), (all[1_000..].to_vec(), false));
     assert!(rest.cursor.is_some());
+    // What the first pages have of what is known tells whether the messages have other ids than before.
+    for (known, met_nothing) in [(known(&[&all[0], &all[1_299]]), false), (known(&[&"x".to_owned(), &"y".to_owned()]), true)] {
+        let cut = session.list(Want { limit: 1_100, known, ..want() }).await.unwrap();
+        assert_eq!((cut.more, cut.met_nothing, cut.present.is_some()), (true, met_nothing, false));
+    }
 }
 
 #[tokio::test]

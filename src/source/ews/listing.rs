@@ -24,8 +24,8 @@ struct Survey {
     /// Those to be listed, by id.
     found: HashMap<Arc<[u8]>, ItemInfo>,
     vanished: HashSet<RemoteUid>,
-    /// Everything is looked at, so that what is present is known.
-    present: bool,
+    /// Everything is looked at, from the folder's start.
+    from_start: bool,
 }
 
 impl EwsSession {
@@ -34,7 +34,7 @@ impl EwsSession {
             return Err(self.wire.error(SourceErrorKind::Protocol, "nothing is selected"));
         };
         let also = want.also.iter().cloned().collect();
-        let mut survey = Survey { want, also, found: HashMap::new(), vanished: HashSet::new(), present: false };
+        let mut survey = Survey { want, also, found: HashMap::new(), vanished: HashSet::new(), from_start: false };
         self.look_up(&mut survey).await?;
         if survey.want.above == u32::MAX {
             return Ok(survey.listing(false, None));
@@ -105,19 +105,16 @@ impl EwsSession {
         }
         // From the start: the server takes the cursor no more, or the numbers tell that we remember what is gone.
         (survey.found, survey.vanished) = (also, vanished);
-        survey.present = true;
+        survey.from_start = true;
         match self.sync(survey, folder, None).await? {
-            Some((more, cursor)) => {
-                survey.present = !more;
-                Ok((more, cursor.filter(|_| !survey.want.unseen)))
-            }
+            Some((more, cursor)) => Ok((more, cursor.filter(|_| !survey.want.unseen))),
             None => Err(self.wire.error(SourceErrorKind::Protocol, "the server takes no state to synchronise from, not even none")),
         }
     }
 
     /// Pages of changes, until there are no more or the limit is reached; `None` if the server does not take the state.
     async fn sync(&mut self, survey: &mut Survey, folder: &FolderRef, from: Option<String>) -> Result<Option<(bool, Option<Bytes>)>, SourceError> {
-        let (mut state, from_start) = (from, survey.present);
+        let mut state = from;
         for _ in 0..PAGES_MAX {
             let most = survey.want.limit.saturating_sub(survey.found.len()).clamp(1, CHANGES_MAX);
             let request = self.wire.requests.sync(folder, state.as_deref(), most);
@@ -129,11 +126,11 @@ impl EwsSession {
                     Event::IncludesLast(last) => is_last = Some(last),
                     Event::Item(item) => {
                         changed += 1;
-                        survey.meet(item, from_start);
+                        survey.meet(item);
                     }
                     Event::Gone(id) => {
                         changed += 1;
-                        survey.gone(&id, from_start);
+                        survey.gone(&id);
                     }
                     _ => {}
                 })
@@ -240,12 +237,12 @@ impl EwsSession {
 
 impl Survey {
     /// An item of a list of changes.
-    fn meet(&mut self, item: ItemInfo, from_start: bool) {
+    fn meet(&mut self, item: ItemInfo) {
         if !is_mail(&item.kind) || item.id.is_empty() {
             return;
         }
         let uid = uid_of(&item.id);
-        let is_known = if from_start { self.want.known.meet(&uid) } else { self.want.known.contains(&uid) };
+        let is_known = if self.from_start { self.want.known.meet(&uid) } else { self.want.known.contains(&uid) };
         let is_read = self.want.unseen && item.is_read == Some(true);
         if self.also.contains(&uid) {
             // It was looked for, and is what it was found to be; one that was missing then has come back.
@@ -258,10 +255,10 @@ impl Survey {
     }
 
     /// An item that is gone.
-    fn gone(&mut self, id: &str, from_start: bool) {
+    fn gone(&mut self, id: &str) {
         let uid = uid_of(id);
         self.found.remove(id.as_bytes());
-        let concerns = self.also.contains(&uid) || (!from_start && self.want.known.contains(&uid));
+        let concerns = self.also.contains(&uid) || (!self.from_start && self.want.known.contains(&uid));
         if concerns {
             self.vanished.insert(uid);
         }
@@ -273,7 +270,7 @@ impl Survey {
 
     /// Ends the listing: in the order of receipt.
     fn listing(self, more: bool, cursor: Option<Bytes>) -> Listing {
-        let Survey { want, also, found, vanished, present } = self;
+        let Survey { want, also, found, vanished, from_start } = self;
         let mut found: Vec<(Arc<[u8]>, ItemInfo)> = found.into_iter().collect();
         // One that has no time is in nobody's way at the end; the id keeps the order the same each time.
         found.sort_by(|(left_id, left), (right_id, right)| {
@@ -297,7 +294,8 @@ impl Survey {
                 listing.messages.push(Listed { uid, size: item.size });
             }
         }
-        listing.present = (present && !more).then(|| Present::Met(want.known));
+        listing.met_nothing = from_start && more && want.known.unmet() as u64 == want.known.len();
+        listing.present = (from_start && !more).then_some(Present::Met(want.known));
         listing
     }
 }

@@ -137,12 +137,14 @@ impl GraphSession {
         older.sort_unstable_by_key(|(_, told)| *told);
         let goes_on = way != Way::Filtered && !scan.want.unseen && scan.want.not_before.is_none();
         let cursor = target.filter(|_| goes_on).map(|target| format!("{}\n{target}", folder.id));
+        let met_nothing = way == Way::Whole && more && scan.known.unmet() as u64 == scan.known.len();
         Ok(Listing {
             messages: fresh.into_iter().map(|(uid, _)| Listed { uid, size: None }).collect(),
             more,
             older: older.into_iter().map(|(uid, _)| uid).collect(),
             vanished: scan.gone.into_iter().collect(),
             present: is_whole.then_some(Present::Met(scan.known)),
+            met_nothing,
             cursor: cursor.filter(|cursor| cursor.len() <= CURSOR_OCTETS_MAX).map(Bytes::from),
         })
     }

@@ -104,6 +104,7 @@ impl ImapSession {
             older: Vec::new(),
             vanished,
             present: all.map(Present::Numbers),
+            met_nothing: false,
         })
     }
 

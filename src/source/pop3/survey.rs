@@ -180,7 +180,7 @@ impl Survey {
         let unnamed = unnamed.into_iter().take(room).map(|uid| Listed { uid, size: None });
         let messages = self.fresh.into_iter().map(|fresh| Listed { uid: fresh.uid, size: fresh.size }).chain(unnamed).collect();
         let present = complete.then_some(Present::Met(self.want.known));
-        (Listing { messages, more: self.more, older, vanished, present, cursor: None }, self.roster)
+        (Listing { messages, more: self.more, older, vanished, present, met_nothing: false, cursor: None }, self.roster)
     }
 }
 

@@ -228,6 +228,17 @@ impl Store {
         Some(item)
     }
 
+    /// The mailbox comes from a backup, or moves to another organisation: every item gets another id, and no sync state is of use any more.
+    pub fn restore(&mut self) {
+        self.generation += 1;
+        self.folders.iter_mut().for_each(|folder| folder.history.clear());
+        for id in std::mem::take(&mut self.order) {
+            let item = self.items.remove(&id).expect("it is in order");
+            let (mailbox, folder) = (item.mailbox.clone(), item.folder.clone());
+            self.put_at(&mailbox, &folder, item);
+        }
+    }
+
     /// Moves an item: it gets a new id, as with Exchange.
     pub fn move_to(&mut self, id: &str, folder: &str) -> Option<String> {
         let mailbox = self.by_id(folder)?.mailbox.clone();
