@@ -1,7 +1,8 @@
 //! `url` and what goes with it: mailboxes behind a web service.
 
 use super::{collector, read, refused};
-use mailgather::config::{ExchangeVersion, Protocol, Server, TlsMode};
+use mailgather::config::{Protocol, Server, TlsMode};
+use mailgather::proto::ews::Version;
 
 fn with(keys: &str) -> String {
     format!("delivery: {{lmtp: unix:/x}}\ncollectors:\n  box:\n    password: {{env: P}}\n    recipient: {{forward_to: a@x.example}}\n    {keys}\n")
@@ -41,9 +42,10 @@ fn c6_a_url_has_a_scheme_and_a_server_has_none() {
 #[test]
 fn c13_versions_by_their_names() {
     let of = |word: &str| server(&format!("protocol: exchange\n    email: a@b.example\n    exchange_version: {word}")).web.version;
-    for version in ExchangeVersion::ALL {
-        assert_eq!(of(version.word()), version);
+    for version in Version::ALL {
+        assert_eq!(of(version.word()), Some(version));
     }
+    assert_eq!(of("auto"), None);
     refused(&with("protocol: exchange\n    email: a@b.example\n    exchange_version: Exchange2013_SP2"), "did you mean `Exchange2010_SP2`?");
     refused(&with("server: x.example\n    email: a@b.example\n    exchange_version: auto"), "`exchange_version` has no effect with IMAP");
 }

@@ -2,9 +2,10 @@
 
 use crate::support::Ews;
 use mailgather::config::secret::SecretReader;
-use mailgather::config::{Auth, AuthMethod, ExchangeVersion, PartialFetch, Protocol, SecretSource, Server, Tls, TlsMode, WebMailbox};
+use mailgather::config::{Auth, AuthMethod, PartialFetch, Protocol, SecretSource, Server, Tls, TlsMode, WebMailbox};
 use mailgather::mail::{CollectorId, FolderName, KnownUids, RemoteUid, Secret};
 use mailgather::net::Tracer;
+use mailgather::proto::ews::Version;
 use mailgather::source::ews::EwsSource;
 use mailgather::source::{Fetched, Session, Source, SourceError, Want, Wanted};
 use mailgather::spool::Spool;
@@ -44,7 +45,7 @@ impl Setup {
         Setup { server, password: "pw".into(), later: Arc::default(), max_message_size: None, tracer: Tracer::default() }
     }
 
-    pub fn version(mut self, version: ExchangeVersion) -> Setup {
+    pub fn version(mut self, version: Option<Version>) -> Setup {
         self.server.web.version = version;
         self
     }

@@ -5,9 +5,10 @@ use crate::support::Ews;
 use crate::support::certificates::{Authority, for_names};
 use crate::support::ews::{Fault, Item, Kind, Trouble};
 use async_trait::async_trait;
-use mailgather::config::{AuthMethod, ExchangeVersion, Tls, WebPlace};
+use mailgather::config::{AuthMethod, Tls, WebPlace};
 use mailgather::mail::{Domain, FolderName, Present, RemoteUid};
 use mailgather::net::{ServiceHost, TlsClient, Tracer, Web, WebError, WebLimits, tcp};
+use mailgather::proto::ews::Version;
 use mailgather::source::{Disposal, Disposed, Listing, Source, SourceErrorKind, Want};
 
 const BOX: &str = "u@corp.example";
@@ -344,12 +345,12 @@ async fn a_shared_mailbox_by_delegation_and_by_impersonation() {
 #[tokio::test]
 async fn c13_the_version_is_found_or_named() {
     for (known, asked, version) in [
-        ("Exchange2016", ExchangeVersion::Auto, "Exchange2013_SP1"),
-        ("Exchange2013_SP1", ExchangeVersion::Auto, "Exchange2013_SP1"),
-        ("Exchange2010_SP2", ExchangeVersion::Auto, "Exchange2010_SP1"),
-        ("Exchange2007_SP1", ExchangeVersion::Auto, "Exchange2007_SP1"),
-        ("Exchange2016", ExchangeVersion::Exchange2016, "Exchange2016"),
-        ("Exchange2016", ExchangeVersion::Exchange2010Sp1, "Exchange2010_SP1"),
+        ("Exchange2016", None, "Exchange2013_SP1"),
+        ("Exchange2013_SP1", None, "Exchange2013_SP1"),
+        ("Exchange2010_SP2", None, "Exchange2010_SP1"),
+        ("Exchange2007_SP1", None, "Exchange2007_SP1"),
+        ("Exchange2016", Some(Version::Exchange2016), "Exchange2016"),
+        ("Exchange2016", Some(Version::Exchange2010Sp1), "Exchange2010_SP1"),
     ] {
         let server = Ews::start();
         server.world(|world| world.version = known);
@@ -365,7 +366,7 @@ async fn c13_the_version_is_found_or_named() {
         server.assert_no_violations();
     }
     let server = Ews::start();
-    let error = Setup::of(&server).version(ExchangeVersion::Exchange2016).open().await.map(drop).unwrap_err();
+    let error = Setup::of(&server).version(Some(Version::Exchange2016)).open().await.map(drop).unwrap_err();
     assert!(error.hint.as_deref().unwrap().contains("exchange_version: auto"), "{error:?}");
 }
 

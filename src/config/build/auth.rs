@@ -19,6 +19,7 @@ pub(super) const AUTH: Keys = Keys {
         "domain",
         "allow_plaintext",
         "token",
+        // From here on OAuth2's.
         "provider",
         "tenant",
         "cloud",
@@ -36,6 +37,8 @@ pub(super) const AUTH: Keys = Keys {
     ],
     not_yet: &[],
 };
+/// Of these, the ones that only a login by OAuth2 has.
+const OAUTH: &[&str] = AUTH.known.split_at(5).1;
 const LOGIN_OCTETS_MAX: usize = 1_000;
 const PASSWORD_HINT: &str = "`password: {secret: NAME}` (`mailgather secret set NAME`), `{file: /path}`, `{credential: name}`, `{env: NAME}` or `{command: [program, argument]}`";
 
@@ -108,7 +111,7 @@ pub(super) fn auth(ctx: &mut Ctx<'_>, block: &Block<'_>, login: &Login<'_>) -> (
 
 /// What is said of tokens that the program gets itself; the inner `None` if something is wrong with it.
 fn own_tokens(ctx: &mut Ctx<'_>, block: &Block<'_>, auth: &Block<'_>, method: AuthMethod, login: &Login<'_>) -> Option<Option<OAuth>> {
-    let first = oauth::KEYS.iter().find_map(|key| auth.get(key));
+    let first = OAUTH.iter().find_map(|key| auth.get(key));
     if let Some(entry) = first.filter(|_| method != AuthMethod::OAuth2) {
         ctx.add(ctx.error(Code::Contradiction, entry.span, format!("`{}` goes with `method: oauth2` only", entry.key)));
         return None;

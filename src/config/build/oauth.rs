@@ -10,23 +10,6 @@ use crate::config::outside::Outside;
 use crate::config::yaml::Entry;
 use crate::config::{ClientProof, Cloud, OAuth, OAuthFlow, OAuthService, WebPlace};
 
-/// The keys that only this login has.
-pub(super) const KEYS: [&str; 14] = [
-    "provider",
-    "tenant",
-    "cloud",
-    "flow",
-    "client_id",
-    "client_secret",
-    "certificate",
-    "certificate_key",
-    "service_account",
-    "scopes",
-    "token_url",
-    "auth_url",
-    "device_url",
-    "revoke_url",
-];
 const SERVICES: [(&str, OAuthService); 5] = [
     ("google", OAuthService::Google),
     ("microsoft", OAuthService::Microsoft),

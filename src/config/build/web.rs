@@ -5,8 +5,9 @@ use super::block::Block;
 use super::oauth::CLOUDS;
 use super::values::{boolean, choice, text};
 use crate::config::error::Code;
-use crate::config::{AuthMethod, Cloud, ExchangeVersion, Protocol, TlsMode, WebMailbox, WebPlace, is_exchange_online};
+use crate::config::{AuthMethod, Cloud, Protocol, TlsMode, WebMailbox, WebPlace, is_exchange_online};
 use crate::mail::Address;
+use crate::proto::ews::Version;
 
 /// Where Exchange has its web services.
 const EWS_PATH: &str = "/EWS/Exchange.asmx";
@@ -81,10 +82,10 @@ pub(super) fn web(ctx: &mut Ctx<'_>, block: &Block<'_>, protocol: Protocol, emai
     Some(Web { host: place.host.to_ascii_lowercase(), port: place.port, mode, mailbox: mailbox(Some(path)) })
 }
 
-fn version(ctx: &mut Ctx<'_>, block: &Block<'_>, protocol: Protocol) -> ExchangeVersion {
-    let words = ExchangeVersion::ALL.map(|version| (version.word(), version));
+fn version(ctx: &mut Ctx<'_>, block: &Block<'_>, protocol: Protocol) -> Option<Version> {
+    let words: Vec<_> = std::iter::once(("auto", None)).chain(Version::ALL.map(|version| (version.word(), Some(version)))).collect();
     let said = block.get("exchange_version").and_then(|entry| choice(ctx, entry, &words, &[]));
-    said.filter(|_| protocol == Protocol::Exchange).unwrap_or_default()
+    said.filter(|_| protocol == Protocol::Exchange).flatten()
 }
 
 fn impersonate(ctx: &mut Ctx<'_>, block: &Block<'_>, protocol: Protocol, email: Option<&Address>) -> bool {

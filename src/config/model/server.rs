@@ -2,6 +2,7 @@
 
 use super::OAuth;
 use crate::mail::{Address, MailboxId, Secret};
+use crate::proto::ews::Version;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -143,8 +144,8 @@ pub struct WebMailbox {
     pub address: Option<Address>,
     /// The domain of the mailbox's address, for a mailbox on somebody's own servers: those change, and where they are may be said or found.
     pub home: Option<String>,
-    /// `exchange_version`
-    pub version: ExchangeVersion,
+    /// `exchange_version`: the schema that is asked for; `None`: the newest that the server knows of those that we do.
+    pub version: Option<Version>,
     /// `impersonate`: who logs in speaks as the owner of the mailbox.
     pub impersonate: bool,
 }
@@ -155,56 +156,6 @@ const EXCHANGE_ONLINE: [&str; 5] = ["outlook.office365.com", "outlook.office.com
 /// True if this is Microsoft's own Exchange, and not somebody's server.
 pub fn is_exchange_online(host: &str) -> bool {
     EXCHANGE_ONLINE.iter().any(|known| host.eq_ignore_ascii_case(known))
-}
-
-/// `exchange_version`: the schema that is asked for (`RequestServerVersion`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ExchangeVersion {
-    /// The newest that the server knows of those that we do.
-    #[default]
-    Auto,
-    /// Exchange 2007 SP1.
-    Exchange2007Sp1,
-    /// Exchange 2010.
-    Exchange2010,
-    /// Exchange 2010 SP1.
-    Exchange2010Sp1,
-    /// Exchange 2010 SP2.
-    Exchange2010Sp2,
-    /// Exchange 2013.
-    Exchange2013,
-    /// Exchange 2013 SP1.
-    Exchange2013Sp1,
-    /// Exchange 2016, 2019 and later.
-    Exchange2016,
-}
-
-impl ExchangeVersion {
-    /// All that a collector can name.
-    pub const ALL: [ExchangeVersion; 8] = [
-        ExchangeVersion::Auto,
-        ExchangeVersion::Exchange2007Sp1,
-        ExchangeVersion::Exchange2010,
-        ExchangeVersion::Exchange2010Sp1,
-        ExchangeVersion::Exchange2010Sp2,
-        ExchangeVersion::Exchange2013,
-        ExchangeVersion::Exchange2013Sp1,
-        ExchangeVersion::Exchange2016,
-    ];
-
-    /// As the configuration has it, and the schema.
-    pub fn word(self) -> &'static str {
-        match self {
-            ExchangeVersion::Auto => "auto",
-            ExchangeVersion::Exchange2007Sp1 => "Exchange2007_SP1",
-            ExchangeVersion::Exchange2010 => "Exchange2010",
-            ExchangeVersion::Exchange2010Sp1 => "Exchange2010_SP1",
-            ExchangeVersion::Exchange2010Sp2 => "Exchange2010_SP2",
-            ExchangeVersion::Exchange2013 => "Exchange2013",
-            ExchangeVersion::Exchange2013Sp1 => "Exchange2013_SP1",
-            ExchangeVersion::Exchange2016 => "Exchange2016",
-        }
-    }
 }
 
 /// `partial_fetch`

@@ -17,6 +17,17 @@ pub enum Version {
 }
 
 impl Version {
+    /// All of them.
+    pub const ALL: [Version; 7] = [
+        Version::Exchange2007Sp1,
+        Version::Exchange2010,
+        Version::Exchange2010Sp1,
+        Version::Exchange2010Sp2,
+        Version::Exchange2013,
+        Version::Exchange2013Sp1,
+        Version::Exchange2016,
+    ];
+
     /// As the schema has it.
     pub fn word(self) -> &'static str {
         match self {

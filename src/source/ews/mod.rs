@@ -26,7 +26,7 @@ use super::autodiscover::{Autodiscover, Doors, Network, Who};
 use super::web::{Dialer, place_of};
 use super::{Session, Source, SourceError, SourceErrorKind};
 use crate::config::secret::SecretReader;
-use crate::config::{ExchangeVersion, Server, WebPlace};
+use crate::config::{Server, WebPlace};
 use crate::mail::{Address, CollectorId, MailboxId, Secret};
 use crate::net::{Nobody, Tracer, Witness};
 use crate::proto::ews::Version;
@@ -127,20 +127,10 @@ impl Inner {
 
     /// The schema that is asked for, and whether an older one may be tried.
     fn version(&self) -> (Version, bool) {
-        let fixed = match self.server.web.version {
-            ExchangeVersion::Auto => {
-                let found = *self.version.lock().unwrap_or_else(PoisonError::into_inner);
-                return (found.unwrap_or(Version::FIRST), true);
-            }
-            ExchangeVersion::Exchange2007Sp1 => Version::Exchange2007Sp1,
-            ExchangeVersion::Exchange2010 => Version::Exchange2010,
-            ExchangeVersion::Exchange2010Sp1 => Version::Exchange2010Sp1,
-            ExchangeVersion::Exchange2010Sp2 => Version::Exchange2010Sp2,
-            ExchangeVersion::Exchange2013 => Version::Exchange2013,
-            ExchangeVersion::Exchange2013Sp1 => Version::Exchange2013Sp1,
-            ExchangeVersion::Exchange2016 => Version::Exchange2016,
-        };
-        (fixed, false)
+        match self.server.web.version {
+            Some(fixed) => (fixed, false),
+            None => (self.version.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(Version::FIRST), true),
+        }
     }
 
     /// Later sessions begin with it.
