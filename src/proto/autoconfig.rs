@@ -1,28 +1,22 @@
 //! The file in which a domain tells mail programs where its mailboxes are: the format of Mozilla's ISPDB, version 1.1
 //! (draft-bucksch-autoconfig), as it stands at `https://autoconfig.DOMAIN/mail/config-v1.1.xml`.
 //!
-//! What is read comes from outside and ends in a suggestion to an operator: a document type declaration is refused (so no entity is ever
-//! expanded but the five of XML itself), depth, number and length have limits, host names are domains or addresses, and a server
-//! that is only reached in clear is none.
+//! What is read comes from outside and ends in a suggestion to an operator: host names are domains or addresses, and a server that is only reached in
+//! clear is none.
 
+use super::document::{self, Attributes, DocumentError, Kind, Visitor};
 use crate::mail::{Address, Domain};
-use quick_xml::Reader;
-use quick_xml::escape::resolve_predefined_entity;
-use quick_xml::events::{BytesStart, Event};
 use std::net::IpAddr;
 
 /// Longest document.
 pub const OCTETS_MAX: usize = 64 * 1024;
-/// Deepest element.
-const DEPTH_MAX: usize = 16;
+const KIND: Kind = Kind { what: "clientConfig", root: "clientConfig", octets_max: OCTETS_MAX, depth_max: 16, text_octets_max: TEXT_OCTETS_MAX };
 /// Most incoming servers that are read; what follows is left out.
 const SERVERS_MAX: usize = 20;
 /// Most kinds of authentication of one server that are read.
 const AUTHENTICATIONS_MAX: usize = 8;
 /// Longest text of an element that counts.
 const TEXT_OCTETS_MAX: usize = 500;
-/// Most attributes of an element that are looked at.
-const ATTRIBUTES_MAX: usize = 16;
 
 /// The document, as far as it speaks of collecting.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,32 +24,6 @@ pub struct ClientConfig {
     /// What the provider calls itself.
     pub display_name: String,
     servers: Vec<IncomingServer>,
-}
-
-/// Why a document is not believed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AutoconfigError {
-    /// Beyond [`OCTETS_MAX`].
-    #[error("it has more than {OCTETS_MAX} octets")]
-    TooLong,
-    /// Another encoding, or none.
-    #[error("it is not in UTF-8")]
-    NotUtf8,
-    /// It is not well-formed.
-    #[error("it is no XML: {0}")]
-    NotXml(String),
-    /// `<!DOCTYPE …>`, which could define entities.
-    #[error("it has a document type declaration, which is refused")]
-    Doctype,
-    /// An entity that is not one of XML itself.
-    #[error("it has an entity of its own, which is refused")]
-    Entity,
-    /// Nobody nests so deep on purpose.
-    #[error("its elements are nested more than {DEPTH_MAX} deep")]
-    TooDeep,
-    /// Some other XML; a web page, as a rule.
-    #[error("it is XML, but no clientConfig")]
-    NotClientConfig,
 }
 
 /// One `incomingServer`, as it stands there.
@@ -119,42 +87,10 @@ pub enum Authentication {
 
 impl ClientConfig {
     /// Reads a document.
-    pub fn read(octets: &[u8]) -> Result<ClientConfig, AutoconfigError> {
-        if octets.len() > OCTETS_MAX {
-            return Err(AutoconfigError::TooLong);
-        }
-        let text = std::str::from_utf8(octets).map_err(|_| AutoconfigError::NotUtf8)?;
-        let mut reader = Reader::from_str(text);
+    pub fn read(octets: &[u8]) -> Result<ClientConfig, DocumentError> {
         let mut reading = Reading::default();
-        loop {
-            let event = reader.read_event().map_err(|error| AutoconfigError::NotXml(error.to_string()))?;
-            match event {
-                Event::Start(start) => reading.open(&start)?,
-                Event::Empty(start) => {
-                    reading.open(&start)?;
-                    reading.close();
-                }
-                Event::End(_) => reading.close(),
-                Event::Text(text) => reading.text(&text.xml10_content()),
-                Event::CData(text) => reading.text(&text.xml10_content()),
-                Event::GeneralRef(name) => {
-                    let broken = |error: quick_xml::Error| AutoconfigError::NotXml(error.to_string());
-                    match name.resolve_char_ref().map_err(broken)? {
-                        Some(char) => reading.text(char.encode_utf8(&mut [0; 4])),
-                        None => reading.text(resolve_predefined_entity(&name).ok_or(AutoconfigError::Entity)?),
-                    }
-                }
-                Event::DocType(_) => return Err(AutoconfigError::Doctype),
-                Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
-                Event::Eof => break,
-            }
-        }
-        // The parser takes an end in the middle of an element for an end.
-        match (reading.is_client_config, reading.path.is_empty()) {
-            (false, _) => Err(AutoconfigError::NotClientConfig),
-            (true, false) => Err(AutoconfigError::NotXml("it ends in the middle".into())),
-            (true, true) => Ok(reading.config),
-        }
+        document::read(&KIND, octets, &mut reading)?;
+        Ok(reading.config)
     }
 
     /// The best server of each protocol, IMAP first: TLS from the first octet before STARTTLS, then as the document orders them. Those that are reached in
@@ -246,59 +182,30 @@ fn filled_in(text: &str, address: &Address) -> String {
     filled + rest
 }
 
-/// Where in a document we are, and what was found.
+/// What was found.
 #[derive(Default)]
 struct Reading {
-    /// Names of the open elements.
-    path: Vec<String>,
-    /// The text of the innermost one.
-    text: String,
-    is_client_config: bool,
     config: ClientConfig,
+    /// The open server is beyond the limit: its elements must not be taken for those of the one before.
+    is_left_out: bool,
 }
 
-impl Reading {
-    fn open(&mut self, start: &BytesStart<'_>) -> Result<(), AutoconfigError> {
-        if self.path.len() == DEPTH_MAX {
-            return Err(AutoconfigError::TooDeep);
-        }
-        self.path.push(start.local_name().as_ref().to_owned());
-        self.text.clear();
-        let path: Vec<&str> = self.path.iter().map(String::as_str).collect();
-        match path.as_slice() {
-            ["clientConfig"] => self.is_client_config = true,
-            [_] => return Err(AutoconfigError::NotClientConfig),
-            ["clientConfig", "emailProvider", "incomingServer"] if self.config.servers.len() < SERVERS_MAX => {
-                // Checks for attributes that stand twice take time by the square of their number.
-                let mut attributes = start.attributes();
-                let mut all = attributes.with_checks(false).take(ATTRIBUTES_MAX).flatten();
-                let kind = all.find(|attribute| attribute.key.as_ref() == "type").map(|attribute| attribute.value.as_ref().to_owned());
-                self.config.servers.push(IncomingServer { kind: kind.unwrap_or_default(), ..IncomingServer::default() });
+impl Visitor for Reading {
+    fn open(&mut self, path: &[&str], attributes: Attributes<'_>) {
+        if path == ["clientConfig", "emailProvider", "incomingServer"] {
+            self.is_left_out = self.config.servers.len() >= SERVERS_MAX;
+            if !self.is_left_out {
+                self.config.servers.push(IncomingServer { kind: attributes.get("type").unwrap_or_default(), ..IncomingServer::default() });
             }
-            // Beyond the limit its elements must not be taken for those of the one before.
-            ["clientConfig", "emailProvider", "incomingServer"] => {
-                self.path.pop();
-                self.path.push("(left out)".into());
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn text(&mut self, text: &str) {
-        if self.text.len() <= TEXT_OCTETS_MAX {
-            self.text.push_str(text);
         }
     }
 
-    fn close(&mut self) {
-        let text = std::mem::take(&mut self.text);
+    fn close(&mut self, path: &[&str], text: Option<&str>) {
         // One that is too long is something that is good for nothing, not nothing: a login name that is not said is the address.
-        let text = if text.len() > TEXT_OCTETS_MAX { "\0".to_owned() } else { text };
-        let path: Vec<&str> = self.path.iter().map(String::as_str).collect();
-        match path.as_slice() {
+        let text = text.unwrap_or("\0").to_owned();
+        match path {
             ["clientConfig", "emailProvider", "displayName"] if self.config.display_name.is_empty() => self.config.display_name = text,
-            ["clientConfig", "emailProvider", "incomingServer", name] => {
+            ["clientConfig", "emailProvider", "incomingServer", name] if !self.is_left_out => {
                 if let Some(server) = self.config.servers.last_mut() {
                     match *name {
                         "hostname" => server.hostname = text,
@@ -312,7 +219,6 @@ impl Reading {
             }
             _ => {}
         }
-        self.path.pop();
     }
 }
 

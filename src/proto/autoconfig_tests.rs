@@ -109,18 +109,18 @@ fn ways_to_log_in() {
 fn hostile_documents() {
     let read = |text: &str| ClientConfig::read(text.as_bytes());
     let bomb = "<!DOCTYPE x [<!ENTITY a \"aaaa\"><!ENTITY b \"&a;&a;\">]><clientConfig><emailProvider><displayName>&b;</displayName></emailProvider></clientConfig>";
-    assert_eq!(read(bomb), Err(AutoconfigError::Doctype));
+    assert_eq!(read(bomb), Err(DocumentError::Doctype));
     let outside = "<!DOCTYPE x SYSTEM \"file:///etc/passwd\"><clientConfig/>";
-    assert_eq!(read(outside), Err(AutoconfigError::Doctype));
-    assert_eq!(read("<clientConfig><emailProvider>&xxe;</emailProvider></clientConfig>"), Err(AutoconfigError::Entity));
-    assert_eq!(read(&format!("<clientConfig>{}", "<a>".repeat(16))), Err(AutoconfigError::TooDeep));
-    assert_eq!(read("<html><body>404</body></html>"), Err(AutoconfigError::NotClientConfig));
-    assert_eq!(read("not found"), Err(AutoconfigError::NotClientConfig));
-    assert_eq!(read(""), Err(AutoconfigError::NotClientConfig));
-    assert!(matches!(read("<clientConfig><emailProvider>"), Err(AutoconfigError::NotXml(_))));
-    assert!(matches!(read("<clientConfig></emailProvider>"), Err(AutoconfigError::NotXml(_))));
-    assert_eq!(read(&" ".repeat(OCTETS_MAX + 1)), Err(AutoconfigError::TooLong));
-    assert_eq!(ClientConfig::read(b"<clientConfig>\xff</clientConfig>"), Err(AutoconfigError::NotUtf8));
+    assert_eq!(read(outside), Err(DocumentError::Doctype));
+    assert_eq!(read("<clientConfig><emailProvider>&xxe;</emailProvider></clientConfig>"), Err(DocumentError::Entity));
+    assert_eq!(read(&format!("<clientConfig>{}", "<a>".repeat(16))), Err(DocumentError::TooDeep(16)));
+    assert_eq!(read("<html><body>404</body></html>"), Err(DocumentError::Other("clientConfig")));
+    assert_eq!(read("not found"), Err(DocumentError::Other("clientConfig")));
+    assert_eq!(read(""), Err(DocumentError::Other("clientConfig")));
+    assert!(matches!(read("<clientConfig><emailProvider>"), Err(DocumentError::NotXml(_))));
+    assert!(matches!(read("<clientConfig></emailProvider>"), Err(DocumentError::NotXml(_))));
+    assert_eq!(read(&" ".repeat(OCTETS_MAX + 1)), Err(DocumentError::TooLong(OCTETS_MAX)));
+    assert_eq!(ClientConfig::read(b"<clientConfig>\xff</clientConfig>"), Err(DocumentError::NotUtf8));
     // The servers behind the last that is read change nothing of it, and attributes without end take no time.
     let many = [server("imap", "a.x", "143", "STARTTLS", "").repeat(SERVERS_MAX), server("imap", "evil.x", "993", "SSL", "")].concat();
     assert_eq!(best(&many)[0].host, "a.x");

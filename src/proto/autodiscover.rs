@@ -1,13 +1,11 @@
 //! Where the mailbox of an address is, as Exchange tells its clients: the question and the answer of POX autodiscover (MS-OXDSCLI §2.2).
 //!
-//! What is read comes from a server that the address's domain names, and says where the password goes next: a document type declaration is refused (so no
-//! entity is ever expanded but the five of XML itself), depth, number and length have limits. What a place may be is the caller's to judge.
+//! What is read comes from a server that the address's domain names, and says where the password goes next. What a place may be is the caller's to judge.
 
+use super::document::{self, Attributes, DocumentError, Kind, Visitor};
 use crate::mail::Address;
 use crate::mail::outcome::harmless;
-use quick_xml::Reader;
-use quick_xml::escape::{escape, resolve_predefined_entity};
-use quick_xml::events::{BytesStart, Event};
+use quick_xml::escape::escape;
 
 /// Where each host has it.
 pub const PATH: &str = "/autodiscover/autodiscover.xml";
@@ -17,14 +15,9 @@ pub const SERVICE: &str = "_autodiscover._tcp";
 pub const CONTENT_TYPE: &str = "text/xml; charset=utf-8";
 /// Longest answer. Those of Exchange have some ten thousand octets.
 pub const OCTETS_MAX: usize = 256 * 1024;
-/// Deepest element.
-const DEPTH_MAX: usize = 24;
+const KIND: Kind = Kind { what: "answer of autodiscover", root: "Autodiscover", octets_max: OCTETS_MAX, depth_max: 24, text_octets_max: 2_000 };
 /// Most places that are read; what follows is left out.
 const PLACES_MAX: usize = 32;
-/// Longest text of an element that counts.
-const TEXT_OCTETS_MAX: usize = 2_000;
-/// Most attributes of an element that are looked at.
-const ATTRIBUTES_MAX: usize = 16;
 
 /// What an answer comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,32 +33,6 @@ pub enum Pox {
     Refused(u32, String),
 }
 
-/// Why a document is not believed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PoxError {
-    /// Beyond [`OCTETS_MAX`].
-    #[error("it has more than {OCTETS_MAX} octets")]
-    TooLong,
-    /// Another encoding, or none.
-    #[error("it is not in UTF-8")]
-    NotUtf8,
-    /// It is not well-formed.
-    #[error("it is no XML: {0}")]
-    NotXml(String),
-    /// `<!DOCTYPE …>`, which could define entities.
-    #[error("it has a document type declaration, which is refused")]
-    Doctype,
-    /// An entity that is not one of XML itself.
-    #[error("it has an entity of its own, which is refused")]
-    Entity,
-    /// Nobody nests so deep on purpose.
-    #[error("its elements are nested more than {DEPTH_MAX} deep")]
-    TooDeep,
-    /// Some other XML; a web page, as a rule.
-    #[error("it is no answer of autodiscover")]
-    NotAutodiscover,
-}
-
 /// The question (§2.2.3).
 pub fn question(address: &Address) -> String {
     format!(
@@ -79,46 +46,14 @@ pub fn question(address: &Address) -> String {
 }
 
 /// The answer (§2.2.4).
-pub fn read(octets: &[u8]) -> Result<Pox, PoxError> {
-    if octets.len() > OCTETS_MAX {
-        return Err(PoxError::TooLong);
-    }
-    let text = std::str::from_utf8(octets).map_err(|_| PoxError::NotUtf8)?;
-    let mut reader = Reader::from_str(text.trim_start_matches('\u{feff}'));
+pub fn read(octets: &[u8]) -> Result<Pox, DocumentError> {
     let mut reading = Reading::default();
-    loop {
-        match reader.read_event().map_err(|error| PoxError::NotXml(harmless(&error.to_string(), 200)))? {
-            Event::Start(start) => reading.open(&start)?,
-            Event::Empty(start) => {
-                reading.open(&start)?;
-                reading.close();
-            }
-            Event::End(_) => reading.close(),
-            Event::Text(text) => reading.text(&text.xml10_content()),
-            Event::CData(text) => reading.text(&text.xml10_content()),
-            Event::GeneralRef(name) => match name.resolve_char_ref().map_err(|error| PoxError::NotXml(harmless(&error.to_string(), 200)))? {
-                Some(char) => reading.text(char.encode_utf8(&mut [0; 4])),
-                None => reading.text(resolve_predefined_entity(&name).ok_or(PoxError::Entity)?),
-            },
-            Event::DocType(_) => return Err(PoxError::Doctype),
-            Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
-            Event::Eof => break,
-        }
-    }
-    match (reading.is_ours, reading.path.is_empty()) {
-        (false, _) => Err(PoxError::NotAutodiscover),
-        // The parser takes an end in the middle of an element for an end.
-        (true, false) => Err(PoxError::NotXml("it ends in the middle".into())),
-        (true, true) => Ok(reading.answer()),
-    }
+    document::read(&KIND, octets, &mut reading)?;
+    if reading.is_ours { Ok(reading.answer()) } else { Err(DocumentError::Other(KIND.what)) }
 }
 
 #[derive(Default)]
 struct Reading {
-    /// Names of the open elements.
-    path: Vec<String>,
-    /// The text of the innermost one.
-    text: String,
     is_ours: bool,
     action: String,
     address: String,
@@ -131,40 +66,19 @@ struct Reading {
     services: Vec<(String, bool, String)>,
 }
 
-impl Reading {
-    fn open(&mut self, start: &BytesStart<'_>) -> Result<(), PoxError> {
-        if self.path.len() == DEPTH_MAX {
-            return Err(PoxError::TooDeep);
-        }
-        let name = start.local_name().as_ref().to_owned();
-        if self.path.is_empty() && name != "Autodiscover" {
-            return Err(PoxError::NotAutodiscover);
-        }
-        self.is_ours |= self.path.len() == 1 && name == "Response";
-        self.path.push(name);
-        self.text.clear();
-        if self.path.last().is_some_and(|name| name == "Protocol") {
-            // `<Protocol Type="mapiHttp">`, or with an element `Type` inside. Checks for attributes that stand twice take time by the square of their number.
-            let mut attributes = start.attributes();
-            let mut all = attributes.with_checks(false).take(ATTRIBUTES_MAX).flatten();
-            let kind = all.find(|attribute| attribute.key.as_ref() == "Type").map(|attribute| attribute.value.as_ref().to_owned());
-            self.kinds.push((self.path.len(), kind.unwrap_or_default()));
-        }
-        Ok(())
-    }
-
-    fn text(&mut self, text: &str) {
-        if self.text.len() <= TEXT_OCTETS_MAX {
-            self.text.push_str(text);
+impl Visitor for Reading {
+    fn open(&mut self, path: &[&str], attributes: Attributes<'_>) {
+        self.is_ours |= matches!(path, [_, "Response"]);
+        if path.last() == Some(&"Protocol") {
+            // `<Protocol Type="mapiHttp">`, or with an element `Type` inside.
+            self.kinds.push((path.len(), attributes.get("Type").unwrap_or_default()));
         }
     }
 
-    fn close(&mut self) {
-        let text = std::mem::take(&mut self.text);
+    fn close(&mut self, path: &[&str], text: Option<&str>) {
         // One that is too long is good for nothing.
-        let text = if text.len() > TEXT_OCTETS_MAX { String::new() } else { text.trim().to_owned() };
-        let path: Vec<&str> = self.path.iter().map(String::as_str).collect();
-        match path.as_slice() {
+        let text = text.unwrap_or_default().trim().to_owned();
+        match path {
             ["Autodiscover", "Response", "Account", "Action"] => self.action = text,
             ["Autodiscover", "Response", "Account", "RedirectAddr"] => self.address = text,
             ["Autodiscover", "Response", "Account", "RedirectUrl"] => self.place = text,
@@ -172,7 +86,7 @@ impl Reading {
             ["Autodiscover", "Response", "Error", "Message"] => self.message = text,
             ["Autodiscover", "Response", "Account", "Protocol", .., name] => match *name {
                 "Type" => {
-                    let depth = self.path.len() - 1;
+                    let depth = path.len() - 1;
                     self.kinds.iter_mut().filter(|(own, _)| *own == depth).for_each(|(_, kind)| text.clone_into(kind));
                 }
                 // The availability service has the same place as the rest; servers of 2007 name no other.
@@ -184,12 +98,13 @@ impl Reading {
             },
             _ => {}
         }
-        if self.kinds.last().is_some_and(|(depth, _)| *depth == self.path.len()) {
+        if self.kinds.last().is_some_and(|(depth, _)| *depth == path.len()) {
             self.kinds.pop();
         }
-        self.path.pop();
     }
+}
 
+impl Reading {
     fn answer(mut self) -> Pox {
         if let Some(code) = self.code {
             return Pox::Refused(code, harmless(&self.message, 300));
@@ -281,28 +196,15 @@ mod tests {
 
     #[test]
     fn what_is_not_believed() {
-        let deep = response(&"<a>".repeat(DEPTH_MAX));
-        let long = " ".repeat(OCTETS_MAX + 1);
-        for (document, wanted) in [
-            ("<!DOCTYPE x [<!ENTITY e \"y\">]><Autodiscover><Response/></Autodiscover>", PoxError::Doctype),
-            ("<Autodiscover><Response>&e;</Response></Autodiscover>", PoxError::Entity),
-            ("<html><body>Welcome</body></html>", PoxError::NotAutodiscover),
-            ("<Autodiscover/>", PoxError::NotAutodiscover),
-            ("Welcome", PoxError::NotAutodiscover),
-            ("", PoxError::NotAutodiscover),
-            ("<Autodiscover><Response>", PoxError::NotXml("it ends in the middle".into())),
-            (&deep, PoxError::TooDeep),
-            (&long, PoxError::TooLong),
-        ] {
-            assert_eq!(read(document.as_bytes()), Err(wanted), "{document:.60}");
+        for document in ["<html><body>Welcome</body></html>", "<Autodiscover/>", "Welcome", ""] {
+            assert_eq!(read(document.as_bytes()), Err(DocumentError::Other(KIND.what)), "{document}");
         }
-        assert_eq!(read(&[0xff, 0xfe, b'<']), Err(PoxError::NotUtf8));
-        assert!(matches!(read(b"<Autodiscover><Response></Autodiscover>"), Err(PoxError::NotXml(_))));
+        assert_eq!(read(b"<!DOCTYPE x [<!ENTITY e \"y\">]><Autodiscover><Response/></Autodiscover>"), Err(DocumentError::Doctype));
         // Numbers have limits: more places than any server has, and one longer than any is.
         let many: String = (0..1000).map(|i| format!("<EwsUrl>https://h/{i}</EwsUrl>")).collect();
         let Ok(Pox::Services(places)) = read(response(&format!("<Account><Protocol>{many}</Protocol></Account>")).as_bytes()) else { panic!() };
         assert_eq!(places.len(), PLACES_MAX);
-        let long = format!("<Account><Protocol><EwsUrl>https://h/{}</EwsUrl></Protocol></Account>", "x".repeat(TEXT_OCTETS_MAX));
+        let long = format!("<Account><Protocol><EwsUrl>https://h/{}</EwsUrl></Protocol></Account>", "x".repeat(KIND.text_octets_max));
         assert_eq!(read(response(&long).as_bytes()), Ok(Pox::Services(vec![])));
     }
 

@@ -3,6 +3,7 @@
 pub mod autoconfig;
 pub mod autodiscover;
 pub mod challenge;
+pub mod document;
 pub mod ews;
 pub mod graph;
 pub mod imap;
