@@ -8,10 +8,11 @@
 //! | SRV `_autodiscover._tcp.DOMAIN` | the same: a record of DNS can be forged as easily |
 //!
 //! Whoever is believed may lead on, also to another domain. Credentials go over verified TLS only, whatever `tls.verify` says, and only to who asks for
-//! them; who refuses them ends the search, because the same password at the next place would be one more try towards a locked account.
+//! them; who refuses them ends the search, because the same password at the next place would be one more try towards a locked account. The host of the bare
+//! domain gets no password or token itself, only what proves that we know it (NTLM): there stands the web site, at somebody else's as a rule.
 
 use super::web::Dialer;
-use super::web_login::{Account, WebLogin};
+use super::web_login::{Account, WebLogin, hands_over_secret};
 use super::{SourceError, SourceErrorKind};
 use crate::config::{Auth, Server, Tls, TlsVerify, WebPlace};
 use crate::mail::outcome::harmless;
@@ -260,11 +261,24 @@ impl Search<'_> {
         if answer.status != 401 {
             return self.came(answer, place).await;
         }
+        let hands_over = hands_over_secret(self.who.auth, &answer);
         let _ = answer.finish(PAGE_OCTETS_MAX).await;
         if !self.is_trusted(&place.host) {
             let text = format!("{} asks for a login, and is outside of {}: it is told nothing", place.host, address.domain());
             let error = SourceError::new(SourceErrorKind::Protocol, "connect", &peer(place), text);
             return Err(error.hint(format!("if that host is yours: `url: https://{}/EWS/Exchange.asmx`", place.host)));
+        }
+        // What a bare domain leads to is its web site as a rule, and whoever runs that would like to read passwords too.
+        if hands_over && self.is_bare(&place.host, address) {
+            let text = format!(
+                "{} asks for the password or token itself, and the bare domain's host may be its web site only: it is told nothing",
+                place.host
+            );
+            self.suspicious.get_or_insert(format!(
+                "{} asks for the password or token itself, and was told nothing: if that host is your Exchange server, set `url: https://{}/EWS/Exchange.asmx`",
+                place.host, place.host
+            ));
+            return Err(SourceError::new(SourceErrorKind::Protocol, "connect", &peer(place), text));
         }
         if !web.can_ask() {
             web = self.connect(place).await?;
@@ -307,6 +321,11 @@ impl Search<'_> {
 
     fn is_trusted(&self, host: &str) -> bool {
         host.parse::<Domain>().is_ok_and(|host| self.trusted.iter().any(|domain| host.is_within(domain)))
+    }
+
+    /// True for the domain of the address itself, unless one that had taken our login led there.
+    fn is_bare(&self, host: &str, address: &Address) -> bool {
+        host.parse::<Domain>().is_ok_and(|host| host == *address.domain() && !self.trusted[1..].contains(&host))
     }
 
     async fn connect(&self, place: &WebPlace) -> Result<Web, SourceError> {

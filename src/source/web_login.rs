@@ -128,10 +128,27 @@ impl WebLogin {
     /// errors of a connection that is let in.
     pub async fn ask(&mut self, web: &mut Web, question: Question, stage: &'static str) -> Result<Answer, SourceError> {
         if matches!(self.way, Way::Unknown) {
-            self.way = self.choose(web, &question).await?;
-            self.chosen_here = !matches!(self.way, Way::Open);
+            let answer = self.asked(web, question.without_body(), "login").await?;
+            if answer.status == UNAUTHORIZED {
+                self.choose(answer).await?;
+            } else {
+                // The real question shows what this answer means.
+                finished(answer).await;
+                self.way = Way::Open;
+            }
         }
-        let answer = match &mut self.way {
+        let mut answer = self.asked_as_chosen(web, &question, stage).await?;
+        if answer.status == UNAUTHORIZED && matches!(self.way, Way::Open) && self.account.auth.method == AuthMethod::Auto {
+            // What it had against a question without a body came before the login.
+            self.choose(answer).await?;
+            answer = self.asked_as_chosen(web, &question, stage).await?;
+        }
+        if answer.status == UNAUTHORIZED { Err(self.refused(answer).await) } else { Ok(answer) }
+    }
+
+    async fn asked_as_chosen(&mut self, web: &mut Web, question: &Question, stage: &'static str) -> Result<Answer, SourceError> {
+        let question = question.clone();
+        Ok(match &mut self.way {
             Way::Open | Way::Unknown => self.asked(web, question, stage).await?,
             Way::Field(value, _) => {
                 let question = question.authorization(value.expose()).map_err(|error| SourceError::no_secret(&self.peer(), error.text))?;
@@ -150,8 +167,7 @@ impl WebLogin {
                 self.handshake(web, question).await?
             }
             Way::Ntlm(_) => self.handshake(web, question).await?,
-        };
-        if answer.status == UNAUTHORIZED { Err(self.refused(answer).await) } else { Ok(answer) }
+        })
     }
 
     /// What is shown of the way: `Basic`, `NTLM`; `None` without a login, or before the first answer if it is `auto`.
@@ -163,25 +179,26 @@ impl WebLogin {
         }
     }
 
-    /// What `auto` takes: NTLM, else Basic, as far as the server offers them and `disable` leaves them.
-    async fn choose(&self, web: &mut Web, question: &Question) -> Result<Way, SourceError> {
-        let answer = self.asked(web, question.without_body(), "login").await?;
-        if answer.status != UNAUTHORIZED {
-            // The real question shows what this answer means.
-            finished(answer).await;
-            return Ok(Way::Open);
-        }
+    /// What `auto` takes of what an answer 401 offers.
+    async fn choose(&mut self, answer: Answer) -> Result<(), SourceError> {
         let offered = offered(&answer);
         finished(answer).await;
+        self.way = self.best(&offered)?;
+        self.chosen_here = true;
+        Ok(())
+    }
+
+    /// NTLM, else Basic, as far as the server offers them and `disable` leaves them.
+    fn best(&self, offered: &[Challenge]) -> Result<Way, SourceError> {
         let has = |scheme: &str| offered.iter().any(|challenge| challenge.is(scheme));
-        let may = |name: &str| !self.account.auth.disable.iter().any(|disabled| disabled.eq_ignore_ascii_case(name));
-        if (has("NTLM") || has("Negotiate") && !(has("Basic") && may("PLAIN"))) && may("NTLM") {
+        let may = |name: &str| may(&self.account.auth, name);
+        if takes_ntlm(&self.account.auth, offered) {
             return Ok(Way::Ntlm(Ntlm::new((!has("NTLM")).then_some("Negotiate"))));
         }
         if has("Basic") && may("PLAIN") {
             return self.basic();
         }
-        let error = self.error(SourceErrorKind::Auth, format!("no way to log in is left: the server offers {}", schemes(&offered)));
+        let error = self.error(SourceErrorKind::Auth, format!("no way to log in is left: the server offers {}", schemes(offered)));
         let bearer = offered.iter().any(|challenge| challenge.is("Bearer"));
         Err(if bearer { error.hint("the server takes tokens: `auth: {method: oauth2}`") } else { error })
     }
@@ -338,6 +355,25 @@ impl Ntlm {
     fn new(scheme: Option<&'static str>) -> Ntlm {
         Ntlm { scheme, is_in: false, forgets: false }
     }
+}
+
+/// True if a login would hand the password or the token itself to the server that asks for one by this answer.
+pub(super) fn hands_over_secret(auth: &Auth, answer: &Answer) -> bool {
+    match auth.method {
+        AuthMethod::None | AuthMethod::External | AuthMethod::Ntlm => false,
+        AuthMethod::Auto => !takes_ntlm(auth, &offered(answer)),
+        _ => true,
+    }
+}
+
+/// What `auto` thinks of NTLM, which shows nobody the password.
+fn takes_ntlm(auth: &Auth, offered: &[Challenge]) -> bool {
+    let has = |scheme: &str| offered.iter().any(|challenge| challenge.is(scheme));
+    (has("NTLM") || has("Negotiate") && !(has("Basic") && may(auth, "PLAIN"))) && may(auth, "NTLM")
+}
+
+fn may(auth: &Auth, name: &str) -> bool {
+    !auth.disable.iter().any(|disabled| disabled.eq_ignore_ascii_case(name))
 }
 
 fn offered(answer: &Answer) -> Vec<Challenge> {

@@ -152,6 +152,7 @@ async fn c8_the_way_is_chosen_once_and_secrets_need_a_private_channel() {
         (Auto, "", "/choice", "user", "CORP\\tim"),
         (Auto, "NTLM", "/choice", "basic", &format!("CORP\\tim:{PASSWORD}")),
         (Auto, "", "/basic", "basic", &format!("CORP\\tim:{PASSWORD}")),
+        (Auto, "", "/length", "basic", &format!("CORP\\tim:{PASSWORD}")),
         (Auto, "", "/negotiate", "user", "CORP\\tim"),
         (Auto, "", "/open", "body", "question"),
         (Password, "", "/choice", "basic", &format!("CORP\\tim:{PASSWORD}")),

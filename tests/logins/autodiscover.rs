@@ -21,6 +21,8 @@ const EWS: &str = "https://mail.corp.example/EWS/Exchange.asmx";
 enum Host {
     /// A document for those with the password, 401 for others.
     Mailbox(String),
+    /// 401 with NTLM beside Basic, whatever comes.
+    TakesNtlm,
     /// This, to anybody.
     Says(u16, &'static str, String),
     Leads(u16, String),
@@ -70,7 +72,10 @@ fn answer(scheme: &str, request: &Request, hosts: &HashMap<String, Host>, asked:
     asked.push(format!("{} {scheme}://{host}{}{}", request.method(), request.uri(), if login.is_some() { ", login" } else { "" }));
     if request.method() == "POST" {
         let body = String::from_utf8_lossy(request.body());
-        assert!(body.contains("<EMailAddress>tim@") || (body.is_empty() && login.is_none()), "{request:?}");
+        assert!(
+            body.contains("<EMailAddress>tim@") || (body.is_empty() && login.as_ref().is_none_or(|login| login.starts_with("NTLM "))),
+            "{request:?}"
+        );
     }
     match hosts.get(&format!("{scheme}://{}", host.split(':').next().unwrap())) {
         // tim:tanstaaftanstaaf
@@ -78,6 +83,10 @@ fn answer(scheme: &str, request: &Request, hosts: &HashMap<String, Host>, asked:
             web::answer(200, "text/xml", document.clone())
         }
         Some(Host::Mailbox(_)) => web::with(web::answer(401, "text/html", "<html>who are you?"), "www-authenticate", "Basic realm=x"),
+        Some(Host::TakesNtlm) => {
+            assert!(login.is_none_or(|login| login.starts_with("NTLM ")));
+            web::with(web::with(web::empty(401), "www-authenticate", "NTLM"), "www-authenticate", "Basic realm=x")
+        }
         Some(Host::Says(status, kind, body)) => web::answer(*status, kind, body.clone()),
         Some(Host::Leads(status, place)) => web::with(web::empty(*status), "location", place),
         Some(Host::HangsUp) => web::hang_up(),
@@ -139,7 +148,6 @@ async fn each_way_leads_to_the_web_services() {
     let other = Host::Mailbox(document("<Account><Action>redirectAddr</Action><RedirectAddr>tim@other.example</RedirectAddr></Account>"));
     let place = format!("<Account><Action>redirectUrl</Action><RedirectUrl>https://mail.corp.example{PATH}</RedirectUrl></Account>");
     for (what, hosts, requests) in [
-        ("the domain itself", vec![("https://corp.example", here.clone())], 2),
         ("its host", vec![("https://corp.example", shop()), ("https://autodiscover.corp.example", here.clone())], 3),
         ("the domain has no host", vec![("https://autodiscover.corp.example", here.clone())], 2),
         ("the web site hangs up", vec![("https://corp.example", Host::HangsUp), ("https://autodiscover.corp.example", here.clone())], 3),
@@ -150,10 +158,10 @@ async fn each_way_leads_to_the_web_services() {
         ),
         (
             "it leads on, by a document",
-            vec![("https://corp.example", Host::Mailbox(document(&place))), ("https://mail.corp.example", here.clone())],
+            vec![("https://autodiscover.corp.example", Host::Mailbox(document(&place))), ("https://mail.corp.example", here.clone())],
             4,
         ),
-        ("to another address", vec![("https://corp.example", other), ("https://autodiscover.other.example", here.clone())], 4),
+        ("to another address", vec![("https://autodiscover.corp.example", other), ("https://autodiscover.other.example", here.clone())], 4),
         (
             "a redirect in clear, inside the domain",
             vec![
@@ -176,6 +184,34 @@ async fn each_way_leads_to_the_web_services() {
     let world = World::new(&[("https://mail.corp.example", here)]);
     world.services.lock().unwrap().push(ServiceHost { host: "Mail.corp.example.".into(), port: 443 });
     assert_eq!(found(&world).await.unwrap(), EWS);
+}
+
+/// What stands at the bare domain is its web site as a rule, and a redirect from elsewhere makes it nothing else. NTLM shows nobody the password.
+#[tokio::test]
+async fn the_host_of_the_bare_domain_gets_no_password() {
+    let (here, bare) = (services(&[("EXPR", EWS)]), format!("https://corp.example{PATH}"));
+    let world = World::new(&[("https://corp.example", here.clone()), ("https://autodiscover.corp.example", here.clone())]);
+    assert_eq!(found(&world).await.unwrap(), EWS);
+    let host = format!("POST https://autodiscover.corp.example{PATH}");
+    assert_eq!(world.asked(), [format!("POST {bare}"), host.clone(), format!("{host}, login")]);
+    for more in [vec![], vec![("https://autodiscover.corp.example", leads(&bare))]] {
+        let world = World::new(&[vec![("https://corp.example", here.clone())], more].concat());
+        let error = found(&world).await.unwrap_err();
+        assert!(error.text.contains("asks for the password or token itself"), "{error:?}");
+        assert!(error.hint.as_ref().unwrap().contains("set `url: https://corp.example/EWS/Exchange.asmx`"), "{error:?}");
+        assert!(!world.asked().iter().any(|line| line.ends_with("login")), "{error:?}");
+    }
+    // One that knows us may send us there.
+    let led = Host::Mailbox(document(&format!("<Account><Action>redirectUrl</Action><RedirectUrl>{bare}</RedirectUrl></Account>")));
+    let world = World::new(&[("https://corp.example", here), ("https://autodiscover.corp.example", led)]);
+    assert_eq!(found(&world).await.unwrap(), EWS);
+    // NTLM begins.
+    let world = World::new(&[("https://corp.example", Host::TakesNtlm)]);
+    let address: Address = "tim@corp.example".parse().unwrap();
+    let (auth, secret) = (Auth::default(), Secret::new(PASSWORD.to_owned()));
+    let look = Autodiscover::new(world.clone()).look(&Who { address: &address, auth: &auth, username: "tim", secret: &secret }).await;
+    assert!(look.found.is_err_and(|error| error.text.contains("answers its first message with no challenge")));
+    assert!(world.asked().contains(&format!("POST {bare}, login")));
 }
 
 /// A redirect in clear, and a record of DNS, can come from anybody on the way.
@@ -206,7 +242,7 @@ async fn what_anybody_can_have_written_is_told_and_not_followed() {
 #[tokio::test]
 async fn refusals_and_documents_that_are_not_believed() {
     let says = |body: &str| Host::Says(200, "text/xml", body.to_owned());
-    let looped = leads(&format!("https://corp.example{PATH}"));
+    let looped = leads(&format!("https://autodiscover.corp.example{PATH}"));
     let to = |place: &str| Host::Mailbox(document(&format!("<Account><Action>redirectUrl</Action><RedirectUrl>{place}</RedirectUrl></Account>")));
     let around = Host::Mailbox(document("<Account><Action>redirectAddr</Action><RedirectAddr>tim@corp.example</RedirectAddr></Account>"));
     for (host, kind, words) in [
@@ -233,16 +269,17 @@ async fn refusals_and_documents_that_are_not_believed() {
         (to("http://mail.corp.example/x"), Kind::Protocol, "no place of https"),
         (Host::HangsUp, Kind::Closed, "closed the connection"),
     ] {
-        let world = World::new(&[("https://corp.example", host)]);
+        let world = World::new(&[("https://autodiscover.corp.example", host)]);
         let error = found(&world).await.unwrap_err();
         assert!(error.kind == kind && error.text.contains(words), "{words}: {error:?}");
         assert!(world.asked().len() <= 24, "{words}");
     }
     // A wrong password ends the search: no other place hears it.
     let world =
-        World::new(&[("https://corp.example", services(&[("EXPR", EWS)])), ("https://autodiscover.corp.example", services(&[("EXPR", EWS)]))]);
+        World::new(&[("https://autodiscover.corp.example", services(&[("EXPR", EWS)])), ("https://mail.corp.example", services(&[("EXPR", EWS)]))]);
+    world.services.lock().unwrap().push(ServiceHost { host: "mail.corp.example".into(), port: 443 });
     let look = look(&world, "wrong-horse").await;
-    assert_eq!((look.found.unwrap_err().kind, world.asked().len(), look.tried.len()), (Kind::Auth, 2, 1));
+    assert_eq!((look.found.unwrap_err().kind, world.asked().len(), look.tried.len()), (Kind::Auth, 2, 2));
     // The web site of a domain may be somebody else's: where it leads outside, nobody's password goes, neither by a redirect nor by a document that it
     // gives to anybody.
     let elsewhere = |host: &str| (format!("https://{host}"), services(&[("EXPR", "https://other.example/EWS/Exchange.asmx")]));
@@ -270,7 +307,7 @@ async fn refusals_and_documents_that_are_not_believed() {
 #[tokio::test]
 async fn the_place_that_answers_is_kept_until_it_fails() {
     let places = [("EXCH", "https://in.corp.example/EWS/Exchange.asmx"), ("EXPR", EWS)];
-    let world = World::new(&[("https://corp.example", services(&places)), ("https://in.corp.example", Host::HangsUp)]);
+    let world = World::new(&[("https://autodiscover.corp.example", services(&places)), ("https://in.corp.example", Host::HangsUp)]);
     let search = Autodiscover::new(world.clone());
     let address: Address = "tim@corp.example".parse().unwrap();
     let (auth, secret) = (Auth { method: AuthMethod::Auto, ..Auth::default() }, Secret::new(PASSWORD.to_owned()));

@@ -7,6 +7,7 @@ ntlm_server.py PORT CERTIFICATE KEY. What it does depends on the path:
   /forgets              wants a login for each request
   /closes               closes the connection behind the challenge
   /basic                offers Basic only; /choice both; /open wants nothing
+  /length               offers Basic, and wants a body before anything else
 An answer tells who was let in and what the proof held.
 """
 
@@ -42,9 +43,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
         if mode == "open":
             return self.answer(200, {}, {"body": body})
-        if mode in ("basic", "choice") and scheme == "Basic":
+        if mode == "length" and not body:
+            return self.answer(411, {})
+        if mode in ("basic", "choice", "length") and scheme == "Basic":
             return self.answer(200, {}, {"basic": base64.b64decode(token).decode(), "body": body})
-        if mode == "basic":
+        if mode in ("basic", "length"):
             return self.answer(401, [("WWW-Authenticate", 'Basic realm="mail, corp"')])
         wanted = "Negotiate" if mode in ("negotiate", "kerberos") else "NTLM"
         if self.user and mode != "forgets":
