@@ -55,11 +55,6 @@ impl Attempt {
     }
 }
 
-enum Kind {
-    Imap(ImapSource),
-    Pop3(Pop3Source),
-}
-
 /// Connects, logs in, opens INBOX, and says good-bye.
 pub async fn attempt(server: &Server, secret: &'static str) -> Attempt {
     run(server, secret, None).await
@@ -83,15 +78,16 @@ async fn run(server: &Server, secret: &'static str, channel: Option<Channel>) ->
     let trace = Arc::new(Mutex::new(Vec::new()));
     let shown = Arc::clone(&trace);
     let tracer = Tracer::new("c", move |line| shown.lock().unwrap().push(line.to_owned()));
-    let kind = match server.protocol {
-        Protocol::Imap => Kind::Imap(ImapSource::new(server.clone(), reader, spool, id, None).traced_by(tracer)),
-        _ => Kind::Pop3(Pop3Source::new(server.clone(), reader, spool, id, None).traced_by(tracer)),
-    };
-    let opened: Result<Box<dyn Session>, SourceError> = match (&kind, channel) {
-        (Kind::Imap(source), None) => source.open().await,
-        (Kind::Pop3(source), None) => source.open().await,
-        (Kind::Imap(source), Some(channel)) => source.open_over(channel).await,
-        (Kind::Pop3(source), Some(channel)) => source.open_over(channel).await,
+    let server = server.clone();
+    let opened: Result<Box<dyn Session>, SourceError> = match server.protocol {
+        Protocol::Imap => {
+            let source = ImapSource::new(server, reader, spool, id, None).traced_by(tracer);
+            if let Some(channel) = channel { source.open_over(channel).await } else { source.open().await }
+        }
+        _ => {
+            let source = Pop3Source::new(server, reader, spool, id, None).traced_by(tracer);
+            if let Some(channel) = channel { source.open_over(channel).await } else { source.open().await }
+        }
     };
     let mut selected = None;
     let result = async {
