@@ -198,7 +198,7 @@ async fn one_delivery_tries_and_the_others_wait_for_it() {
     assert_eq!(together(&destination).await, ["Delivered"; 20]);
     // One that is dropped while it tries leaves its turn to the others.
     let (silent, hangs) = switched(Step::Banner, Act::Silence);
-    let limits = Limits { greeting: Duration::from_millis(50), ..LIMITS };
+    let limits = Limits { greeting: Duration::from_millis(500), ..LIMITS };
     let relay = listening(&[&silent]).await;
     let destination = Arc::new(SmtpDestination::with_limits(relay, Protocol::Smtp, &delivery(), no_password(), limits));
     for _ in 0..3 {
