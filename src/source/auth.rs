@@ -129,8 +129,8 @@ pub(super) fn refused(error: SourceError, exchange: &Exchange) -> SourceError {
     };
     if matches!(exchange.mechanism(), Mechanism::XOAuth2 | Mechanism::OAuthBearer) && error.kind == SourceErrorKind::Auth {
         return error.hint(
-            "the access token is refused: it has expired, or was made for another service, scope or mailbox; look at what `auth: {token: …}` yields, \
-             and whether IMAP and POP3 are allowed for the mailbox",
+            "the access token is refused: it has expired, or was made for another service, scope or mailbox: `mailgather test` reads it and says \
+             which; look also whether IMAP and POP3 are allowed for the mailbox",
         );
     }
     // Hashed passwords on the server rule these out for good, however right the password is.

@@ -161,7 +161,7 @@ impl SourceError {
         };
         let usual = match kind {
             SourceErrorKind::Throttled => "whoever gives the tokens has no time now; it is tried again later",
-            _ => "look at what `password` of this collector (for oauth2: `auth: {token: …}`) yields; mailgather check",
+            _ => "look at what `password` of this collector (for oauth2: `auth`) yields; mailgather check",
         };
         let error = SourceError::new(kind, "login", peer, text).hint(hint.as_deref().unwrap_or(usual));
         SourceError { retry_after, ..error }

@@ -336,7 +336,7 @@ impl WebLogin {
                 let bearer = offered.iter().find(|challenge| challenge.is("Bearer"));
                 let parameter = |name: &str| bearer.and_then(|challenge| challenge.parameter(name)).unwrap_or_default();
                 let said = format!("401 {} {}", parameter("error"), parameter("error_description"));
-                let hint = "the access token is refused: it has expired, or was made for another service, scope or mailbox";
+                let hint = "the access token is refused: it has expired, or was made for another service, scope or mailbox: `mailgather test` reads it and says which";
                 error.said(said.trim()).hint(hint)
             }
         }

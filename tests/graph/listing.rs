@@ -194,6 +194,8 @@ async fn what_is_due_and_cannot_be_looked_at_is_taken_to_be_there() {
         Fault::Error(403, "ErrorAccessDenied", None),
         Fault::Error(404, "", None),
         Fault::Html(404),
+        Fault::Says("{\"id\": 7}"),
+        Fault::Says("{\"id\": "),
     ] {
         graph.fault("00000002%2Bfixed%3D", 1, fault.clone());
         let only = Want { above: u32::MAX, also: all.iter().map(|id| uid(id)).collect(), ..want() };

@@ -67,6 +67,8 @@ pub enum Fault {
     BreakOff(usize),
     /// The answer has a length that is more than what comes.
     ShortLength(usize),
+    /// 200 with this in place of what was asked for.
+    Says(&'static str),
     /// A page of HTML, with this status.
     Html(u16),
     /// Pages go on at another host.
@@ -545,6 +547,7 @@ async fn answer(state: Arc<Mutex<State>>, request: Request) -> Response {
     match fault {
         Some(Fault::Error(status, code, wait)) => return No(status, code, "A test asked for it.".into(), wait).response(),
         Some(Fault::HangUp) => return web::hang_up(),
+        Some(Fault::Says(document)) => return web::answer(200, "application/json", document),
         Some(Fault::Html(status)) => return web::answer(status, "text/html", "<html><body>Bad gateway</body></html>"),
         Some(Fault::Late(time)) => tokio::time::sleep(time).await,
         _ => {}

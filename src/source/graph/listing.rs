@@ -185,7 +185,8 @@ impl GraphSession {
             let answers = self.client.documents("list", asks).await?;
             for (id, answer) in ids.into_iter().zip(answers) {
                 let seen = match answer {
-                    Ok(body) => graph::message(&body).map_err(|error| self.odd(&error.to_string()))?,
+                    // Something is there; one answer that nobody understands stands in no other message's way.
+                    Ok(body) => graph::message(&body).unwrap_or_else(|_| Seen { id: id.to_owned(), received: None, is_read: None, folder: None }),
                     Err(problem) => match problem.meaning() {
                         Meaning::NotFound => {
                             all.push(None);
