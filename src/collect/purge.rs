@@ -42,18 +42,7 @@ pub(super) async fn folder(
     }
     let former = std::mem::take(&mut progress.former);
     let mut walk = Walk::new(pass, &progress, former, selected, place, session.peer());
-    let want = Want {
-        above: u32::MAX,
-        also: purged.iter().cloned().collect(),
-        unseen: false,
-        since: None,
-        not_before: None,
-        sizes: false,
-        complete: false,
-        known: known(&progress, &purged),
-        limit: most.saturating_add(LISTING_MAX),
-        cursor: None,
-    };
+    let want = Want { known: known(&progress, &purged), limit: most.saturating_add(LISTING_MAX), ..Want::only(purged.iter().cloned().collect()) };
     let Some(listing) = pass.unless_stopped(session.list(want)).await else { return Ok((Sound::No, None)) };
     let listing = listing?;
     let there: Vec<_> = listing.messages.into_iter().filter(|message| purged.contains(&message.uid)).collect();

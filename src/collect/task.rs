@@ -19,8 +19,8 @@ use crate::deliver::local_check::LocalCheck;
 use crate::held::HeldStore;
 use crate::history::{Event, History};
 use crate::ledger::{Forget, Ledger};
+use crate::mail::RemoteUid;
 use crate::mail::when::stamp;
-use crate::mail::{KnownUids, RemoteUid};
 use crate::net::Dns;
 use crate::oauth::Kept;
 use crate::observe::maillog::{self, Failure, SessionFigures};
@@ -456,21 +456,7 @@ impl Worker {
             let listed = async {
                 let selected = session.select(&of.folder).await?;
                 let also = if selected.epoch == of.epoch { which.uids.clone() } else { Vec::new() };
-                let limit = also.len();
-                let (above, known) = (u32::MAX, KnownUids::new());
-                let want = Want {
-                    above,
-                    also,
-                    unseen: false,
-                    since: None,
-                    not_before: Some(since),
-                    sizes: false,
-                    complete: false,
-                    known,
-                    limit,
-                    cursor: None,
-                };
-                session.list(want).await
+                session.list(Want { not_before: Some(since), ..Want::only(also) }).await
             };
             let listed = listed.await;
             match listed {

@@ -5,6 +5,7 @@
 //! HTTPS, a few times at most; size, header and time have limits.
 
 use super::dial::{first_that_answers, tcp};
+use super::web::in_words;
 use super::witness::Nobody;
 use super::{Channel, DialError, Dns, DnsError, TlsClient};
 use crate::config::{Tls, WebPlace};
@@ -240,18 +241,7 @@ impl Place {
 }
 
 fn broken(error: &dyn std::error::Error) -> HttpError {
-    HttpError::Broken(in_words(error))
-}
-
-/// With what lies below, which says more.
-fn in_words(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut below = error.source();
-    while let Some(error) = below {
-        text = format!("{text}: {error}");
-        below = error.source();
-    }
-    harmless(&text, 300)
+    HttpError::Broken(harmless(&in_words(error), 300))
 }
 
 #[cfg(test)]

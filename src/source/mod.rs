@@ -177,6 +177,29 @@ pub struct Want {
     pub cursor: Option<Bytes>,
 }
 
+impl Want {
+    /// Every message that is there, read or not, of whatever age, without a limit.
+    pub fn all() -> Self {
+        Want {
+            above: 0,
+            also: Vec::new(),
+            unseen: false,
+            since: None,
+            not_before: None,
+            sizes: false,
+            complete: false,
+            known: KnownUids::new(),
+            limit: usize::MAX,
+            cursor: None,
+        }
+    }
+
+    /// These, as far as they are there, and nothing else.
+    pub fn only(uids: Vec<RemoteUid>) -> Self {
+        Want { above: u32::MAX, limit: uids.len(), also: uids, ..Want::all() }
+    }
+}
+
 /// The messages of a folder that the caller has to know of.
 #[derive(Clone, Debug, Default)]
 pub struct Listing {

@@ -80,18 +80,7 @@ impl Setup {
 }
 
 pub fn want() -> Want {
-    Want {
-        above: 0,
-        also: Vec::new(),
-        unseen: false,
-        since: None,
-        not_before: None,
-        sizes: true,
-        complete: false,
-        known: KnownUids::new(),
-        limit: 10_000,
-        cursor: None,
-    }
+    Want { sizes: true, limit: 10_000, ..Want::all() }
 }
 
 pub fn uid(id: &str) -> RemoteUid {

@@ -77,18 +77,7 @@ pub fn ids(listing: &Listing) -> Vec<String> {
 }
 
 pub fn want() -> Want {
-    Want {
-        above: 0,
-        also: Vec::new(),
-        unseen: false,
-        since: None,
-        not_before: None,
-        sizes: false,
-        complete: false,
-        known: KnownUids::new(),
-        limit: 10_000,
-        cursor: None,
-    }
+    Want { limit: 10_000, ..Want::all() }
 }
 
 pub fn known(ids: &[&String]) -> KnownUids {

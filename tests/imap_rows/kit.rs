@@ -2,7 +2,7 @@
 
 use mailgather::config::secret::SecretReader;
 use mailgather::config::{Auth, AuthMethod, PartialFetch, PartialMode, Protocol, SecretSource, Server, Tls, TlsMode};
-use mailgather::mail::{CollectorId, Content, FolderName, KnownUids, RemoteUid, Secret};
+use mailgather::mail::{CollectorId, Content, FolderName, RemoteUid, Secret};
 use mailgather::net::Channel;
 use mailgather::source::imap::ImapSource;
 use mailgather::source::{Fetched, Session, SourceError, Want, Wanted};
@@ -205,18 +205,7 @@ pub fn uids(numbers: &[u32]) -> Vec<RemoteUid> {
 }
 
 pub fn want() -> Want {
-    Want {
-        above: 0,
-        also: vec![],
-        unseen: false,
-        since: None,
-        not_before: None,
-        sizes: false,
-        complete: false,
-        known: KnownUids::new(),
-        limit: 10_000,
-        cursor: None,
-    }
+    Want { limit: 10_000, ..Want::all() }
 }
 
 pub fn wanted(numbers: &[u32]) -> Vec<Wanted> {

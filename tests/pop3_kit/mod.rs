@@ -295,18 +295,7 @@ pub fn uid(id: &[u8]) -> RemoteUid {
 }
 
 pub fn want() -> Want {
-    Want {
-        above: 0,
-        also: vec![],
-        unseen: false,
-        since: None,
-        not_before: None,
-        sizes: false,
-        complete: true,
-        known: KnownUids::new(),
-        limit: usize::MAX,
-        cursor: None,
-    }
+    Want { complete: true, ..Want::all() }
 }
 
 /// What one whole session did.

@@ -37,19 +37,7 @@ fn source_of(server: Server, password: &'static str) -> Pop3Source {
 async fn collect(source: &Pop3Source, delete: usize) -> Vec<Vec<u8>> {
     let mut session = source.open().await.unwrap();
     session.select(&FolderName::inbox()).await.unwrap();
-    let want = Want {
-        above: 0,
-        also: vec![],
-        unseen: false,
-        since: None,
-        not_before: None,
-        sizes: true,
-        complete: true,
-        known: KnownUids::new(),
-        limit: usize::MAX,
-        cursor: None,
-    };
-    let listing = session.list(want).await.unwrap();
+    let listing = session.list(Want { sizes: true, complete: true, ..Want::all() }).await.unwrap();
     assert!(listing.messages.iter().all(|m| m.size.is_some()) && listing.present.is_some());
     let uids: Vec<RemoteUid> = listing.messages.iter().map(|m| m.uid.clone()).collect();
     let mut texts = Vec::new();
@@ -169,7 +157,7 @@ async fn c7_dates_are_read_by_top_from_a_real_server() {
 }
 
 fn everything(known: KnownUids) -> Want {
-    Want { above: 0, also: vec![], unseen: false, since: None, not_before: None, sizes: false, complete: true, known, limit: 10_000, cursor: None }
+    Want { complete: true, known, limit: 10_000, ..Want::all() }
 }
 
 /// Octets of this process in memory.

@@ -204,16 +204,5 @@ async fn present(session: &mut dyn Session, before: Option<i64>) -> Result<Vec<R
 
 /// A listing of all that is there, but for what is known.
 fn everything(known: KnownUids) -> Want {
-    Want {
-        above: 0,
-        also: Vec::new(),
-        unseen: false,
-        since: None,
-        not_before: None,
-        sizes: false,
-        complete: true,
-        known,
-        limit: usize::MAX,
-        cursor: None,
-    }
+    Want { complete: true, known, ..Want::all() }
 }
