@@ -112,8 +112,13 @@ impl Walk<'_> {
             let header = match session.header_of(&uid).await {
                 Ok(peeked) => peeked.map(|peeked| peeked.header),
                 Err(error) if error.is_refusal() => None,
-                // The session broke: the next one has the header.
+                // The session broke: a later one has the header. Until then the message stands in nobody's way.
                 Err(error) => {
+                    let entry = self.unfetched(&uid, &format!("its header cannot be read: {}", error.text));
+                    ledger.record(place, entry.clone()).await?;
+                    self.pass.history.put(chronicle::of_entry(&self.key(&uid), &entry.state));
+                    self.count(&entry, By::default(), report);
+                    self.settled(&uid);
                     failed = Some(error);
                     break;
                 }

@@ -36,7 +36,9 @@ async fn f65_who_is_busy_is_left_alone_as_long_as_it_says() {
     ] {
         let (server, all) = filled(3);
         for operation in ["GetFolder", "SyncFolderItems", "GetItem", "UpdateItem"] {
-            server.trouble(operation, usize::from(operation == "GetFolder") * 2, 1, fault.clone());
+            // Whether it is only one message that it has no time for shows when it is asked again.
+            let times = if operation == "GetItem" { 9 } else { 1 };
+            server.trouble(operation, usize::from(operation == "GetFolder") * 2, times, fault.clone());
         }
         let told = |error: SourceError| (error.kind, error.retry_after.map(|wait| wait.as_secs()), error.stage);
         let mut session = Setup::of(&server).session("INBOX").await;

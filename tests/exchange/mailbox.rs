@@ -9,7 +9,7 @@ use mailgather::config::{AuthMethod, Tls, WebPlace};
 use mailgather::mail::{Domain, FolderName, Present, RemoteUid};
 use mailgather::net::{ServiceHost, TlsClient, Tracer, Web, WebError, WebLimits, tcp};
 use mailgather::proto::ews::Version;
-use mailgather::source::{Disposal, Disposed, Listing, Source, SourceErrorKind, Want};
+use mailgather::source::{Disposal, Disposed, Fetched, Listing, Source, SourceErrorKind, Want};
 
 const BOX: &str = "u@corp.example";
 
@@ -240,14 +240,62 @@ async fn messages_that_cannot_be_had_do_not_stop_the_rest() {
 
 #[tokio::test]
 async fn one_that_brings_the_whole_request_down_is_found() {
+    for (trouble, words) in [
+        (Trouble::Fault("ErrorInternalServerError"), "ErrorInternalServerError"),
+        (Trouble::Fault("ErrorTimeoutExpired"), "the server shows the message, and has no time to give it: ErrorTimeoutExpired"),
+        (Trouble::Code("ErrorTimeoutExpired"), "the server has no time to give it: ErrorTimeoutExpired"),
+        (Trouble::Status("504"), "the server shows the message, and has no time to give it: HTTP 504"),
+    ] {
+        let (server, all) = filled(5);
+        let poison = server.put_item(BOX, "INBOX", Item::new(&mime(6)).trouble(trouble.clone()));
+        let mut session = Setup::of(&server).session("INBOX").await;
+        for batch in [[&all[..3], std::slice::from_ref(&poison), &all[3..]].concat(), vec![poison.clone(), all[0].clone()]] {
+            let fetched = fetch(&mut *session, wanted(&batch)).await.unwrap_or_else(|error| panic!("{trouble:?}: {error:?}"));
+            assert_eq!(fetched.len(), batch.len());
+            for (id, told) in fetched {
+                let is_poison = id == uid(&poison);
+                assert!(told.starts_with(if is_poison { "missing: " } else { "Subject" }) && (!is_poison || told.contains(words)), "{told}");
+            }
+        }
+    }
+    // It hangs up on one of them, which is the one that the caller is left with.
     let (server, all) = filled(5);
-    let poison = server.put_item(BOX, "INBOX", Item::new(&mime(6)).trouble(Trouble::Fault("ErrorInternalServerError")));
+    let poison = server.put_item(BOX, "INBOX", Item::new(&mime(6)).trouble(Trouble::HangUp));
     let mut session = Setup::of(&server).session("INBOX").await;
-    let batch = [&all[..3], &[poison], &all[3..]].concat();
-    let fetched = fetch(&mut *session, wanted(&batch)).await.unwrap();
-    assert_eq!(fetched.len(), 6);
-    assert!(fetched[3].1.starts_with("missing: ErrorInternalServerError"), "{}", fetched[3].1);
-    assert!(fetched.iter().enumerate().all(|(number, (_, told))| number == 3 || told.starts_with("Subject")));
+    session.fetch(wanted(&[&all[..3], &[poison], &all[3..]].concat())).await.unwrap();
+    for id in &all[..3] {
+        let Some(Fetched::Message(message)) = session.next_message().await.unwrap() else { panic!("{id} did not come") };
+        assert_eq!(message.key.uid, uid(id));
+    }
+    assert_eq!(session.next_message().await.unwrap_err().kind, SourceErrorKind::Closed);
+}
+
+/// One that the server has no time for is there, and is no reason to leave the others.
+#[tokio::test]
+async fn what_is_due_and_cannot_be_looked_at_is_taken_to_be_there() {
+    let (server, all) = filled(3);
+    server.trouble("GetItem", 0, 1, Fault::Each("ErrorTimeoutExpired", None));
+    let mut session = Setup::of(&server).session("INBOX").await;
+    let listing = session.list(Want { also: uids(&all[..1]), known: known(&all[1..]), ..want() }).await.unwrap();
+    assert_eq!((ids(&listing), listing.vanished), (uids(&all[..1]), vec![]));
+}
+
+/// A state that is refused in other words than it should be.
+#[tokio::test]
+async fn a_cursor_that_is_refused_is_given_up() {
+    for fault in [
+        Fault::Soap("ErrorInternalServerError", None),
+        Fault::Each("ErrorCorruptData", None),
+        Fault::Soap("ErrorSchemaValidation", None),
+        Fault::Status(500, Vec::new()),
+    ] {
+        let (server, all) = filled(3);
+        let mut session = Setup::of(&server).session("INBOX").await;
+        let cursor = session.list(want()).await.unwrap().cursor;
+        server.trouble("SyncFolderItems", 0, 1, fault.clone());
+        let listing = session.list(Want { cursor, known: known(&all[..2]), ..want() }).await.unwrap_or_else(|error| panic!("{fault:?}: {error:?}"));
+        assert_eq!((ids(&listing), listing.present.is_some()), (uids(&all[2..]), true), "{fault:?}");
+    }
 }
 
 #[tokio::test]

@@ -232,7 +232,11 @@ fn respond(world: &Mutex<World>, request: &Request) -> (Response, Duration) {
         Some(Fault::Each(code, back_off)) => answer::each(&name, count, code, *back_off),
         _ => match answer::answer(&mut world, &user, &text) {
             Ok(document) => document,
+            Err((answer::HANG_UP, _)) => return (web::hang_up(), now),
             Err((code, text)) => {
+                if let Ok(status) = code.parse() {
+                    return (web::answer(status, "text/html", "<html><body>no</body></html>"), now);
+                }
                 if matches!(code, "ErrorSchemaValidation" | "ErrorInvalidRequest") {
                     world.violations.push(format!("{name}: {text}"));
                 }

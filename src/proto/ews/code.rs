@@ -16,6 +16,8 @@ pub enum CodeKind {
     Done,
     /// Throttled, or out of order for a while: later, as told.
     Busy,
+    /// It took too long, or something else came between: over this item, or over everything.
+    Stuck,
     /// Too many connections or open objects of ours.
     TooMany,
     /// The mailbox is being moved to another database or server.
@@ -63,9 +65,8 @@ impl Code {
     pub fn kind(&self) -> CodeKind {
         match &*self.0 {
             "NoError" => CodeKind::Done,
+            "ErrorTimeoutExpired" | "ErrorInternalServerTransientError" => CodeKind::Stuck,
             "ErrorServerBusy"
-            | "ErrorTimeoutExpired"
-            | "ErrorInternalServerTransientError"
             | "ErrorMailboxStoreUnavailable"
             | "ErrorADUnavailable"
             | "ErrorADOperation"
@@ -118,6 +119,7 @@ mod tests {
             ("NoError", CodeKind::Done),
             ("a:ErrorSchemaValidation", CodeKind::Schema),
             (" ErrorServerBusy\n", CodeKind::Busy),
+            ("ErrorTimeoutExpired", CodeKind::Stuck),
             ("ErrorMimeContentConversionFailed", CodeKind::NoMime),
             ("ErrorInvalidSyncStateData", CodeKind::SyncState),
             ("ErrorItemNotFound", CodeKind::NoItem),

@@ -97,7 +97,7 @@ impl EwsSession {
             return Ok(FolderRef::WellKnown(word));
         }
         let text = format!("the mailbox has no folder `{}`", name.as_str());
-        Err(self.wire.error(SourceErrorKind::Mailbox, text).hint("`mailgather folders NAME` shows those that there are"))
+        Err(self.wire.error(SourceErrorKind::Mailbox, text).hint("`mailgather test NAME` shows those that there are"))
     }
 
     pub(super) async fn list_folders(&mut self) -> Result<Vec<RemoteFolder>, SourceError> {

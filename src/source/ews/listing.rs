@@ -92,9 +92,20 @@ impl EwsSession {
         let cursor = survey.want.cursor.clone().filter(|_| !survey.want.unseen);
         let cursor = cursor.and_then(|cursor| state_of(&cursor, folder));
         let (also, vanished) = (survey.found.clone(), survey.vanished.clone());
-        if let Some(cursor) = cursor
-            && let Some(done) = self.sync(survey, folder, Some(cursor)).await?
-        {
+        let since = match cursor {
+            None => None,
+            Some(cursor) => match self.sync(survey, folder, Some(cursor)).await {
+                Ok(done) => done,
+                // A state that is refused in other words than it should be must not be asked with for ever: from the start it shows what is wrong.
+                Err(error) if matches!(error.kind, SourceErrorKind::Mailbox | SourceErrorKind::Protocol) => {
+                    let inner = &self.wire.inner;
+                    tracing::info!(event = "listing_begins_anew", collector = %inner.collector, server = error.peer, reason = %error);
+                    None
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        if let Some(done) = since {
             let gone = survey.vanished.len() as u64;
             let unknown_also = survey.also.iter().filter(|uid| !survey.want.known.contains(uid)).count() as u64;
             let left = (survey.want.known.len() + unknown_also).saturating_sub(gone);

@@ -26,7 +26,7 @@ fn error(stage: &'static str, peer: &str, code: &Code, text: &str, back_off: Opt
         error = error.hint(hint);
     }
     match (code.kind(), back_off) {
-        (CodeKind::Busy | CodeKind::TooMany, Some(wait)) => error.after(wait.min(BACK_OFF_MAX)),
+        (CodeKind::Busy | CodeKind::Stuck | CodeKind::TooMany, Some(wait)) => error.after(wait.min(BACK_OFF_MAX)),
         (CodeKind::Moving, wait) => error.after(wait.unwrap_or(MOVING).min(BACK_OFF_MAX)),
         _ => error,
     }
@@ -35,7 +35,7 @@ fn error(stage: &'static str, peer: &str, code: &Code, text: &str, back_off: Opt
 fn meaning(kind: CodeKind, what: &str) -> (SourceErrorKind, String, Option<&'static str>) {
     use SourceErrorKind::{Auth, Mailbox, Protocol, Throttled};
     let (kind, words, hint) = match kind {
-        CodeKind::Busy => (
+        CodeKind::Busy | CodeKind::Stuck => (
             Throttled,
             "the server has no time for this account now",
             Some("its throttling policy gives the account so much time; it is tried again later, as long as the server says (docs/exchange.md)"),
@@ -51,7 +51,7 @@ fn meaning(kind: CodeKind, what: &str) -> (SourceErrorKind, String, Option<&'sta
             "there is no such mailbox",
             Some("check `email`: it is the mailbox's primary address, and the account in it must be on this organisation's servers"),
         ),
-        CodeKind::NoFolder => (Mailbox, "there is no such folder", Some("`mailgather folders NAME` shows those that there are")),
+        CodeKind::NoFolder => (Mailbox, "there is no such folder", Some("`mailgather test NAME` shows those that there are")),
         CodeKind::Denied => (
             Mailbox,
             "this account may not do that in the mailbox",

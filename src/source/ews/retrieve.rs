@@ -21,6 +21,8 @@ const OCTETS_USUAL: u64 = 64 * 1024;
 const PEEKED_MAX: usize = 20;
 /// Behind a header so much is read on; what is longer costs a connection.
 const READ_ON_MAX: u64 = 1024 * 1024;
+/// So many messages in a row that the server shows and has no time to give are no fault of theirs.
+const STUCK_MAX: u32 = 4;
 /// Most octets of one message, for those who configured no limit: a server could go on for ever.
 const MESSAGE_OCTETS_MAX: u64 = 16 << 30;
 
@@ -33,6 +35,8 @@ pub(super) struct Batch {
     asked: VecDeque<Wanted>,
     current: Option<Receiving>,
     fault: Option<Fault>,
+    /// Those that the server had no time for, and what it said.
+    stuck: Vec<(Wanted, Outcome)>,
     /// So many were asked for.
     size: usize,
 }
@@ -52,6 +56,7 @@ struct Receiving {
 enum Step {
     More,
     Done(Box<Fetched>),
+    Stuck(Wanted, Outcome),
     Busy(Outcome),
     TooMany,
     Disk(SpoolError),
@@ -73,19 +78,39 @@ impl EwsSession {
                 continue;
             };
             if batch.piece.is_empty() {
-                match batch.incoming.piece(&self.wire).await? {
-                    Some(piece) => batch.piece = piece,
-                    None => {
-                        self.ended(batch)?;
+                match batch.incoming.piece(&self.wire).await {
+                    Ok(Some(piece)) => batch.piece = piece,
+                    Ok(None) => {
+                        self.ended(batch).await?;
+                        continue;
+                    }
+                    Err(error) => {
+                        self.broke(batch, error).await?;
                         continue;
                     }
                 }
             }
-            let step = self.step(&mut batch).await?;
+            let step = match self.step(&mut batch).await {
+                Ok(step) => step,
+                Err(error) => {
+                    self.broke(batch, error).await?;
+                    continue;
+                }
+            };
+            if let Step::Stuck(wanted, outcome) = step {
+                batch.stuck.push((wanted, outcome));
+                self.batch = Some(batch);
+                continue;
+            }
             self.batch = Some(batch);
             match step {
-                Step::More => {}
-                Step::Done(fetched) => return Ok(Some(*fetched)),
+                Step::More | Step::Stuck(..) => {}
+                Step::Done(fetched) => {
+                    if matches!(*fetched, Fetched::Message(_)) {
+                        self.stuck = 0;
+                    }
+                    return Ok(Some(*fetched));
+                }
                 Step::Busy(outcome) => return Err(self.wire.refused(&outcome)),
                 Step::TooMany => return Err(self.wire.error(SourceErrorKind::Protocol, "the server answers for more messages than were asked for")),
                 Step::Disk(error) => return Err(self.wire.error(SourceErrorKind::Disk, error.to_string()).hint(crate::spool::HINT)),
@@ -96,7 +121,8 @@ impl EwsSession {
 
     /// Asks for the next ones.
     async fn request(&mut self) -> Result<(), SourceError> {
-        let most = if self.singly { 1 } else { MESSAGES_MAX };
+        let most = if self.alone > 0 { 1 } else { MESSAGES_MAX };
+        self.alone = self.alone.saturating_sub(1);
         let (mut asked, mut octets) = (VecDeque::new(), 0u64);
         while let Some(next) = self.waiting.front() {
             octets = octets.saturating_add(next.size.unwrap_or(OCTETS_USUAL));
@@ -106,10 +132,55 @@ impl EwsSession {
             asked.extend(self.waiting.pop_front());
         }
         let request = self.wire.requests.get_items(asked.iter().map(|wanted| id_of(&wanted.uid)), true);
-        let incoming = self.wire.ask(request).await?;
+        let incoming = match self.wire.ask(request).await {
+            Ok(incoming) => incoming,
+            Err(error) => return self.unanswered(asked.into(), error).await,
+        };
         let size = asked.len();
-        self.batch = Some(Batch { incoming, piece: Bytes::new(), asked, current: None, fault: None, size });
+        self.batch = Some(Batch { incoming, piece: Bytes::new(), asked, current: None, fault: None, stuck: Vec::new(), size });
         Ok(())
+    }
+
+    /// The answer broke off. Where a message had begun, that one may be to blame, and the caller sees which.
+    async fn broke(&mut self, batch: Batch, error: SourceError) -> Result<(), SourceError> {
+        match batch.size > 1 && batch.asked.len() == batch.size {
+            true => self.unanswered(batch.asked.into(), error).await,
+            false => Err(error),
+        }
+    }
+
+    /// Nothing was answered for these. Of several one may be to blame, and the others need not wait for it: they are asked for one by one. One alone
+    /// is to blame if the server has time to show it. Who says how long he wants to be left alone, has no time for anybody.
+    async fn unanswered(&mut self, asked: Vec<Wanted>, error: SourceError) -> Result<(), SourceError> {
+        use SourceErrorKind::{Closed, Protocol, Throttled, Timeout};
+        if error.dialled || error.retry_after.is_some() || !matches!(error.kind, Closed | Protocol | Throttled | Timeout) {
+            return Err(error);
+        }
+        if asked.len() > 1 {
+            self.again_alone(asked);
+            return Ok(());
+        }
+        self.stuck += 1;
+        match asked.into_iter().next() {
+            Some(wanted) if error.kind == Throttled && self.stuck < STUCK_MAX && self.is_shown(&wanted.uid).await => {
+                let reason = format!("the server shows the message, and has no time to give it: {}", error.server.as_deref().unwrap_or(&error.text));
+                self.missing.push_back(Fetched::Missing { uid: wanted.uid, reason: harmless(&reason, 300) });
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+
+    fn again_alone(&mut self, asked: Vec<Wanted>) {
+        self.alone = asked.len();
+        asked.into_iter().rev().for_each(|wanted| self.waiting.push_front(wanted));
+    }
+
+    /// Whether the server tells what it knows of a message besides its content.
+    async fn is_shown(&mut self, uid: &RemoteUid) -> bool {
+        let request = self.wire.requests.get_items(std::iter::once(id_of(uid)), false);
+        let is_word = |outcome: Option<Outcome>| outcome.is_none_or(|outcome| !matches!(outcome.code.kind(), CodeKind::Busy | CodeKind::Stuck));
+        self.wire.read(request, |_| {}).await.is_ok_and(is_word)
     }
 
     /// Reads on until something is told.
@@ -159,24 +230,36 @@ impl EwsSession {
     }
 
     /// The answer is over: what it did not answer for is asked for once more, alone, or is missing.
-    fn ended(&mut self, batch: Batch) -> Result<(), SourceError> {
-        let unanswered = batch.current.map(|current| current.wanted).into_iter().chain(batch.asked);
-        let reason = match batch.fault {
-            Some(fault) => match fault.code.kind() {
-                CodeKind::Other | CodeKind::NoMime | CodeKind::NoItem if batch.size == 1 => harmless(&format!("{}: {}", fault.code, fault.text), 300),
-                CodeKind::Other | CodeKind::NoMime | CodeKind::NoItem => {
-                    // One of them may have brought the server down, and the others need not wait for it.
-                    self.singly = true;
-                    let again: Vec<Wanted> = unanswered.collect();
-                    again.into_iter().rev().for_each(|wanted| self.waiting.push_front(wanted));
-                    return Ok(());
+    async fn ended(&mut self, batch: Batch) -> Result<(), SourceError> {
+        let left: Vec<Wanted> = batch.current.map(|current| current.wanted).into_iter().chain(batch.asked).collect();
+        if let Some(fault) = batch.fault {
+            return match fault.code.kind() {
+                CodeKind::Other | CodeKind::NoMime | CodeKind::NoItem if batch.size == 1 => {
+                    self.miss(left, &harmless(&format!("{}: {}", fault.code, fault.text), 300));
+                    Ok(())
                 }
-                _ => return Err(self.wire.faulted(&fault)),
-            },
-            None => "the server's answer has nothing of this message".to_owned(),
-        };
-        self.missing.extend(unanswered.map(|wanted| Fetched::Missing { uid: wanted.uid, reason: reason.clone() }));
+                CodeKind::Other | CodeKind::NoMime | CodeKind::NoItem => {
+                    self.again_alone(left);
+                    Ok(())
+                }
+                CodeKind::Stuck => self.unanswered(left, self.wire.faulted(&fault)).await,
+                _ => Err(self.wire.faulted(&fault)),
+            };
+        }
+        self.miss(left, "the server's answer has nothing of this message");
+        let Some((_, outcome)) = batch.stuck.first() else { return Ok(()) };
+        let error = self.wire.refused(outcome);
+        let (is_all, stuck): (_, Vec<Wanted>) = (batch.stuck.len() == batch.size, batch.stuck.into_iter().map(|(wanted, _)| wanted).collect());
+        if is_all || error.retry_after.is_some() {
+            return self.unanswered(stuck, error).await;
+        }
+        // The server had time for the others.
+        self.miss(stuck, &format!("the server has no time to give it: {}", error.server.as_deref().unwrap_or(&error.text)));
         Ok(())
+    }
+
+    fn miss(&mut self, wanted: Vec<Wanted>, reason: &str) {
+        self.missing.extend(wanted.into_iter().map(|wanted| Fetched::Missing { uid: wanted.uid, reason: reason.to_owned() }));
     }
 
     fn key(&self, wanted: &Wanted) -> MessageKey {
@@ -284,6 +367,9 @@ impl Receiving {
     /// What came of it.
     async fn finish(self, outcome: Outcome, limit: u64) -> Step {
         let Receiving { wanted, intake, octets, end, item, doubled } = self;
+        if outcome.code.kind() == CodeKind::Stuck {
+            return Step::Stuck(wanted, outcome);
+        }
         let uid = wanted.uid;
         let missing = |uid: RemoteUid, reason: String| Step::Done(Box::new(Fetched::Missing { uid, reason }));
         let unreadable = |uid: RemoteUid, reason: String| Step::Done(Box::new(Fetched::Unreadable { uid, reason }));

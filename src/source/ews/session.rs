@@ -19,8 +19,10 @@ pub(super) struct EwsSession {
     pub(super) batch: Option<Batch>,
     /// Answers that need no server.
     pub(super) missing: VecDeque<Fetched>,
-    /// A request for many failed as a whole: one by one the one that is to blame shows.
-    pub(super) singly: bool,
+    /// So many of those that wait are asked for one by one: a request for many failed as a whole, and so the one that is to blame shows.
+    pub(super) alone: usize,
+    /// Messages that the server shows and does not give for want of time, since the last whole one.
+    pub(super) stuck: u32,
     /// False while an operation runs: an error, or a future that was dropped, leaves the session unusable.
     sound: bool,
 }
@@ -35,7 +37,7 @@ pub(super) struct Folder {
 impl EwsSession {
     pub(super) fn new(wire: Wire) -> Self {
         let (waiting, missing) = (VecDeque::new(), VecDeque::new());
-        EwsSession { wire, folder: None, folders: None, waiting, batch: None, missing, singly: false, sound: true }
+        EwsSession { wire, folder: None, folders: None, waiting, batch: None, missing, alone: 0, stuck: 0, sound: true }
     }
 
     /// Every operation starts here, and ends with `self.sound = true` if it went well.

@@ -37,7 +37,7 @@ fn hint(meaning: Meaning, stage: &str) -> Option<&'static str> {
     match meaning {
         Meaning::Token => Some(
             "it has expired, was revoked, or was made for another service: the scope has to be https://graph.microsoft.com/.default (or that of the \
-             national cloud that `url` names)",
+             national cloud that `auth.cloud` names)",
         ),
         Meaning::Denied if stage == "dispose" => Some(
             "reading is allowed and changing is not: the app needs Mail.ReadWrite, not Mail.Read; what was delivered stays where it is, and new mail is \

@@ -8,6 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use quick_xml::escape::escape;
 use std::fmt::Write;
 
+/// In place of a code: there is no answer.
+pub const HANG_UP: &str = "hang up";
+
 /// A SOAP fault.
 pub fn fault(code: &str, text: &str, back_off: Option<u64>) -> String {
     let back_off = back_off.map_or_else(String::new, |wait| {
@@ -493,6 +496,8 @@ fn get_item(world: &World, user: &str, operation: &Node) -> Result<String, Refus
                 continue;
             }
             (Some(Trouble::Fault(code)), true) => return Err((code, "The whole request failed.".into())),
+            (Some(Trouble::Status(status)), true) => return Err((status, "no SOAP".into())),
+            (Some(Trouble::HangUp), true) => return Err((HANG_UP, String::new())),
             (Some(Trouble::Raw(raw)), true) => Some((*raw).to_owned()),
             (None, true) => Some(STANDARD.encode(&item.mime)),
         };

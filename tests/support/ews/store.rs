@@ -41,6 +41,10 @@ pub enum Trouble {
     Raw(&'static str),
     /// The whole request fails.
     Fault(&'static str),
+    /// What stands in front of the server answers in its place, with this status.
+    Status(&'static str),
+    /// The connection ends without an answer.
+    HangUp,
 }
 
 /// A folder.
