@@ -259,7 +259,8 @@ impl Search<'_> {
         // Without credentials first: a domain's web site is often somebody else's, and does not ask for them.
         let answer = self.asked(&mut web, question(), place).await?;
         if answer.status != 401 {
-            return self.came(answer, place).await;
+            let came = self.came(answer, place).await?;
+            return self.vouched(came, place, address);
         }
         let hands_over = hands_over_secret(self.who.auth, &answer);
         let _ = answer.finish(PAGE_OCTETS_MAX).await;
@@ -307,6 +308,10 @@ impl Search<'_> {
         match answer {
             Ok(answer) => {
                 let came = self.came(answer, place).await?;
+                // Whoever runs the web site of a bare domain can act as if he had let us in.
+                if self.is_bare(&place.host, address) {
+                    return self.vouched(came, place, address);
+                }
                 match &came {
                     Came::Address(other) => self.trusted.push(other.domain().clone()),
                     Came::Place(other) => self.trusted.extend(other.host.parse::<Domain>()),
@@ -321,6 +326,22 @@ impl Search<'_> {
 
     fn is_trusted(&self, host: &str) -> bool {
         host.parse::<Domain>().is_ok_and(|host| self.trusted.iter().any(|domain| host.is_within(domain)))
+    }
+
+    /// What anybody could have said, without knowing us: it may lead on, as who asks for a login is looked at then. But web services that it names get our
+    /// login, so they are believed only inside the domain, and from there.
+    fn vouched(&mut self, came: Came, place: &WebPlace, address: &Address) -> Result<Came, SourceError> {
+        let Came::Found(places) = came else { return Ok(came) };
+        let is_inside = |host: &str| self.is_trusted(host) && !self.is_bare(host, address);
+        let from_inside = self.is_trusted(&place.host);
+        let (inside, outside): (Vec<WebPlace>, Vec<WebPlace>) = places.into_iter().partition(|named| from_inside && is_inside(&named.host));
+        if !inside.is_empty() {
+            return Ok(Came::Found(inside));
+        }
+        let Some(named) = outside.first() else { return Ok(Came::Found(Vec::new())) };
+        let text = format!("{} names {} to anybody who asks, and nothing shows that it may: not followed", place.host, shown(named));
+        self.suspicious.get_or_insert(format!("{text}; if that host is yours, set `url: {}`", shown(named)));
+        Err(SourceError::new(SourceErrorKind::Protocol, "connect", &peer(place), text))
     }
 
     /// True for the domain of the address itself, unless one that had taken our login led there.

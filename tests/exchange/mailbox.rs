@@ -479,6 +479,21 @@ async fn c6_without_a_url_autodiscover_is_asked() {
     let asked = server.web().requests().iter().filter(|request| request.contains("autodiscover")).count();
     // Twice: the bare domain, which gets no password, and the host of autodiscover, without the password first.
     assert_eq!(asked, 6, "{:?}", server.web().requests());
+    // The mailbox has moved, and the old place answers in some way or other: the next session asks anew. Who says when to come back has not moved.
+    for (fault, anew) in [
+        (Fault::Status(302, vec![("location", "https://elsewhere.example/".into())]), true),
+        (Fault::Status(403, Vec::new()), true),
+        (Fault::Status(503, Vec::new()), true),
+        (Fault::Each("ErrorNonExistentMailbox", None), true),
+        (Fault::Status(503, vec![("retry-after", "1".into())]), false),
+    ] {
+        server.trouble("GetFolder", 0, 1, fault.clone());
+        assert!(source.open().await.is_err(), "{fault:?}");
+        let asked = || server.web().requests().iter().filter(|request| request.contains("autodiscover")).count();
+        let before = asked();
+        source.open().await.unwrap();
+        assert_eq!(asked() > before, anew, "{fault:?}");
+    }
     // One that closes the connection behind each question for a login is asked all the same.
     server.world(|world| world.closes = true);
     setup.server.auth.method = AuthMethod::Auto;

@@ -201,6 +201,30 @@ async fn the_host_of_the_bare_domain_gets_no_password() {
         assert!(error.hint.as_ref().unwrap().contains("set `url: https://corp.example/EWS/Exchange.asmx`"), "{error:?}");
         assert!(!world.asked().iter().any(|line| line.ends_with("login")), "{error:?}");
     }
+    // Nor does one that it names, whether it asks who we are, or lets anybody in.
+    let says = |place: &str| {
+        let protocol = format!("<Protocol><Type>EXPR</Type><EwsUrl>{place}/EWS/Exchange.asmx</EwsUrl></Protocol>");
+        Host::Says(200, "text/xml", document(&format!("<Account><Action>settings</Action>{protocol}</Account>")))
+    };
+    for (host, named) in [
+        ("https://corp.example", "https://other.example"),
+        ("https://corp.example", "https://corp.example"),
+        ("https://autodiscover.corp.example", "https://other.example"),
+        ("https://other.example", "https://mail.corp.example"),
+    ] {
+        let world = World::new(&[
+            (host, says(named)),
+            ("http://autodiscover.corp.example", leads(&bare)),
+            ("https://in.corp.example", leads(&format!("https://other.example{PATH}"))),
+        ]);
+        world.services.lock().unwrap().push(ServiceHost { host: "in.corp.example".into(), port: 443 });
+        let error = found(&world).await.unwrap_err();
+        assert!(error.text.contains("to anybody who asks"), "{host} {named}: {error:?}");
+        assert!(error.hint.as_ref().unwrap().contains(&format!("set `url: {named}/EWS/Exchange.asmx`")), "{error:?}");
+    }
+    // What the domain's own hosts say of the domain's own hosts is believed.
+    let world = World::new(&[("https://corp.example", says("https://mail.corp.example"))]);
+    assert_eq!(found(&world).await.unwrap(), EWS);
     // One that knows us may send us there.
     let led = Host::Mailbox(document(&format!("<Account><Action>redirectUrl</Action><RedirectUrl>{bare}</RedirectUrl></Account>")));
     let world = World::new(&[("https://corp.example", here), ("https://autodiscover.corp.example", led)]);

@@ -142,7 +142,12 @@ impl Inner {
 #[async_trait]
 impl Source for EwsSource {
     async fn open(&self) -> Result<Box<dyn Session>, SourceError> {
-        let wire = Wire::open(Arc::clone(&self.inner)).await?;
+        // Whatever is wrong there, the mailbox may have moved: where it is is asked anew. Only who is busy and says how long is where it should be.
+        let wire = Wire::open(Arc::clone(&self.inner)).await.inspect_err(|error| {
+            if error.kind != SourceErrorKind::Secret && error.retry_after.is_none() {
+                self.inner.forget_place();
+            }
+        })?;
         Ok(Box::new(EwsSession::new(wire)))
     }
 

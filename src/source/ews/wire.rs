@@ -201,10 +201,7 @@ impl Wire {
         let server = &inner.server;
         let place = inner.place(&secret).await?;
         self.peer = format!("{}:{}", place.host, place.port);
-        let web = inner.dialer.dial(&place, &*inner.witness).await.map_err(|error| {
-            inner.forget_place();
-            SourceError::web("connect", &self.peer, error)
-        })?;
+        let web = inner.dialer.dial(&place, &*inner.witness).await.map_err(|error| SourceError::web("connect", &self.peer, error))?;
         web.hide(secret.expose());
         self.peer_ip = web.peer_ip();
         let account = Account { auth: server.auth.clone(), username: server.username.clone(), secret, host: place.host.clone(), port: place.port };
@@ -258,11 +255,8 @@ impl Wire {
                 "EWS is switched off for this mailbox or for programs like this one: Get-CASMailbox (EwsEnabled), Get-OrganizationConfig \
                  (EwsApplicationAccessPolicy)",
             ),
-            404 | 405 => {
-                self.inner.forget_place();
-                stage_error(Protocol, "the server has no web services of Exchange there".to_owned())
-                    .hint("check `url`: https://HOST/EWS/Exchange.asmx")
-            }
+            404 | 405 => stage_error(Protocol, "the server has no web services of Exchange there".to_owned())
+                .hint("check `url`: https://HOST/EWS/Exchange.asmx"),
             413 => stage_error(Protocol, "the request is too long for what stands in front of the server".to_owned()),
             _ => stage_error(Protocol, format!("the server answers {status}, and says nothing of Exchange")),
         }
