@@ -72,6 +72,12 @@ async fn one_that_cannot_be_had_does_not_stop_the_rest() {
     let peeked = session.header_of(&uid(&all[1])).await.unwrap().unwrap();
     assert_eq!(peeked.header.first("Subject").map(|field| peeked.header.text(field)).as_deref(), Some("sealed"));
     assert_eq!(fetched(&mut *session, &all[2..3]).await.unwrap()[0].1, "failing");
+    // A gateway that waits in vain for this one message, each time.
+    graph.fault("00000003%2Bfixed%3D/$value", 9, Fault::Error(504, "UnknownError", None));
+    let came: Vec<String> =
+        fetched(&mut *session, &[all[2].clone(), all[0].clone(), all[5].clone()]).await.unwrap().into_iter().map(|(_, what)| what).collect();
+    assert!(came.iter().any(|what| what.starts_with("missing: the server knows the message, and does not give it: 504 UnknownError")), "{came:?}");
+    assert_eq!(came.iter().filter(|what| *what == "one" || *what == "two").count(), 2, "{came:?}");
 }
 
 #[tokio::test]

@@ -59,6 +59,52 @@ async fn pages_are_read_to_the_limit_and_go_on() {
     }
 }
 
+/// Over so many messages at once the server fails: one of them is broken, or all are slow.
+#[tokio::test]
+async fn a_server_that_fails_over_large_pages_is_asked_for_small_ones() {
+    let (graph, all) = filled(120);
+    for (fault, size) in [(Fault::Error(500, "InternalServerError", None), 50), (Fault::Error(504, "UnknownError", None), 5)] {
+        graph.fault("isRead odata.maxpagesize=500", 9, fault.clone());
+        if size == 5 {
+            graph.fault("isRead odata.maxpagesize=50", 9, fault.clone());
+        }
+        graph.web.forget();
+        let listing = kit(&graph).inbox().await.list(want()).await.unwrap_or_else(|error| panic!("{fault:?}: {error:?}"));
+        assert_eq!((ids(&listing), listing.more, listing.cursor.is_some()), (all.clone(), false, true), "{fault:?}");
+        assert!(graph.requests("delta") >= 120 / size, "what it could do is asked for from there on");
+        graph.no_more_faults();
+    }
+    graph.fault("delta", 99, Fault::Error(500, "InternalServerError", None));
+    let error = kit(&graph).inbox().await.list(want()).await.unwrap_err();
+    assert!(error.kind == SourceErrorKind::Throttled && error.hint.as_ref().unwrap().contains("first_run"), "{error:?}");
+}
+
+/// A cursor that is refused in other words than it should be is not asked with for ever.
+#[tokio::test]
+async fn a_cursor_that_is_refused_is_given_up() {
+    let (graph, all) = filled(12);
+    let kit = kit(&graph);
+    let first = kit.inbox().await.list(want()).await.unwrap();
+    let known = known(&all[1..].iter().collect::<Vec<_>>());
+    for (fault, times) in [
+        (Fault::Error(400, "BadRequest", None), 1),
+        (Fault::Error(404, "", None), 3),
+        (Fault::Error(500, "ErrorInternalServerError", None), 3),
+        (Fault::Error(404, "ErrorItemNotFound", None), 1),
+    ] {
+        graph.fault("deltatoken", times, fault.clone());
+        let next = Want { cursor: first.cursor.clone(), known: known.clone(), ..want() };
+        let again = kit.inbox().await.list(next).await.unwrap_or_else(|error| panic!("{fault:?}: {error:?}"));
+        assert_eq!((ids(&again), again.present.is_some()), (all[..1].to_vec(), true), "{fault:?}");
+    }
+    // Who may not, or has no time, says nothing of the cursor.
+    for fault in [Fault::Error(403, "ErrorAccessDenied", None), Fault::Error(503, "ServiceUnavailable", Some(90))] {
+        graph.fault("deltatoken", 1, fault.clone());
+        let next = Want { cursor: first.cursor.clone(), known: known.clone(), ..want() };
+        assert!(kit.inbox().await.list(next).await.is_err(), "{fault:?}");
+    }
+}
+
 #[tokio::test]
 async fn messages_come_in_the_order_of_their_arrival() {
     let graph = Graph::start();

@@ -527,7 +527,9 @@ struct Asked {
 }
 
 async fn answer(state: Arc<Mutex<State>>, request: Request) -> Response {
-    let line = format!("{} {}", request.method(), request.uri());
+    // What is preferred belongs to it: `GET /v1.0/… odata.maxpagesize=500`.
+    let preferred = request.headers().get("prefer").map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).unwrap_or_default();
+    let line = format!("{} {} {}", request.method(), request.uri(), preferred.rsplit(' ').next().unwrap_or_default());
     let fault = {
         let mut state = state.lock().unwrap();
         let found = state.faults.iter_mut().find(|(text, times, _)| *times > 0 && line.contains(text.as_str()));

@@ -8,4 +8,4 @@ mod request;
 pub use answer::{Change, FolderPage, MessagePage, RemoteMailFolder, Seen, UnreadablePage, folder, folder_page, header, message, message_page};
 pub use link::{Link, Origin};
 pub use problem::{Meaning, Problem};
-pub use request::{ID_OCTETS_MAX, Mailbox, MarkRead, PAGE_MESSAGES, PREFER, WELL_KNOWN, marked_read, moved_to, named};
+pub use request::{ID_OCTETS_MAX, Mailbox, MarkRead, PAGES_MESSAGES, WELL_KNOWN, marked_read, moved_to, named, prefer};

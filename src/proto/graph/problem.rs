@@ -38,7 +38,8 @@ pub enum Meaning {
     Busy,
     /// The message cannot be had as MIME.
     NoMime,
-    /// The server failed, nobody knows over what; or something in between says 404, which is no word about a message.
+    /// The server failed, or had no time for this one thing, and nobody knows whether for others; or something in between says 404, which is no word
+    /// about a message.
     Failed,
     /// Anything else: what we asked is refused.
     Refused,
@@ -119,7 +120,7 @@ impl Problem {
             // What is gone is forgotten, and what was to be deleted counts as deleted: only a code of Graph's own says so, no proxy, no empty answer.
             404 if has(&["ErrorItemNotFound", "itemNotFound", "ErrorFolderNotFound"]) => Meaning::NotFound,
             404 => Meaning::Failed,
-            429 | 502 | 503 | 504 | 509 => Meaning::Busy,
+            429 | 503 | 509 => Meaning::Busy,
             500.. => Meaning::Failed,
             _ => Meaning::Refused,
         }
@@ -188,6 +189,8 @@ mod tests {
             (500, r#"{"error":{"code":"ErrorItemCorrupt"}}"#, NoMime, "500 ErrorItemCorrupt"),
             (500, r#"{"error":{"code":"InternalServerError"}}"#, Failed, "500 InternalServerError"),
             (500, "", Failed, "500"),
+            (504, r#"{"error":{"code":"UnknownError"}}"#, Failed, "504 UnknownError"),
+            (502, r#"{"error":{"code":"ErrorServerBusy"}}"#, Busy, "502 ErrorServerBusy"),
             (400, r#"{"error":"invalid_request","error_description":"a\r\nb"}"#, Refused, "400 invalid_request: a??b"),
             (418, "[]", Refused, "418"),
         ] {

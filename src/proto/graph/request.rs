@@ -4,10 +4,8 @@ use jiff::Timestamp;
 use serde_json::json;
 use std::fmt::Write;
 
-/// Messages that a page should have: `odata.maxpagesize`. A server may send fewer or more.
-pub const PAGE_MESSAGES: usize = 500;
-/// `Prefer` of every request: ids that a message keeps when it is moved, and large pages.
-pub const PREFER: &str = "IdType=\"ImmutableId\", odata.maxpagesize=500";
+/// Messages that a page should have, and, where the server fails over so many, how many then. A server may send fewer or more.
+pub const PAGES_MESSAGES: [usize; 3] = [500, 50, 5];
 /// Longest id of a message or folder that is taken.
 pub const ID_OCTETS_MAX: usize = 1024;
 /// Folders that each mailbox has under the same name in any language, and their RFC 6154 attributes. The inbox is first, and has none.
@@ -129,6 +127,11 @@ impl Mailbox {
     }
 }
 
+/// `Prefer` of every request: ids that a message keeps when it is moved, and the size of pages.
+pub fn prefer(page_messages: usize) -> String {
+    format!("IdType=\"ImmutableId\", odata.maxpagesize={page_messages}")
+}
+
 /// The body that marks a message as read.
 pub fn marked_read(how: MarkRead) -> String {
     match how {
@@ -206,7 +209,7 @@ mod tests {
             assert_eq!(asked, wanted);
         }
         assert_eq!(moved_to("a\"b"), r#"{"destinationId":"a\"b"}"#);
-        assert!(PREFER.ends_with(&format!("={PAGE_MESSAGES}")));
+        assert_eq!(prefer(50), "IdType=\"ImmutableId\", odata.maxpagesize=50");
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use super::super::{SourceError, SourceErrorKind};
 use super::{PAGE_OCTETS_MAX, Shared, refusal};
 use crate::mail::Secret;
 use crate::net::{Answer, Nobody, Question, Seen, Web, WebError, WebErrorKind};
-use crate::proto::graph::{Meaning, PREFER, Problem};
+use crate::proto::graph::{Meaning, PAGES_MESSAGES, Problem, prefer};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use hyper::Method;
@@ -24,6 +24,8 @@ const WAITS_MAX: Duration = Duration::from_secs(300);
 const WAIT_FIRST: Duration = Duration::from_secs(1);
 /// So often one request is asked again because the server was busy.
 const BUSY_MAX: u32 = 5;
+/// So often one request is asked again because a gateway gave up waiting for its answer.
+const GATEWAY_TRIES: u32 = 1;
 /// So often one request is asked again because its connection broke.
 const BREAKS_MAX: u32 = 2;
 /// What is read of an answer that is of no interest, so that its connection can be used again.
@@ -62,6 +64,8 @@ pub(super) struct Ask {
     target: String,
     /// A document of JSON.
     body: Option<String>,
+    /// Of an answer that has several of them.
+    page_messages: usize,
 }
 
 /// What came of it.
@@ -90,19 +94,24 @@ struct Tries {
 
 impl Ask {
     pub(super) fn get(target: String) -> Self {
-        Ask { method: Method::GET, target, body: None }
+        Ask { method: Method::GET, target, body: None, page_messages: PAGES_MESSAGES[0] }
     }
 
     pub(super) fn delete(target: String) -> Self {
-        Ask { method: Method::DELETE, target, body: None }
+        Ask { method: Method::DELETE, target, body: None, page_messages: PAGES_MESSAGES[0] }
     }
 
     pub(super) fn patch(target: String, body: String) -> Self {
-        Ask { method: Method::PATCH, target, body: Some(body) }
+        Ask { method: Method::PATCH, target, body: Some(body), page_messages: PAGES_MESSAGES[0] }
     }
 
     pub(super) fn post(target: String, body: String) -> Self {
-        Ask { method: Method::POST, target, body: Some(body) }
+        Ask { method: Method::POST, target, body: Some(body), page_messages: PAGES_MESSAGES[0] }
+    }
+
+    /// With so many messages to a page.
+    pub(super) fn pages_of(self, page_messages: usize) -> Self {
+        Ask { page_messages, ..self }
     }
 
     fn question(&self, token: &Secret) -> Result<Question, WebError> {
@@ -110,7 +119,7 @@ impl Ask {
         if let Some(body) = &self.body {
             question = question.body("application/json", body.clone());
         }
-        question.field(HeaderName::from_static("prefer"), PREFER)?.authorization(&format!("Bearer {}", token.expose()))
+        question.field(HeaderName::from_static("prefer"), &prefer(self.page_messages))?.authorization(&format!("Bearer {}", token.expose()))
     }
 }
 
@@ -225,6 +234,10 @@ impl Client {
                 Meaning::Token if !tries.token && self.renewed(&token).await? => tries.token = true,
                 Meaning::Token => return Err(refusal::error(&self.shared, "login", &problem)),
                 Meaning::Busy => self.pause(stage, &problem, retry_after, &mut tries)?,
+                // A gateway that waited in vain: for this one thing, or for anything now.
+                Meaning::Failed if matches!(problem.status, 502 | 504) && tries.busy < GATEWAY_TRIES => {
+                    self.pause(stage, &problem, retry_after, &mut tries)?;
+                }
                 _ => return Ok(Begun::Refused(problem)),
             }
         }

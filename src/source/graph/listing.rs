@@ -5,7 +5,7 @@ use super::client::Ask;
 use super::refusal;
 use super::session::{GraphSession, Open};
 use crate::mail::{KnownUids, Present, RemoteUid};
-use crate::proto::graph::{self, Change, Link, Meaning, MessagePage, Seen};
+use crate::proto::graph::{self, Change, Link, Meaning, MessagePage, PAGES_MESSAGES, Seen};
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
 
@@ -17,6 +17,9 @@ const RESYNCS_MAX: u32 = 2;
 const ASKED_MAX: usize = 100;
 /// So many are asked for before the answers are read.
 const LOOKS: usize = 100;
+
+/// What to do where the server fails over each page.
+const FAILS: &str = "a broken message may stand in its way: `collect: unseen`, or a `first_run` that leaves old mail alone, may get around it";
 
 /// How the messages are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +45,8 @@ struct Scan<'w> {
     /// Of `also` and of what is known: those that were told to be gone.
     gone: HashSet<RemoteUid>,
     told: usize,
+    /// Which of [`PAGES_MESSAGES`] the server can do.
+    page: usize,
 }
 
 /// How the pages ended.
@@ -92,7 +97,9 @@ impl GraphSession {
 
     async fn pages(&self, scan: &mut Scan<'_>, way: Way, mut target: String) -> Result<Ended, SourceError> {
         for number in 0..PAGES_MAX {
-            let page = match self.page(target.clone()).await? {
+            // Who cannot go on from a kept cursor may say so in any words; and may fail over it for ever.
+            let gives_up = way == Way::Since && number == 0;
+            let page = match self.page(target.clone(), scan, gives_up).await? {
                 Some(page) => page,
                 None if way == Way::Filtered => return Err(self.odd("it answers a plain listing as one of changes")),
                 None => return Ok(Ended::Lost),
@@ -112,13 +119,31 @@ impl GraphSession {
         Err(self.odd("a listing without an end"))
     }
 
-    /// A page, or `None` if the server has lost what it knew of this listing.
-    async fn page(&self, target: String) -> Result<Option<MessagePage>, SourceError> {
+    /// A page, or `None` if the server has lost what it knew of this listing; with `gives_up` also if it answers with anything else that may be about
+    /// the cursor. A server that fails over many messages at once is asked for fewer: one of them may be broken, or all of them slow.
+    async fn page(&self, target: String, scan: &mut Scan<'_>, gives_up: bool) -> Result<Option<MessagePage>, SourceError> {
         let shared = &self.client.shared;
-        match self.client.document("list", &Ask::get(target)).await? {
-            Ok(body) => graph::message_page(&body, &shared.origin).map(Some).map_err(|error| self.odd(&error.to_string())),
-            Err(problem) if problem.meaning() == Meaning::Resync => Ok(None),
-            Err(problem) => Err(refusal::error(shared, "list", &problem)),
+        loop {
+            let ask = Ask::get(target.clone()).pages_of(PAGES_MESSAGES[scan.page]);
+            let (can_shrink, told) = (scan.page + 1 < PAGES_MESSAGES.len(), self.client.document("list", &ask).await);
+            return match told {
+                Ok(Ok(body)) => graph::message_page(&body, &shared.origin).map(Some).map_err(|error| self.odd(&error.to_string())),
+                Ok(Err(problem)) => match problem.meaning() {
+                    Meaning::Resync => Ok(None),
+                    Meaning::Failed if can_shrink => {
+                        scan.page += 1;
+                        continue;
+                    }
+                    Meaning::Failed | Meaning::Refused | Meaning::NotFound | Meaning::NoMime if gives_up => Ok(None),
+                    Meaning::Failed => Err(refusal::error(shared, "list", &problem).hint(FAILS)),
+                    _ => Err(refusal::error(shared, "list", &problem)),
+                },
+                Err(error) if error.kind == SourceErrorKind::Timeout && !error.dialled && can_shrink => {
+                    scan.page += 1;
+                    continue;
+                }
+                Err(error) => Err(error),
+            };
         }
     }
 
@@ -246,7 +271,7 @@ impl<'w> Scan<'w> {
     fn new(want: &'w Want) -> Self {
         let also = want.also.iter().collect();
         let (fresh, older, met, gone) = Default::default();
-        Scan { want, known: want.known.clone(), also, fresh, older, met, gone, told: 0 }
+        Scan { want, known: want.known.clone(), also, fresh, older, met, gone, told: 0, page: 0 }
     }
 
     /// How many messages the limit counts.
