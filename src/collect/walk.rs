@@ -25,6 +25,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// A message that could not be fetched so often is set aside, reported, and tried once a day.
 const FETCHES_MAX: u32 = 10;
 
+/// Messages whose sizes nobody knows beforehand that are collected at once, where a session has a limit in octets.
+const UNSIZED_MESSAGES_MAX: usize = 20;
+
 /// What is to be recorded, by which way it got there, and the row of the history if it is not the plain one.
 pub(super) type Recorded = (Entry, By, Option<Box<Row>>);
 
@@ -56,6 +59,8 @@ pub(super) struct Walk<'a> {
     ids_changed: bool,
     /// What came of messages that have other names than before.
     pub(super) renumbered: Renumbered,
+    /// What turned out to be too large only when it came, where headers are delivered in place of such messages, and how large.
+    large: Mutex<Vec<(RemoteUid, u64)>>,
     /// What the server has and cannot give, for good as it seems, and what it said.
     pub(super) unreadable: Mutex<Vec<(RemoteUid, String)>>,
     /// Messages of what was held back, and their octets, that were found again under other names.
@@ -91,6 +96,7 @@ impl<'a> Walk<'a> {
             compared_first: Some(0),
             ids_changed: false,
             renumbered: Renumbered::default(),
+            large: Mutex::default(),
             unreadable: Mutex::default(),
             again: (0, 0),
             source_ip,
@@ -193,12 +199,22 @@ impl<'a> Walk<'a> {
                 if self.pass.suspects_first {
                     self.suspects(session, &mut suspects, report).await?;
                 }
-                for batch in taken.steps.chunks(BATCH_MESSAGES_MAX) {
-                    if self.is_over() {
+                // Of a server that tells no sizes it shows only afterwards how much came.
+                let is_unsized = |step: &Step| matches!(step, Step::Collect(wanted) if wanted.size.is_none());
+                let counts = collector.max_bytes_per_session.is_some() && taken.steps.iter().any(is_unsized);
+                let mut is_cut = false;
+                for batch in taken.steps.chunks(if counts { UNSIZED_MESSAGES_MAX } else { BATCH_MESSAGES_MAX }) {
+                    is_cut = counts && room.octets == 0;
+                    if self.is_over() || is_cut {
                         break;
                     }
+                    let before = report.octets;
                     self.batch(session, batch, report).await?;
+                    if counts {
+                        room.octets = room.octets.saturating_sub(report.octets - before);
+                    }
                 }
+                taken.more |= is_cut;
                 self.let_go().await?;
                 self.check_target()?;
                 // What earlier sessions collected and could not delete, under other names, is no new mail that limits are for: else nothing behind it
@@ -543,6 +559,7 @@ impl<'a> Walk<'a> {
         ledger.finish(place, finished).await?;
         if !self.outstanding {
             self.move_away(session, away, report).await?;
+            headers.append(self.large.get_mut().unwrap_or_else(PoisonError::into_inner));
             self.headers(session, headers, report).await?;
             self.unreadable(session, report).await?;
         }
@@ -566,6 +583,10 @@ impl<'a> Walk<'a> {
             let (uid, entry) = match fetched {
                 Fetched::Missing { uid, reason } => (uid.clone(), Some(self.unfetched(&uid, &reason))),
                 Fetched::Unreadable { uid, reason } => (uid.clone(), self.unreadable_now(&uid, reason)),
+                Fetched::TooLarge { uid, octets } if self.pass.collector.too_large == TooLarge::HeadersOnly && !self.is_owed(&uid) => {
+                    self.large.lock().unwrap_or_else(PoisonError::into_inner).push((uid.clone(), octets));
+                    (uid, None)
+                }
                 Fetched::TooLarge { uid, octets } => (uid.clone(), Some(self.too_large(&uid, octets))),
                 Fetched::Message(message) => (message.key.uid.clone(), None),
             };

@@ -87,6 +87,40 @@ fn limits_put_the_rest_off() {
     assert_eq!(graph.ids(BOX, "inbox").len(), 11);
 }
 
+/// Graph tells no sizes: what is too large shows when it comes.
+#[test]
+fn what_is_too_large_sends_its_header() {
+    let (graph, sink) = (Graph::start(), Sink::lmtp());
+    graph.put(BOX, "inbox", letter("small"));
+    graph.put_as(BOX, "inbox", Mime::Large("huge".into(), 3_000_000), None);
+    let program = collecting(&graph, &sink, "new", "after: delete\nmax_message_size: {limit: 1MiB, action: headers_only}");
+    program.once(&[]).expect_success();
+    assert_eq!(subjects(&sink), ["huge", "small"]);
+    let note = sink.taken().into_iter().find(|taken| field(&taken.content, "X-Mailgather-Too-Large").is_some()).expect("a note came");
+    assert!(note.content.len() < 3_000 && field(&note.content, "Subject").as_deref() == Some("huge"), "{}", note.content.len());
+    program.once(&[]).expect_success();
+    assert_eq!((sink.count(), graph.ids(BOX, "inbox").len()), (2, 1), "the note comes once, and the message stays");
+    let text = std::fs::read_to_string(program.config_file()).unwrap();
+    program.configure(&text.replace("limit: 1MiB", "limit: 8MiB"));
+    program.once(&[]).expect_success();
+    assert_eq!((sink.count(), graph.ids(BOX, "inbox").len()), (3, 0));
+    assert!(sink.taken()[2].content.len() > 3_000_000);
+}
+
+#[test]
+fn octets_of_a_session_are_counted_as_they_come() {
+    let (graph, sink) = (Graph::start(), Sink::lmtp());
+    for n in 0..70 {
+        graph.put(BOX, "inbox", format!("From: a@b.example\r\nSubject: {n:02}\r\n\r\n{}\r\n", "x".repeat(10_000)));
+    }
+    let program = collecting(&graph, &sink, "new", "after: keep\nmax_bytes_per_session: 300KiB");
+    let done = program.once(&[]).expect_success();
+    assert_eq!(subjects(&sink), (0..70).map(|n| format!("{n:02}")).collect::<Vec<_>>());
+    // Looked at after each twenty: 400 kB are more than 300 KiB.
+    let sessions: Vec<&str> = done.stderr.lines().filter(|line| line.contains(" session_finished ")).collect();
+    assert_eq!(sessions.len(), 2, "{}", done.stderr);
+}
+
 #[test]
 fn the_test_command_says_what_is_wrong() {
     let (graph, sink) = (Graph::start(), Sink::lmtp());

@@ -160,6 +160,28 @@ fn a_message_without_mime_is_held_and_does_not_stop_the_rest() {
     assert_eq!((graph.ids(BOX, "inbox").len(), sink.taken().len()), (1, 11));
 }
 
+/// The header of one that cannot be had breaks the session, each time: it is tried later, and another one is held meanwhile.
+#[test]
+fn one_without_mime_whose_header_breaks_the_session_holds_up_no_other() {
+    let (graph, sink) = (Graph::start(), Sink::lmtp());
+    let first = graph.put_as(BOX, "inbox", Mime::None("worse".into()), None);
+    graph.put_as(BOX, "inbox", Mime::None("sealed".into()), None);
+    let line = format!("{}?$select=internetMessageHeaders", first.replace('/', "%2F").replace('+', "%2B").replace('=', "%3D"));
+    graph.fault(&line, 99, Fault::Says("{\"id\": "));
+    let program = program(&graph, &sink.delivery(), "after: delete\ndelivery: {retry: {delays: [1s]}}");
+    for _ in 0..6 {
+        program.once(&[]);
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+    }
+    let held = || program.run_to_end("held", &["list"]).stdout;
+    assert!(held().contains("sealed") && !held().contains("worse"), "{}", held());
+    graph.no_more_faults();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    program.once(&[]);
+    assert!(held().contains("worse"), "{}", held());
+    assert_eq!((graph.ids(BOX, "inbox").len(), sink.count()), (2, 0));
+}
+
 /// One that can never be marked keeps no other owed: each pass asks for that one alone.
 #[test]
 fn one_that_refuses_its_mark_is_asked_for_alone() {
