@@ -302,12 +302,13 @@ impl Worker {
         self.opening_hours().await;
     }
 
-    /// The stamps of the password, of the token, and of what tokens are got and renewed with.
+    /// The stamps of the password, of the token, of somebody's signing in, and of what tokens are got and renewed with. Not of our own tokens: each try
+    /// may renew them, and would so be the reason for the next one.
     fn secrets(&self) -> Stamps {
         let Server { password, auth, .. } = &self.collector.server;
-        let own = auth.oauth.as_ref().map(|oauth| SecretSource::Stored(Kept::of(&self.collector.id, oauth).path()));
+        let signed = auth.oauth.as_ref().map(|oauth| SecretSource::Stored(Kept::of(&self.collector.id, oauth).signed()));
         let proof = auth.oauth.as_ref().and_then(|oauth| oauth.secret());
-        let sources = [Some(password), auth.token.as_ref(), own.as_ref(), proof.map(|(_, source)| source)];
+        let sources = [Some(password), auth.token.as_ref(), signed.as_ref(), proof.map(|(_, source)| source)];
         sources.map(|source| source.and_then(secret::stamp))
     }
 

@@ -160,6 +160,7 @@ impl Keeper {
         let _lock = self.kept.lock().await?;
         let tokens = Tokens::of(granted, now(), &self.made_for, None);
         self.kept.write(&tokens).await?;
+        self.kept.sign().await;
         *state = State::default();
         self.count(&tokens, Some(Refresh::Ok));
         Ok(tokens)

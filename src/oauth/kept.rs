@@ -4,7 +4,7 @@ use super::seal;
 use super::tokens::Tokens;
 use crate::config::secret::{self, ReadError, SecretError, SecretErrorKind};
 use crate::config::{OAuth, SecretSource, store};
-use crate::mail::CollectorId;
+use crate::mail::{CollectorId, Secret};
 use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,6 +23,8 @@ const LOCK_TRIED_EVERY: Duration = Duration::from_millis(50);
 pub struct Kept {
     store: store::Store,
     name: String,
+    /// The name of what tells that somebody has signed in.
+    signed: String,
     key: Option<SecretSource>,
 }
 
@@ -42,12 +44,19 @@ impl Kept {
     pub fn of(collector: &CollectorId, oauth: &OAuth) -> Self {
         // A letter in front: a name may begin with what no name of the store does.
         let name = format!("c.{collector}");
-        Kept { store: store::Store::named(&oauth.state_dir, FOLDER), name, key: oauth.key.clone() }
+        let signed = format!("s.{collector}");
+        Kept { store: store::Store::named(&oauth.state_dir, FOLDER), name, signed, key: oauth.key.clone() }
     }
 
     /// The file.
     pub fn path(&self) -> PathBuf {
         self.store.folder().join(&self.name)
+    }
+
+    /// An empty file that is another one each time somebody has signed in. That of the tokens is also written by whoever renews them: it tells nothing
+    /// about whether a refused login is worth another try.
+    pub fn signed(&self) -> PathBuf {
+        self.store.folder().join(&self.signed)
     }
 
     /// What is there now. The error is about reading it.
@@ -85,10 +94,22 @@ impl Kept {
         }
     }
 
+    /// Notes that somebody has signed in.
+    pub async fn sign(&self) {
+        let kept = self.clone();
+        // The tokens are kept by now: without the note they are only used later.
+        let _ = spawn_blocking(move || kept.store.set(&kept.signed, &Secret::new(String::new()))).await;
+    }
+
     /// Removes them. False if there were none.
     pub async fn remove(&self) -> Result<bool, SecretError> {
         let kept = self.clone();
-        let removed = spawn_blocking(move || kept.store.remove(&kept.name)).await;
+        let removed = spawn_blocking(move || {
+            let removed = kept.store.remove(&kept.name)?;
+            kept.store.remove(&kept.signed)?;
+            Ok::<_, store::StoreError>(removed)
+        });
+        let removed = removed.await;
         removed.map_err(|error| unwritable(error.to_string()))?.map_err(|error| unwritable(error.to_string()))
     }
 
@@ -108,7 +129,7 @@ impl Kept {
     }
 }
 
-async fn read_key(key: &SecretSource) -> Result<crate::mail::Secret, SecretError> {
+async fn read_key(key: &SecretSource) -> Result<Secret, SecretError> {
     secret::read(key).await.map_err(|error| SecretError::new(SecretErrorKind::Unreadable, format!("`service.token_key`: {error}")))
 }
 

@@ -8,6 +8,7 @@ mod cli;
 mod flows;
 mod kills;
 mod kit;
+mod refused_login;
 mod renewing;
 mod rows;
 mod telling;
