@@ -100,10 +100,12 @@ fn revoke(name: &str, yes: bool, local: bool, common: &Common) -> Result<Exit, E
     }
     let oauth = keeper.oauth();
     let provider = oauth.service.title();
-    let tells = !local && oauth.revoke_url.is_some() && matches!(found, Found::Tokens(_));
-    let what = match tells {
-        true => format!("The tokens of `{name}` are given back to {provider} and removed here."),
-        false => format!("The tokens of `{name}` are removed here; {provider} is not told."),
+    let is_other = matches!(&found, Found::Tokens(tokens) if !keeper.fits(tokens));
+    let tells = !local && keeper.is_taken_back(&found);
+    let what = match (tells, is_other) {
+        (true, _) => format!("The tokens of `{name}` are given back to {provider} and removed here."),
+        (false, true) => format!("The tokens of `{name}` were made for other keys of `auth`: they are removed here, and nobody is told."),
+        (false, false) => format!("The tokens of `{name}` are removed here; {provider} is not told."),
     };
     let then = match oauth.flow.needs_a_person() {
         true => format!("The mailbox is not collected until somebody signs in anew: `{}`.", common.again(&format!("oauth login {name}"))),
@@ -114,13 +116,13 @@ fn revoke(name: &str, yes: bool, local: bool, common: &Common) -> Result<Exit, E
         eprintln!("{what}\n{then}");
     }
     clear::confirm(name, yes)?;
-    if tells {
-        runtime.block_on(keeper.give_back()).map_err(|error| {
+    // Somebody may have changed them while we asked.
+    let tells = tells
+        && runtime.block_on(keeper.give_back()).map_err(|error| {
             let exit = failed(&error);
             eprintln!("hint: nothing was removed; `--local` removes them here all the same");
             exit
         })?;
-    }
     runtime.block_on(keeper.forget()).map_err(|error| secret_failed(&error))?;
     drop(runtime);
     let done = json!({"event": "oauth_revoked", "name": name, "told": tells});
@@ -129,7 +131,8 @@ fn revoke(name: &str, yes: bool, local: bool, common: &Common) -> Result<Exit, E
         let told = if tells { format!("given back to {provider}, and ") } else { String::new() };
         eprintln!("`{name}`: {told}removed");
         if !tells && !local {
-            eprintln!("hint: {}", elsewhere(provider));
+            // Of whom they were is not known any more.
+            eprintln!("hint: {}", elsewhere(if is_other { "" } else { provider }));
         }
     }
     Ok(Exit::Ok)

@@ -136,11 +136,18 @@ impl Keeper {
         Ok(self.keep(granted).await?)
     }
 
+    /// True if the provider takes back what was found. Tokens of another configuration are another server's: nobody here is to see them.
+    pub fn is_taken_back(&self, found: &Found) -> bool {
+        self.oauth().revoke_url.is_some() && matches!(found, Found::Tokens(tokens) if self.fits(tokens))
+    }
+
     /// Gives back what is kept, where the provider takes it back (RFC 7009). What is kept here stays: [`Keeper::forget`]. False if there is no such place,
-    /// or nothing to give back.
+    /// or nothing to give back ([`Keeper::is_taken_back`]).
     pub async fn give_back(&self) -> Result<bool, LoginError> {
         let oauth = self.oauth();
-        let (Some(place), Found::Tokens(tokens)) = (&oauth.revoke_url, self.kept().await?) else { return Ok(false) };
+        let found = self.kept().await?;
+        let is_taken_back = self.is_taken_back(&found);
+        let (Some(place), Found::Tokens(tokens), true) = (&oauth.revoke_url, found, is_taken_back) else { return Ok(false) };
         let as_access = oauth.service == OAuthService::Yandex;
         // With the refresh token goes all that came of it (RFC 7009 §2.1).
         let token = tokens.refresh.as_ref().filter(|_| !as_access).unwrap_or(&tokens.access);

@@ -276,3 +276,19 @@ fn k7_a_refused_token_tells_what_is_wrong_with_it() {
         "{said}"
     );
 }
+
+/// Tokens of one provider, and the configuration of another: nothing of the one is shown to the other.
+#[test]
+fn k7_tokens_of_another_configuration_are_removed_and_nobody_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = format!("{}, revoke_url: '{{tokens}}/revoke'", person(folder.path()));
+    let kit = Kit::new(&keys);
+    kit.signs_in();
+    kit.configure("imap", "", &keys.replace("{tokens}/token", "{tokens}/other"));
+    assert_eq!(status(&kit)["state"], "other");
+    let done = oauth(&kit, &["revoke", "tim", "--yes"]).expect_success();
+    assert!(done.stderr.contains("`tim`: removed") && done.stderr.contains("what was granted still stands at the provider"), "{}", done.stderr);
+    assert_eq!((kit.tokens.grants(), kit.file().exists()), (1, false));
+    let audit = kit.program.run_to_end("logs", &["--audit"]).expect_success().stdout;
+    assert!(audit.contains("told=false"), "{audit}");
+}
