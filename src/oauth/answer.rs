@@ -1,5 +1,6 @@
 //! What a token endpoint answers (RFC 6749 §5.1 and §5.2, RFC 8628 §3.2 and §3.5): pure. No error holds anything of a token.
 
+use super::hidden::Hidden;
 use crate::mail::Secret;
 use crate::mail::outcome::harmless;
 use serde_json::{Map, Value};
@@ -92,27 +93,27 @@ impl Refused {
     }
 }
 
-/// The tokens of an answer.
-pub fn granted(status: u16, after: Option<Duration>, body: &[u8]) -> Result<Granted, Refused> {
-    let fields = document(status, after, body)?;
+/// The tokens of an answer to a question that held these secrets.
+pub fn granted(status: u16, after: Option<Duration>, body: &[u8], hidden: &Hidden) -> Result<Granted, Refused> {
+    let fields = document(status, after, body, hidden)?;
     let access = secret(&fields, "access_token").ok_or_else(|| Refused::Strange("it has no access_token".into()))?;
     if !is_printable(access.expose()) {
         return Err(Refused::Strange("its access_token holds what no token holds".into()));
     }
     let kind = fields.get("token_type").and_then(Value::as_str).unwrap_or("bearer");
     if !kind.eq_ignore_ascii_case("bearer") {
-        return Err(Refused::Strange(format!("its tokens are of the kind {}", harmless(kind, 40))));
+        return Err(Refused::Strange(format!("its tokens are of the kind {}", hidden.words(kind, 40))));
     }
     let life = seconds(&fields, "expires_in").unwrap_or(LIFE_UNSAID).min(LIFE_MAX);
     let refresh = secret(&fields, "refresh_token").filter(|token| is_printable(token.expose()));
     let refresh_life = seconds(&fields, "refresh_token_expires_in").filter(|life| !life.is_zero()).map(|life| life.min(LIFE_MAX));
-    let scope = fields.get("scope").and_then(Value::as_str).map(|scope| harmless(scope, WORDS_MAX));
+    let scope = fields.get("scope").and_then(Value::as_str).map(|scope| hidden.words(scope, WORDS_MAX));
     Ok(Granted { access, life, refresh, refresh_life, scope })
 }
 
 /// The code of an answer.
-pub fn device_code(status: u16, after: Option<Duration>, body: &[u8]) -> Result<DeviceCode, Refused> {
-    let fields = document(status, after, body)?;
+pub fn device_code(status: u16, after: Option<Duration>, body: &[u8], hidden: &Hidden) -> Result<DeviceCode, Refused> {
+    let fields = document(status, after, body, hidden)?;
     let text = |name: &str| fields.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let missing = |name: &str| Refused::Strange(format!("it has no {name}"));
     // Google says verification_url.
@@ -131,12 +132,12 @@ pub fn device_code(status: u16, after: Option<Duration>, body: &[u8]) -> Result<
 }
 
 /// The object of an answer, or why it is a refusal.
-fn document(status: u16, after: Option<Duration>, body: &[u8]) -> Result<Map<String, Value>, Refused> {
+fn document(status: u16, after: Option<Duration>, body: &[u8], hidden: &Hidden) -> Result<Map<String, Value>, Refused> {
     let parsed = serde_json::from_slice(body).ok();
     let fields = match parsed {
         Some(Value::Object(fields)) => fields,
         _ if status == 429 || status >= 500 => {
-            return Err(Refused::Unavailable { status, words: harmless(&String::from_utf8_lossy(body), 80), after });
+            return Err(Refused::Unavailable { status, words: hidden.words(&String::from_utf8_lossy(body), 80), after });
         }
         // A proxy's page, a page to sign in.
         _ => return Err(Refused::Strange(format!("status {status}, no JSON object"))),
@@ -144,15 +145,15 @@ fn document(status: u16, after: Option<Duration>, body: &[u8]) -> Result<Map<Str
     if let Some(error) = fields.get("error").and_then(Value::as_str) {
         let words = fields.get("error_description").and_then(Value::as_str).unwrap_or("the server says no more");
         // Only the first line: Microsoft's have trace ids below.
-        let words = harmless(words.lines().next().unwrap_or_default(), WORDS_MAX);
+        let words = harmless(hidden.without(words).lines().next().unwrap_or_default(), WORDS_MAX);
         return Err(match error {
             // The last three: somebody has to sign in again (OpenID Connect Core §3.1.2.6, as Microsoft's token endpoint has them).
             "invalid_grant" | "expired_token" | "interaction_required" | "login_required" | "consent_required" => Refused::InvalidGrant(words),
             "authorization_pending" => Refused::Pending,
             "slow_down" => Refused::SlowDown,
             "temporarily_unavailable" | "server_error" => Refused::Unavailable { status, words: format!("{error}: {words}"), after },
-            _ if status == 429 || status >= 500 => Refused::Unavailable { status, words: format!("{}: {words}", harmless(error, 60)), after },
-            _ => Refused::Denied { error: harmless(error, 60), words },
+            _ if status == 429 || status >= 500 => Refused::Unavailable { status, words: format!("{}: {words}", hidden.words(error, 60)), after },
+            _ => Refused::Denied { error: hidden.words(error, 60), words },
         });
     }
     match status {
@@ -185,17 +186,17 @@ mod tests {
     #[test]
     fn tokens_come_with_their_life() {
         let body = br#"{"token_type":"Bearer","scope":"a b","expires_in":"3599","access_token":"at","refresh_token":"rt"}"#;
-        let granted = granted(200, None, body).unwrap();
+        let granted = granted(200, None, body, &Hidden::default()).unwrap();
         assert_eq!((granted.access.expose(), granted.refresh.as_ref().map(|token| token.expose())), ("at", Some("rt")));
         assert_eq!((granted.life, granted.scope.as_deref()), (Duration::from_secs(3599), Some("a b")));
-        let bare = super::granted(200, None, br#"{"access_token":"at"}"#).unwrap();
+        let bare = super::granted(200, None, br#"{"access_token":"at"}"#, &Hidden::default()).unwrap();
         assert_eq!((bare.life, bare.refresh), (LIFE_UNSAID, None));
     }
 
     #[test]
     fn each_refusal_says_who_can_mend_it() {
         let after = Some(Duration::from_secs(7));
-        let of = |status, body: &str| granted(status, after, body.as_bytes()).unwrap_err();
+        let of = |status, body: &str| granted(status, after, body.as_bytes(), &Hidden::default()).unwrap_err();
         assert_eq!(
             of(400, r#"{"error":"invalid_grant","error_description":"AADSTS700082: expired.\r\nTrace ID: 1"}"#),
             Refused::InvalidGrant("AADSTS700082: expired.".into())
@@ -223,21 +224,43 @@ mod tests {
     }
 
     #[test]
+    fn what_was_asked_with_is_in_no_refusal() {
+        let token = "1//0abc~".repeat(200);
+        let form: String = form_urlencoded::Serializer::new(String::new()).append_pair("refresh_token", &token).finish();
+        let hidden = Hidden::of(&Secret::new(form.clone()));
+        let said = |words: &str| serde_json::json!({"error": "invalid_grant", "error_description": words}).to_string();
+        for (status, body) in [
+            (503, format!("<p>cannot serve {form}")),
+            (502, token.clone()),
+            (400, said(&format!("{token} is over"))),
+            (400, said(&form)),
+            (400, serde_json::json!({"error": token}).to_string()),
+            (200, serde_json::json!({"access_token": "a", "token_type": token}).to_string()),
+        ] {
+            let refused = granted(status, None, body.as_bytes(), &hidden).unwrap_err().to_string();
+            assert!(refused.contains("***") && !refused.contains("0abc"), "{status} {body}: {refused}");
+        }
+        // Some servers send the same token again: that is none of their words.
+        let body = serde_json::json!({"access_token": "a", "refresh_token": token}).to_string();
+        assert_eq!(granted(200, None, body.as_bytes(), &hidden).unwrap().refresh, Some(Secret::new(token)));
+    }
+
+    #[test]
     fn a_code_for_a_person() {
         let body =
             br#"{"device_code":"dc","user_code":"F7KQ-2XNB","verification_url":"https://microsoft.com/devicelogin","expires_in":900,"interval":0}"#;
-        let code = device_code(200, None, body).unwrap();
+        let code = device_code(200, None, body, &Hidden::default()).unwrap();
         assert_eq!((code.user_code.as_str(), code.verification_uri.as_str()), ("F7KQ-2XNB", "https://microsoft.com/devicelogin"));
         assert_eq!((code.life, code.poll), (Duration::from_secs(900), Duration::from_secs(1)));
         let elsewhere = br#"{"device_code":"dc","user_code":"x","verification_uri":"http://evil.example/"}"#;
-        assert!(device_code(200, None, elsewhere).is_err());
+        assert!(device_code(200, None, elsewhere, &Hidden::default()).is_err());
     }
 
     proptest::proptest! {
         #[test]
         fn nothing_panics_and_no_token_is_told(status in 100u16..600, body: Vec<u8>, text in "[ -~]{0,200}") {
-            let _ = granted(status, None, &body);
-            let _ = device_code(status, None, text.as_bytes());
+            let _ = granted(status, None, &body, &Hidden::default());
+            let _ = device_code(status, None, text.as_bytes(), &Hidden::default());
         }
     }
 }

@@ -1,14 +1,13 @@
 //! A token endpoint: one POST for each question, nothing followed, nothing kept open.
 
 use super::answer::{ANSWER_OCTETS_MAX, DeviceCode, Granted, Refused, device_code, granted};
+use super::hidden::Hidden;
 use crate::config::{Tls, WebPlace};
 use crate::mail::Secret;
 use crate::net::{self, HttpAnswer, HttpError};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// Fields of a form that nobody else may see.
-const SECRET_FIELDS: [&str; 7] = ["client_secret", "client_assertion", "refresh_token", "assertion", "code", "code_verifier", "device_code"];
 /// Longest wait for a whole answer.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -47,27 +46,13 @@ impl AskError {
 /// Asks for tokens.
 pub async fn tokens(place: &WebPlace, form: &Secret) -> Result<Granted, AskError> {
     let HttpAnswer { status, retry_after, body } = ask(place, form).await?;
-    Ok(granted(status, retry_after, &body).map_err(|refused| without_secrets(refused, form))?)
+    Ok(granted(status, retry_after, &body, &Hidden::of(form))?)
 }
 
 /// Asks for a code that a person types.
 pub async fn code(place: &WebPlace, form: &Secret) -> Result<DeviceCode, AskError> {
     let HttpAnswer { status, retry_after, body } = ask(place, form).await?;
-    Ok(device_code(status, retry_after, &body).map_err(|refused| without_secrets(refused, form))?)
-}
-
-/// A server may repeat what it was asked with: what is secret of that is told to nobody.
-fn without_secrets(refused: Refused, form: &Secret) -> Refused {
-    let secrets: Vec<_> =
-        form_urlencoded::parse(form.expose().as_bytes()).filter(|(name, value)| SECRET_FIELDS.contains(&&**name) && !value.is_empty()).collect();
-    let clean = |words: String| secrets.iter().fold(words, |words, (_, secret)| words.replace(&**secret, "***"));
-    match refused {
-        Refused::InvalidGrant(words) => Refused::InvalidGrant(clean(words)),
-        Refused::Unavailable { status, words, after } => Refused::Unavailable { status, words: clean(words), after },
-        Refused::Denied { error, words } => Refused::Denied { error: clean(error), words: clean(words) },
-        Refused::Strange(words) => Refused::Strange(clean(words)),
-        Refused::Pending | Refused::SlowDown => refused,
-    }
+    Ok(device_code(status, retry_after, &body, &Hidden::of(form))?)
 }
 
 /// Gives a token back (RFC 7009 §2.2).
@@ -77,7 +62,7 @@ pub async fn give_back(place: &WebPlace, form: &Secret) -> Result<(), AskError> 
         return Ok(());
     }
     // What is not a grant says why.
-    granted(status, retry_after, &body).map(|_| ()).map_err(AskError::from)
+    granted(status, retry_after, &body, &Hidden::of(form)).map(|_| ()).map_err(AskError::from)
 }
 
 async fn ask(place: &WebPlace, form: &Secret) -> Result<HttpAnswer, AskError> {
@@ -86,16 +71,4 @@ async fn ask(place: &WebPlace, form: &Secret) -> Result<HttpAnswer, AskError> {
         net::submit(channel, place, form, ANSWER_OCTETS_MAX).await
     };
     Ok(timeout(LIMIT, asking).await.map_err(|_| AskError::Timeout)??)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_server_repeats_is_not_told() {
-        let form = Secret::new("grant_type=refresh_token&refresh_token=r%2F1&client_id=me&client_secret=s3".to_owned());
-        let refused = without_secrets(Refused::InvalidGrant("me: r/1 of s3 has expired".to_owned()), &form);
-        assert_eq!(refused, Refused::InvalidGrant("me: *** of *** has expired".to_owned()));
-    }
 }

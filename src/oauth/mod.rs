@@ -7,6 +7,7 @@ pub mod answer;
 pub mod claims;
 pub mod endpoint;
 mod grant;
+pub mod hidden;
 mod jwt;
 mod keeper;
 mod kept;

@@ -292,3 +292,18 @@ fn k7_tokens_of_another_configuration_are_removed_and_nobody_is_told() {
     let audit = kit.program.run_to_end("logs", &["--audit"]).expect_success().stdout;
     assert!(audit.contains("told=false"), "{audit}");
 }
+
+/// A server that repeats what it was asked with; what is printed holds no secret.
+#[test]
+fn k7_what_a_server_repeats_is_not_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let kit = Kit::new(&format!("{}, revoke_url: '{{tokens}}/revoke'", person(folder.path())));
+    kit.signs_in();
+    for (status, code) in [(400, 77), (503, 75)] {
+        for command in [&["revoke", "tim", "--yes"][..], &["refresh", "tim"]] {
+            kit.tokens.next(&[Instead::Repeats(status)]);
+            let done = oauth(&kit, command).expect_code(code);
+            assert!(done.stderr.contains("token=***"), "{}", done.stderr);
+        }
+    }
+}

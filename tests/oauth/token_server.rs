@@ -31,6 +31,8 @@ pub enum Instead {
     HangUp,
     /// The right answer, after so long.
     Late(Duration),
+    /// This status, with the form as it came.
+    Repeats(u16),
 }
 
 pub struct State {
@@ -158,8 +160,10 @@ async fn served(state: &Mutex<State>, request: Request) -> Response {
     if path == "/revoke" {
         let mut state = state.lock().unwrap();
         assert_eq!((form.get("client_id").map(String::as_str), form.get("client_secret").map(String::as_str)), (Some(CLIENT), Some(SECRET)));
-        if let Some(Instead::Status(status, _)) = state.instead.pop_front() {
-            return answer(status, "text/plain", "later");
+        match state.instead.pop_front() {
+            Some(Instead::Status(status, _)) => return answer(status, "text/plain", "later"),
+            Some(Instead::Repeats(status)) => return repeated(status, &request),
+            _ => {}
         }
         let before = state.refresh.len();
         state.refresh.retain(|token| form.get("token") != Some(token));
@@ -187,11 +191,21 @@ async fn served(state: &Mutex<State>, request: Request) -> Response {
             response
         }
         Some(Instead::HangUp) => hang_up(),
+        Some(Instead::Repeats(status)) => repeated(status, &request),
         Some(Instead::Late(wait)) => {
             tokio::time::sleep(wait).await;
             granted(&mut state.lock().unwrap(), &form)
         }
         None => granted(&mut state.lock().unwrap(), &form),
+    }
+}
+
+/// A page where it is out of order, else a refusal.
+fn repeated(status: u16, request: &Request) -> Response {
+    let form = String::from_utf8_lossy(request.body()).into_owned();
+    match status {
+        500.. => answer(status, "text/plain", form),
+        _ => json(status, &json!({"error": "invalid_request", "error_description": form})),
     }
 }
 
