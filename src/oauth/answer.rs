@@ -14,6 +14,8 @@ const TOKEN_OCTETS_MAX: usize = 20 * 1024;
 const LIFE_UNSAID: Duration = Duration::from_secs(3600);
 /// Longest life that is believed.
 const LIFE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Longest life of a code for a person that is believed: somebody waits for its end, and nobody types for longer.
+const CODE_LIFE_MAX: Duration = Duration::from_secs(3600);
 /// How much of what a server says in words is kept, in characters.
 const WORDS_MAX: usize = 400;
 /// Shortest time between two questions whether somebody has signed in (RFC 8628 §3.5).
@@ -57,6 +59,9 @@ pub enum Refused {
     /// The grant is no good any more: expired, revoked, or its password was changed. Nobody but a person can mend that.
     #[error("invalid_grant: {0}")]
     InvalidGrant(String),
+    /// The same of a code for a person, whose time is over (RFC 8628 §3.5).
+    #[error("expired_token: {0}")]
+    Expired(String),
     /// Nobody has signed in yet (RFC 8628 §3.5).
     #[error("nobody has signed in yet")]
     Pending,
@@ -126,7 +131,7 @@ pub fn device_code(status: u16, after: Option<Duration>, body: &[u8], hidden: &H
         device_code: secret(&fields, "device_code").ok_or_else(|| missing("device_code"))?,
         user_code: harmless(text("user_code").ok_or_else(|| missing("user_code"))?, 60),
         verification_uri: harmless(place, WORDS_MAX),
-        life: seconds(&fields, "expires_in").unwrap_or(Duration::from_secs(900)).min(LIFE_MAX),
+        life: seconds(&fields, "expires_in").unwrap_or(Duration::from_secs(900)).min(CODE_LIFE_MAX),
         poll: seconds(&fields, "interval").unwrap_or(POLL_UNSAID).clamp(Duration::from_secs(1), POLL_MAX),
     })
 }
@@ -147,8 +152,10 @@ fn document(status: u16, after: Option<Duration>, body: &[u8], hidden: &Hidden) 
         // Only the first line: Microsoft's have trace ids below.
         let words = harmless(hidden.without(words).lines().next().unwrap_or_default(), WORDS_MAX);
         return Err(match error {
-            // The last three: somebody has to sign in again (OpenID Connect Core §3.1.2.6, as Microsoft's token endpoint has them).
-            "invalid_grant" | "expired_token" | "interaction_required" | "login_required" | "consent_required" => Refused::InvalidGrant(words),
+            "invalid_grant" => Refused::InvalidGrant(words),
+            // Somebody has to sign in again (OpenID Connect Core §3.1.2.6, as Microsoft's token endpoint has them).
+            "interaction_required" | "login_required" | "consent_required" => Refused::InvalidGrant(format!("{error}: {words}")),
+            "expired_token" => Refused::Expired(words),
             "authorization_pending" => Refused::Pending,
             "slow_down" => Refused::SlowDown,
             "temporarily_unavailable" | "server_error" => Refused::Unavailable { status, words: format!("{error}: {words}"), after },
@@ -201,6 +208,11 @@ mod tests {
             of(400, r#"{"error":"invalid_grant","error_description":"AADSTS700082: expired.\r\nTrace ID: 1"}"#),
             Refused::InvalidGrant("AADSTS700082: expired.".into())
         );
+        assert_eq!(
+            of(400, r#"{"error":"consent_required","error_description":"AADSTS65001: no"}"#),
+            Refused::InvalidGrant("consent_required: AADSTS65001: no".into())
+        );
+        assert_eq!(of(400, r#"{"error":"expired_token","error_description":"over"}"#), Refused::Expired("over".into()));
         assert_eq!(of(400, r#"{"error":"authorization_pending"}"#), Refused::Pending);
         assert_eq!(of(400, r#"{"error":"slow_down"}"#), Refused::SlowDown);
         let denied = of(401, r#"{"error":"invalid_client","error_description":"no such secret"}"#);
@@ -252,6 +264,8 @@ mod tests {
         let code = device_code(200, None, body, &Hidden::default()).unwrap();
         assert_eq!((code.user_code.as_str(), code.verification_uri.as_str()), ("F7KQ-2XNB", "https://microsoft.com/devicelogin"));
         assert_eq!((code.life, code.poll), (Duration::from_secs(900), Duration::from_secs(1)));
+        let eternal = br#"{"device_code":"dc","user_code":"x","verification_uri":"https://x.example/","expires_in":31622400}"#;
+        assert_eq!(device_code(200, None, eternal, &Hidden::default()).unwrap().life, CODE_LIFE_MAX);
         let elsewhere = br#"{"device_code":"dc","user_code":"x","verification_uri":"http://evil.example/"}"#;
         assert!(device_code(200, None, elsewhere, &Hidden::default()).is_err());
     }

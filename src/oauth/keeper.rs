@@ -319,7 +319,7 @@ impl Keeper {
                 tracing::info!(event = "oauth_refreshed", collector = %self.collector, server = %oauth.token_url.host, expires, rotated = is_rotated);
                 Ok(tokens)
             }
-            Err(AskError::Refused(Refused::InvalidGrant(words))) if oauth.flow.needs_a_person() => {
+            Err(AskError::Refused(Refused::InvalidGrant(words) | Refused::Expired(words))) if oauth.flow.needs_a_person() => {
                 let lost = found.and_then(|found| found.asked).map_or("", |_| "; an answer to an earlier question was lost, which may be why");
                 let words = format!("{words}{lost}");
                 if let Some(found) = found {

@@ -25,6 +25,8 @@ use tokio::time::{Instant, sleep};
 
 /// What a server adds to the time between two questions by `slow_down` (RFC 8628 §3.5).
 const SLOWER_BY: Duration = Duration::from_secs(5);
+/// Longest wait after a question that failed, unless the server wants more between any two.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Longest text that is taken for what a browser brought, in octets.
 const RETURNED_OCTETS_MAX: usize = 16 * 1024;
 
@@ -92,10 +94,9 @@ impl Keeper {
             Ok(granted) => Ok(Polled::SignedIn(Box::new(self.keep(granted).await?))),
             Err(AskError::Refused(Refused::Pending)) => Ok(Polled::NotYet(poll)),
             Err(AskError::Refused(Refused::SlowDown)) => Ok(Polled::NotYet(poll + SLOWER_BY)),
-            // RFC 8628 §3.5: a question that timed out is asked again, less often.
-            Err(error) if error.is_transient() => Ok(Polled::NotYet(error.after().unwrap_or(poll * 2).min(Duration::from_secs(60)))),
-            // Some say so at the end of a code's life.
-            Err(AskError::Refused(Refused::InvalidGrant(_))) => Err(LoginError::TooLate),
+            // RFC 8628 §3.5: a question that timed out is asked again, less often; never more often, whatever `Retry-After` says.
+            Err(error) if error.is_transient() => Ok(Polled::NotYet(error.after().unwrap_or(poll * 2).min(WAIT_MAX).max(poll))),
+            Err(AskError::Refused(Refused::Expired(_))) => Err(LoginError::TooLate),
             Err(error) => Err(error.into()),
         }
     }

@@ -1,7 +1,8 @@
 //! Each way to a first token, and how the next ones are got.
 
 use crate::kit::{Kit, person, signed_in};
-use crate::token_server::{CLIENT, SECRET};
+use crate::token_server::{CLIENT, Instead, SECRET};
+use mailgather::oauth::login::{LoginError, Polled};
 use mailgather::oauth::{Found, Tokens};
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
@@ -82,4 +83,36 @@ fn k7_a_certificate_and_a_service_account_in_place_of_a_secret() {
     kit.collects();
     assert!(!kit.tokens.state().asked[0].contains_key("client_id"));
     assert_ne!(SECRET, "");
+}
+
+#[test]
+fn k7_a_code_for_devices_that_ends_in_trouble() {
+    let folder = tempfile::tempdir().unwrap();
+    let kit = Kit::new(&person(folder.path()).replace("auth_url: 'https://login.example/auth'", "device_url: '{tokens}/device'"));
+    let (keeper, runtime) = (kit.keeper(), tokio::runtime::Runtime::new().unwrap());
+    let code = runtime.block_on(keeper.begin_device()).unwrap();
+    let seconds = Duration::from_secs;
+    let poll = |instead: Instead, poll: u64| {
+        kit.tokens.next(&[instead]);
+        runtime.block_on(keeper.poll_device(&code, seconds(poll)))
+    };
+    // Never more often than it was, whatever the server says of later.
+    for (instead, before, wait) in [
+        (Instead::Status(503, Some(0)), 5, 5),
+        (Instead::Status(429, Some(7)), 5, 7),
+        (Instead::Status(503, None), 5, 10),
+        (Instead::Status(503, None), 300, 300),
+        (Instead::Status(429, Some(900)), 5, 60),
+        (Instead::HangUp, 40, 60),
+    ] {
+        let polled = poll(instead.clone(), before).unwrap();
+        assert!(matches!(polled, Polled::NotYet(next) if next == seconds(wait)), "{instead:?} {before}: {polled:?}");
+    }
+    // What the provider forbids has its words; only the end of the code's time is the end of its time.
+    for word in ["invalid_grant", "interaction_required", "login_required", "consent_required"] {
+        let error = poll(Instead::Error(word), 5).unwrap_err();
+        assert!(matches!(error, LoginError::Ask(_)), "{word}: {error}");
+        assert!(error.to_string().contains(word) && error.to_string().contains("as the test says"), "{word}: {error}");
+    }
+    assert!(matches!(poll(Instead::Error("expired_token"), 5), Err(LoginError::TooLate)));
 }
