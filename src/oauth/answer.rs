@@ -96,6 +96,16 @@ impl Refused {
     pub fn is_transient(&self) -> bool {
         matches!(self, Refused::Unavailable { .. } | Refused::Pending | Refused::SlowDown | Refused::Strange(_))
     }
+
+    /// True if it gave nothing for sure. Behind 500, 502 and 504 there may be an answer that did not come through, and what nobody understands may
+    /// have been one.
+    pub fn gave_nothing(&self) -> bool {
+        match self {
+            Refused::Unavailable { status, .. } => *status < 500 || *status == 503,
+            Refused::Strange(_) => false,
+            Refused::InvalidGrant(_) | Refused::Expired(_) | Refused::Pending | Refused::SlowDown | Refused::Denied { .. } => true,
+        }
+    }
 }
 
 /// The tokens of an answer to a question that held these secrets.

@@ -34,6 +34,15 @@ impl AskError {
         }
     }
 
+    /// True if nothing was given for sure: the server said so, or was never asked.
+    pub fn gave_nothing(&self) -> bool {
+        match self {
+            AskError::Refused(refused) => refused.gave_nothing(),
+            AskError::Http(error) => matches!(error, HttpError::NoSuchHost | HttpError::Dns(_) | HttpError::Dial(_)),
+            AskError::Timeout => false,
+        }
+    }
+
     /// How long the server wants to be left alone.
     pub fn after(&self) -> Option<Duration> {
         match self {
@@ -71,4 +80,22 @@ async fn ask(place: &WebPlace, form: &Secret) -> Result<HttpAnswer, AskError> {
         net::submit(channel, place, form, ANSWER_OCTETS_MAX).await
     };
     Ok(timeout(LIMIT, asking).await.map_err(|_| AskError::Timeout)??)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_never_asked_gave_nothing() {
+        for (error, gave_nothing) in [
+            (HttpError::NoSuchHost.into(), true),
+            (HttpError::Broken("cut off".to_owned()).into(), false),
+            (HttpError::TooLong(1).into(), false),
+            (AskError::Timeout, false),
+            (Refused::SlowDown.into(), true),
+        ] {
+            assert_eq!(error.gave_nothing(), gave_nothing, "{error}");
+        }
+    }
 }

@@ -8,6 +8,8 @@
 //! | the question and the file | the former refresh token, marked | asked with again: most servers take it for a while; one that does not refuses it, and the mark tells why |
 //! | the file and the login | the new tokens | nothing is lost |
 //!
+//! A question that surely brought nothing takes its own mark off again; one that was there before stays.
+//!
 //! The access token is given out only when the refresh token that came with it is durable.
 
 use super::answer::Refused;
@@ -336,6 +338,10 @@ impl Keeper {
                 Err(error)
             }
             Err(error) => {
+                if let Some(found) = found.filter(|_| oauth.flow.needs_a_person() && error.gave_nothing()) {
+                    // No answer was lost by this question; one to an earlier question may have been. If that fails, only later words are wrong.
+                    let _ = self.kept.write(found).await;
+                }
                 let server = &oauth.token_url.host;
                 let text = format!("{server} gives no token: {error}");
                 let failed = if error.is_transient() {

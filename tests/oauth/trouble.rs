@@ -82,3 +82,37 @@ fn f48_how_long_a_server_wants_to_be_left_alone_is_kept_to() {
     assert!(begun.elapsed() >= std::time::Duration::from_secs(8), "{:?}", begun.elapsed());
     no_secret_in(&daemon.stop());
 }
+
+#[test]
+fn f48_an_answer_is_said_to_be_lost_only_if_one_may_have_been() {
+    let (kit, _files) = signed_in("");
+    let age = || {
+        let mut kept: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(kit.file()).unwrap()).unwrap();
+        kept["expires"] = kept["granted"].clone();
+        std::fs::write(kit.file(), kept.to_string()).unwrap();
+    };
+    let is_marked = || !std::fs::read_to_string(kit.file()).unwrap().contains("\"asked\":null");
+    let refused = Instead::Error("invalid_grant");
+    let told = [Instead::Status(503, None), Instead::Status(429, Some(7)), Instead::Error("invalid_client")];
+    for (answers, is_lost) in [
+        (&told[..], false),
+        (&[Instead::HangUp], true),
+        (&[Instead::Status(502, None)], true),
+        (&[Instead::Html], true),
+        // A plain refusal after it brings the answer no more.
+        (&[Instead::HangUp, Instead::Status(503, None)], true),
+    ] {
+        age();
+        for answer in answers {
+            kit.tokens.next(std::slice::from_ref(answer));
+            kit.fails();
+        }
+        assert_eq!(is_marked(), is_lost, "{answers:?}");
+        kit.tokens.next(std::slice::from_ref(&refused));
+        let said = kit.fails();
+        assert!(said.contains("invalid_grant"), "{answers:?}: {said}");
+        assert_eq!(said.contains("an answer to an earlier question was lost"), is_lost, "{answers:?}: {said}");
+        kit.signs_in();
+    }
+    kit.collects();
+}
