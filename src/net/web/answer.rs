@@ -67,7 +67,7 @@ impl Answer {
         self.fields.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
     }
 
-    /// How long the server wants to be left alone (`Retry-After`, RFC 9110 §10.2.3), at most [`RETRY_AFTER_MAX`].
+    /// How long the server wants to be left alone (`Retry-After`, RFC 9110 §10.2.3), at most [`super::RETRY_AFTER_MAX`].
     pub fn retry_after(&self) -> Option<Duration> {
         wanted_pause(&self.fields)
     }
