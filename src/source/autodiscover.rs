@@ -12,7 +12,7 @@
 //! domain gets no password or token itself, only what proves that we know it (NTLM): there stands the web site, at somebody else's as a rule.
 
 use super::web::Dialer;
-use super::web_login::{Account, WebLogin, hands_over_secret};
+use super::web_login::{Account, Chosen, WebLogin, hands_over_secret};
 use super::{SourceError, SourceErrorKind};
 use crate::config::{Auth, Server, Tls, TlsVerify, WebPlace};
 use crate::mail::outcome::harmless;
@@ -147,6 +147,8 @@ enum Came {
 impl Search<'_> {
     async fn run(&mut self) -> Result<WebPlace, SourceError> {
         let mut address = self.who.address.clone();
+        // Where the host of a bare domain leads: the domain's other hosts are asked before.
+        let mut elsewhere: Option<Address> = None;
         'address: loop {
             for way in [Way::Domain, Way::Host, Way::Redirect, Way::Service] {
                 let mut next = self.first(way, address.domain()).await;
@@ -172,6 +174,7 @@ impl Search<'_> {
                             self.hops += 1;
                             next = Some(place);
                         }
+                        Came::Address(other) if self.is_bare(&place.host, &address) => drop(elsewhere.get_or_insert(other)),
                         Came::Address(other) => {
                             self.hops += 1;
                             address = other;
@@ -182,7 +185,9 @@ impl Search<'_> {
                     }
                 }
             }
-            return Err(self.nothing(&address));
+            let Some(other) = elsewhere.take().filter(|_| self.hops < HOPS_MAX) else { return Err(self.nothing(&address)) };
+            self.hops += 1;
+            address = other;
         }
     }
 
@@ -266,8 +271,9 @@ impl Search<'_> {
         let _ = answer.finish(PAGE_OCTETS_MAX).await;
         if !self.is_trusted(&place.host) {
             let text = format!("{} asks for a login, and is outside of {}: it is told nothing", place.host, address.domain());
-            let error = SourceError::new(SourceErrorKind::Protocol, "connect", &peer(place), text);
-            return Err(error.hint(format!("if that host is yours: `url: https://{}/EWS/Exchange.asmx`", place.host)));
+            let hint = format!("if {} is yours, set `url: https://{}/EWS/Exchange.asmx`", place.host, place.host);
+            self.suspicious.get_or_insert(hint);
+            return Err(SourceError::new(SourceErrorKind::Protocol, "connect", &peer(place), text));
         }
         // What a bare domain leads to is its web site as a rule, and whoever runs that would like to read passwords too.
         if hands_over && self.is_bare(&place.host, address) {
@@ -291,7 +297,9 @@ impl Search<'_> {
             host: place.host.clone(),
             port: place.port,
         };
-        let answer = match WebLogin::new(account.clone(), &web) {
+        // What was offered before may not be what is offered next.
+        let only_proof = self.is_bare(&place.host, address).then_some(Chosen::Ntlm(None));
+        let answer = match WebLogin::new(account.clone(), &web).and_then(|login| login.knowing(only_proof)) {
             Ok(mut login) => match login.ask(&mut web, question(), "connect").await {
                 // It closes the connection behind each answer that asks for a login.
                 Err(error) if error.kind == SourceErrorKind::Closed && login.may_move() => {
@@ -344,9 +352,11 @@ impl Search<'_> {
         Err(SourceError::new(SourceErrorKind::Protocol, "connect", &peer(place), text))
     }
 
-    /// True for the domain of the address itself, unless one that had taken our login led there.
+    /// True for the domain of the address itself, and for the other name that its web site has; unless one that had taken our login led there.
     fn is_bare(&self, host: &str, address: &Address) -> bool {
-        host.parse::<Domain>().is_ok_and(|host| host == *address.domain() && !self.trusted[1..].contains(&host))
+        let is_led_to = host.parse::<Domain>().is_ok_and(|host| self.trusted[1..].contains(&host));
+        let bare = host.strip_prefix("www.").unwrap_or(host).parse::<Domain>();
+        !is_led_to && bare.is_ok_and(|bare| [self.who.address.domain(), address.domain()].contains(&&bare))
     }
 
     async fn connect(&self, place: &WebPlace) -> Result<Web, SourceError> {

@@ -23,6 +23,8 @@ enum Host {
     Mailbox(String),
     /// 401 with NTLM beside Basic, whatever comes.
     TakesNtlm,
+    /// 401 with NTLM for a question, and with Basic for one without a body.
+    Baits,
     /// This, to anybody.
     Says(u16, &'static str, String),
     Leads(u16, String),
@@ -44,8 +46,15 @@ impl World {
     /// With these hosts: `https://corp.example`, `http://autodiscover.corp.example`.
     fn new(hosts: &[(&str, Host)]) -> Arc<World> {
         let authority = Authority::new();
-        let names =
-            ["corp.example", "autodiscover.corp.example", "mail.corp.example", "autodiscover.other.example", "other.example", "in.corp.example"];
+        let names = [
+            "corp.example",
+            "www.corp.example",
+            "autodiscover.corp.example",
+            "mail.corp.example",
+            "autodiscover.other.example",
+            "other.example",
+            "in.corp.example",
+        ];
         let hosts: HashMap<String, Host> = hosts.iter().map(|(place, host)| ((*place).to_owned(), host.clone())).collect();
         let (hosts, asked) = (Arc::new(Mutex::new(hosts)), Arc::new(Mutex::new(Vec::new())));
         let handler = |scheme: &'static str| {
@@ -83,6 +92,10 @@ fn answer(scheme: &str, request: &Request, hosts: &HashMap<String, Host>, asked:
             web::answer(200, "text/xml", document.clone())
         }
         Some(Host::Mailbox(_)) => web::with(web::answer(401, "text/html", "<html>who are you?"), "www-authenticate", "Basic realm=x"),
+        Some(Host::Baits) => {
+            assert!(login.is_none_or(|login| login.starts_with("NTLM ")));
+            web::with(web::empty(401), "www-authenticate", if request.body().is_empty() { "Basic realm=x" } else { "NTLM" })
+        }
         Some(Host::TakesNtlm) => {
             assert!(login.is_none_or(|login| login.starts_with("NTLM ")));
             web::with(web::with(web::empty(401), "www-authenticate", "NTLM"), "www-authenticate", "Basic realm=x")
@@ -135,6 +148,10 @@ fn document(inside: &str) -> String {
 fn services(places: &[(&str, &str)]) -> Host {
     let protocols: String = places.iter().map(|(kind, place)| format!("<Protocol><Type>{kind}</Type><EwsUrl>{place}</EwsUrl></Protocol>")).collect();
     Host::Mailbox(document(&format!("<Account><Action>settings</Action>{protocols}</Account>")))
+}
+
+fn says_moved() -> Host {
+    Host::Says(200, "text/xml", document("<Account><Action>redirectAddr</Action><RedirectAddr>tim@other.example</RedirectAddr></Account>"))
 }
 
 fn leads(place: &str) -> Host {
@@ -211,6 +228,7 @@ async fn the_host_of_the_bare_domain_gets_no_password() {
         ("https://corp.example", "https://corp.example"),
         ("https://autodiscover.corp.example", "https://other.example"),
         ("https://other.example", "https://mail.corp.example"),
+        ("https://corp.example", "https://www.corp.example"),
     ] {
         let world = World::new(&[
             (host, says(named)),
@@ -229,10 +247,28 @@ async fn the_host_of_the_bare_domain_gets_no_password() {
     let led = Host::Mailbox(document(&format!("<Account><Action>redirectUrl</Action><RedirectUrl>{bare}</RedirectUrl></Account>")));
     let world = World::new(&[("https://corp.example", here), ("https://autodiscover.corp.example", led)]);
     assert_eq!(found(&world).await.unwrap(), EWS);
-    // NTLM begins.
-    let world = World::new(&[("https://corp.example", Host::TakesNtlm)]);
+    // The other name of a web site is the web site.
+    let www = format!("https://www.corp.example{PATH}");
+    let world = World::new(&[("https://corp.example", leads(&www)), ("https://www.corp.example", services(&[("EXPR", EWS)]))]);
+    let error = found(&world).await.unwrap_err();
+    assert!(error.hint.as_ref().unwrap().contains("set `url: https://www.corp.example/EWS/Exchange.asmx`"), "{error:?}");
+    assert_eq!(world.asked(), [format!("POST {bare}"), format!("POST {www}")]);
+    // An address that it leads to, which anybody could have said, is asked when the domain's own hosts know nothing.
+    let moved = says_moved();
+    let world = World::new(&[("https://corp.example", moved.clone()), ("https://autodiscover.corp.example", services(&[("EXPR", EWS)]))]);
+    assert_eq!(found(&world).await.unwrap(), EWS);
+    let world = World::new(&[("https://corp.example", moved), ("https://autodiscover.other.example", services(&[("EXPR", EWS)]))]);
+    let error = found(&world).await.unwrap_err();
+    assert!(error.hint.as_ref().unwrap().contains("`url: https://autodiscover.other.example/EWS/Exchange.asmx`"), "{error:?}");
+    assert!(!world.asked().iter().any(|line| line.ends_with("login")), "{error:?}");
+    // What is offered first need not be what is offered next.
+    let world = World::new(&[("https://corp.example", Host::Baits)]);
     let address: Address = "tim@corp.example".parse().unwrap();
     let (auth, secret) = (Auth::default(), Secret::new(PASSWORD.to_owned()));
+    let look = Autodiscover::new(world.clone()).look(&Who { address: &address, auth: &auth, username: "tim", secret: &secret }).await;
+    assert!(look.found.is_err_and(|error| error.text.contains("does not offer NTLM")));
+    // NTLM begins.
+    let world = World::new(&[("https://corp.example", Host::TakesNtlm)]);
     let look = Autodiscover::new(world.clone()).look(&Who { address: &address, auth: &auth, username: "tim", secret: &secret }).await;
     assert!(look.found.is_err_and(|error| error.text.contains("answers its first message with no challenge")));
     assert!(world.asked().contains(&format!("POST {bare}, login")));
@@ -310,7 +346,7 @@ async fn refusals_and_documents_that_are_not_believed() {
     for site in [
         leads(&format!("https://other.example{PATH}")),
         says(&document(&format!("<Account><Action>redirectUrl</Action><RedirectUrl>https://other.example{PATH}</RedirectUrl></Account>"))),
-        says(&document("<Account><Action>redirectAddr</Action><RedirectAddr>tim@other.example</RedirectAddr></Account>")),
+        says_moved(),
     ] {
         let (bare, host) = (elsewhere("other.example"), elsewhere("autodiscover.other.example"));
         let world = World::new(&[("https://corp.example", site), (&bare.0, bare.1.clone()), (&host.0, host.1.clone())]);
