@@ -243,7 +243,7 @@ async fn one_that_brings_the_whole_request_down_is_found() {
     for (trouble, words) in [
         (Trouble::Fault("ErrorInternalServerError"), "ErrorInternalServerError"),
         (Trouble::Fault("ErrorTimeoutExpired"), "the server shows the message, and has no time to give it: ErrorTimeoutExpired"),
-        (Trouble::Code("ErrorTimeoutExpired"), "the server has no time to give it: ErrorTimeoutExpired"),
+        (Trouble::Code("ErrorTimeoutExpired"), "the server shows the message, and has no time to give it: ErrorTimeoutExpired"),
         (Trouble::Status("504"), "the server shows the message, and has no time to give it: HTTP 504"),
     ] {
         let (server, all) = filled(5);
@@ -278,6 +278,33 @@ async fn what_is_due_and_cannot_be_looked_at_is_taken_to_be_there() {
     let mut session = Setup::of(&server).session("INBOX").await;
     let listing = session.list(Want { also: uids(&all[..1]), known: known(&all[1..]), ..want() }).await.unwrap();
     assert_eq!((ids(&listing), listing.vanished), (uids(&all[..1]), vec![]));
+    // Whether it is young enough, it does not say.
+    server.trouble("GetItem", 0, 1, Fault::Each("ErrorTimeoutExpired", None));
+    let young = session.list(Want { not_before: Some(0), ..Want::only(uids(&all[..1])) }).await;
+    assert_eq!(young.unwrap_err().kind, SourceErrorKind::Throttled);
+}
+
+/// From one message on the server has no time for anything: none of them is to blame.
+#[tokio::test]
+async fn a_server_that_gets_stuck_in_a_batch_blames_none_of_it() {
+    let server = Ews::start();
+    for number in 1..=20 {
+        let item = Item::new(&mime(number));
+        server.put_item(BOX, "INBOX", if number > 3 { item.trouble(Trouble::Code("ErrorTimeoutExpired")) } else { item });
+    }
+    let all: Vec<String> = server.items(BOX, "INBOX").into_iter().map(|item| item.id).collect();
+    let mut session = Setup::of(&server).session("INBOX").await;
+    session.fetch(wanted(&all)).await.unwrap();
+    let (mut came, mut missed) = (0, 0);
+    let error = loop {
+        match session.next_message().await {
+            Ok(Some(Fetched::Message(_))) => came += 1,
+            Ok(Some(Fetched::Missing { .. })) => missed += 1,
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((came, missed, error.kind), (3, 3, SourceErrorKind::Throttled), "{error:?}");
 }
 
 /// A state that is refused in other words than it should be.

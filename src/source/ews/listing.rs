@@ -73,6 +73,8 @@ impl EwsSession {
                         survey.vanished.insert(uid.clone());
                     }
                     CodeKind::Busy | CodeKind::TooMany | CodeKind::Moving => return Err(self.wire.refused(outcome)),
+                    // How old it is, nobody says.
+                    CodeKind::Stuck if survey.want.not_before.is_some() => return Err(self.wire.refused(outcome)),
                     // It is there, and something is wrong with it: who fetches it hears what.
                     _ => survey.keep(ItemInfo { id: id_of(uid).to_owned(), ..ItemInfo::default() }),
                 }

@@ -249,13 +249,13 @@ impl EwsSession {
         self.miss(left, "the server's answer has nothing of this message");
         let Some((_, outcome)) = batch.stuck.first() else { return Ok(()) };
         let error = self.wire.refused(outcome);
-        let (is_all, stuck): (_, Vec<Wanted>) = (batch.stuck.len() == batch.size, batch.stuck.into_iter().map(|(wanted, _)| wanted).collect());
-        if is_all || error.retry_after.is_some() {
-            return self.unanswered(stuck, error).await;
+        let stuck: Vec<Wanted> = batch.stuck.into_iter().map(|(wanted, _)| wanted).collect();
+        if batch.size > 1 && error.retry_after.is_none() {
+            // From one on it may have been the server.
+            self.again_alone(stuck);
+            return Ok(());
         }
-        // The server had time for the others.
-        self.miss(stuck, &format!("the server has no time to give it: {}", error.server.as_deref().unwrap_or(&error.text)));
-        Ok(())
+        self.unanswered(stuck, error).await
     }
 
     fn miss(&mut self, wanted: Vec<Wanted>, reason: &str) {
