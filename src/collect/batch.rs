@@ -11,7 +11,7 @@ use crate::source::{Fetched, Session, SourceError};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,8 +27,8 @@ const RECORDS_MAX: usize = 64;
 pub(super) struct Batch {
     /// What was recorded, durably, and by which way it got there.
     pub recorded: Vec<(Entry, By)>,
-    /// The messages that the source answered for.
-    pub answered: BTreeSet<RemoteUid>,
+    /// The messages that the source answered for, and the octets of those that came.
+    pub answered: BTreeMap<RemoteUid, u64>,
     /// Octets of all of them.
     pub octets: u64,
     /// Why it ended early.
@@ -68,7 +68,7 @@ pub(super) async fn fetch_and_deliver(
     let mut recording = arriving.map(take).buffer_unordered(in_flight).map(record).buffer_unordered(RECORDS_MAX).boxed();
     let mut batch = Batch::default();
     while let Some(handled) = recording.next().await {
-        batch.answered.insert(handled.uid);
+        batch.answered.insert(handled.uid, handled.octets);
         batch.octets += handled.octets;
         batch.recorded.extend(handled.entry);
         batch.failed = batch.failed.or(handled.failed.map(PassError::from));

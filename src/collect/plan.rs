@@ -18,6 +18,8 @@ const LISTINGS_MAX: usize = 20;
 const LARGE_LISTING_MAX: usize = 100_000;
 /// Most exceptions of earlier passes that one pass takes up.
 const DUE_MAX: usize = 2_000;
+/// New messages whose sizes nobody knows that are taken before it is counted how large they were, where a session has a limit in octets.
+const UNSIZED_MESSAGES_MAX: usize = 20;
 /// Most messages of one batch: one FETCH behind another, one disposal, one line in the ledger that says "in flight".
 pub const BATCH_MESSAGES_MAX: usize = 500;
 
@@ -150,6 +152,8 @@ pub struct Taken {
     pub new: usize,
     /// Some were left for want of room.
     pub more: bool,
+    /// They were left only until it shows how large those before them are: nobody knew the sizes.
+    pub uncounted: bool,
     /// How many of the listing were looked at; behind them is what was left.
     pub looked_at: usize,
 }
@@ -204,7 +208,7 @@ fn is_forgotten(state: &State) -> bool {
 pub fn steps(collector: &Collector, listed: &[Listed], tried: impl Fn(&RemoteUid) -> Tried, generation: u32, room: &mut Room) -> Taken {
     let retried = |uid: &RemoteUid| tried(uid) != Tried::Never;
     let mut taken = Taken { looked_at: listed.len(), ..Taken::default() };
-    let mut suspects = Vec::new();
+    let (mut suspects, mut unsized_new) = (Vec::new(), 0);
     for (at, Listed { uid, size }) in listed.iter().enumerate() {
         let too_large = size.filter(|octets| collector.max_message_size.is_some_and(|limit| *octets > limit));
         let wanted = || Step::Collect(Wanted { uid: uid.clone(), generation, size: *size });
@@ -228,6 +232,13 @@ pub fn steps(collector: &Collector, listed: &[Listed], tried: impl Fn(&RemoteUid
             _ if room.is_used_up() => {
                 (taken.more, taken.looked_at) = (true, at);
                 break;
+            }
+            _ if size.is_none() && collector.max_bytes_per_session.is_some() => {
+                if unsized_new == UNSIZED_MESSAGES_MAX {
+                    (taken.more, taken.uncounted, taken.looked_at) = (true, true, at);
+                    break;
+                }
+                unsized_new += 1;
             }
             _ => {}
         }
@@ -319,6 +330,31 @@ mod tests {
         let mut few = vec![RemoteUid::Number(1), RemoteUid::Number(2)];
         take_turns(&mut few, 1_800_000_001);
         assert_eq!(few, [1, 2].map(RemoteUid::Number));
+    }
+
+    /// How many are taken of messages with these sizes, in a session with this limit in octets; whether more wait, and whether only for a count.
+    fn planned(limit: u64, sizes: &[Option<u64>], room: &mut Room) -> (usize, bool, bool) {
+        let text = format!(
+            "delivery: {{maildir: '/nowhere/{{local}}'}}\ncollectors:\n  a: {{server: h.example, username: u, password: {{env: P}}, \
+             recipient: {{forward_to: b@c.example}}, max_bytes_per_session: {limit}}}"
+        );
+        let loaded = crate::config::parse(&text, std::path::Path::new("t.yaml"), &crate::config::Environment::default()).unwrap();
+        let listed: Vec<Listed> = (1..).zip(sizes).map(|(uid, size)| Listed { uid: RemoteUid::Number(uid), size: *size }).collect();
+        let taken = steps(loaded.config.collectors.values().next().unwrap(), &listed, |_| Tried::Never, 0, room);
+        (taken.steps.len(), taken.more, taken.uncounted)
+    }
+
+    #[test]
+    fn messages_of_unknown_size_are_counted_as_they_come() {
+        let room = |octets| Room { messages: usize::MAX, octets };
+        assert_eq!(planned(1_000, &[None; 50], &mut room(1_000)), (20, true, true));
+        assert_eq!(planned(1_000, &[None; 20], &mut room(1_000)), (20, false, false));
+        assert_eq!(planned(0, &[None; 50], &mut room(u64::MAX)), (50, false, false), "without a limit nobody counts");
+        // One among others: what the others fill is filled, and all that is planned is done.
+        let mut left = room(1_000);
+        assert_eq!(planned(1_000, &[None, Some(600), Some(600), Some(600)], &mut left), (3, true, false));
+        assert!(left.is_used_up());
+        assert_eq!(planned(1_000, &[None; 50], &mut room(0)), (0, true, false));
     }
 
     #[test]

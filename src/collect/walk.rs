@@ -25,9 +25,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// A message that could not be fetched so often is set aside, reported, and tried once a day.
 const FETCHES_MAX: u32 = 10;
 
-/// Messages whose sizes nobody knows beforehand that are collected at once, where a session has a limit in octets.
-const UNSIZED_MESSAGES_MAX: usize = 20;
-
 /// What is to be recorded, by which way it got there, and the row of the history if it is not the plain one.
 pub(super) type Recorded = (Entry, By, Option<Box<Row>>);
 
@@ -65,6 +62,8 @@ pub(super) struct Walk<'a> {
     pub(super) unreadable: Mutex<Vec<(RemoteUid, String)>>,
     /// Messages of what was held back, and their octets, that were found again under other names.
     again: (usize, u64),
+    /// Octets of new messages whose sizes nobody knew before they came.
+    uncounted: u64,
     source_ip: Option<IpAddr>,
 }
 
@@ -99,6 +98,7 @@ impl<'a> Walk<'a> {
             large: Mutex::default(),
             unreadable: Mutex::default(),
             again: (0, 0),
+            uncounted: 0,
             source_ip,
         }
     }
@@ -159,6 +159,10 @@ impl<'a> Walk<'a> {
                 }
                 // Limits are for these: after an ordinary session that deleted all it took, all that is there is new.
                 self.hold_back();
+                if listing.more {
+                    // A part of the mailbox need not be its beginning.
+                    self.compared_first = None;
+                }
             }
             if self.held_back.is_empty() {
                 self.forget_vanished(&listing, report).await?;
@@ -199,29 +203,21 @@ impl<'a> Walk<'a> {
                 if self.pass.suspects_first {
                     self.suspects(session, &mut suspects, report).await?;
                 }
-                // Of a server that tells no sizes it shows only afterwards how much came.
-                let is_unsized = |step: &Step| matches!(step, Step::Collect(wanted) if wanted.size.is_none());
-                let counts = collector.max_bytes_per_session.is_some() && taken.steps.iter().any(is_unsized);
-                let mut is_cut = false;
-                for batch in taken.steps.chunks(if counts { UNSIZED_MESSAGES_MAX } else { BATCH_MESSAGES_MAX }) {
-                    is_cut = counts && room.octets == 0;
-                    if self.is_over() || is_cut {
+                for batch in taken.steps.chunks(BATCH_MESSAGES_MAX) {
+                    if self.is_over() {
                         break;
                     }
-                    let before = report.octets;
                     self.batch(session, batch, report).await?;
-                    if counts {
-                        room.octets = room.octets.saturating_sub(report.octets - before);
-                    }
                 }
-                taken.more |= is_cut;
+                room.octets = room.octets.saturating_sub(std::mem::take(&mut self.uncounted));
                 self.let_go().await?;
                 self.check_target()?;
                 // What earlier sessions collected and could not delete, under other names, is no new mail that limits are for: else nothing behind it
                 // would ever come.
                 let (messages, octets) = std::mem::take(&mut self.again);
                 (room.messages, room.octets) = (room.messages.saturating_add(messages), room.octets.saturating_add(octets));
-                if !taken.more || messages == 0 || self.is_over() {
+                let goes_on = messages > 0 || (taken.uncounted && !room.is_used_up());
+                if !taken.more || !goes_on || self.is_over() {
                     break taken;
                 }
             };
@@ -244,7 +240,9 @@ impl<'a> Walk<'a> {
             // What is too old for this pass was not looked at.
             let is_whole =
                 self.pass.scope == Scope::Whole && suspects.is_empty() && rereads.is_empty() && !self.is_over() && !listing.more && !taken.more;
-            if let Some(cursor) = self.bookmark.take().filter(|cursor| self.progress.cursor.as_ref() != Some(cursor)) {
+            // What is held back may be anywhere: it is looked for from the start, until it was found or is known to be gone.
+            let is_searched = self.held_back.is_empty();
+            if let Some(cursor) = self.bookmark.take().filter(|cursor| is_searched && self.progress.cursor.as_ref() != Some(cursor)) {
                 self.pass.ledger.finish(&self.progress.place, Finished { cursor: Some(cursor), ..Finished::default() }).await?;
             }
             if is_whole && !self.held_back.is_empty() {
@@ -503,6 +501,14 @@ impl<'a> Walk<'a> {
             let is_known = fetched.recorded.len() < wanted.len() || fetched.recorded.iter().any(|(entry, _)| is_one_of_them(entry));
             self.compared_first = self.compared_first.filter(|_| !is_known).map(|compared| compared + wanted.len());
             for (entry, by) in fetched.recorded {
+                let is_unsized = || wanted.iter().any(|message| message.uid == entry.uid && message.size.is_none());
+                if entry.former.is_none()
+                    && collector.max_bytes_per_session.is_some()
+                    && is_unsized()
+                    && Tried::of(self.progress, &entry.uid) == Tried::Never
+                {
+                    self.uncounted = self.uncounted.saturating_add(fetched.answered.get(&entry.uid).copied().unwrap_or(0));
+                }
                 if entry.former.is_some() && !self.held_back.is_empty() {
                     let size = wanted.iter().find(|message| message.uid == entry.uid).and_then(|message| message.size);
                     self.again = (self.again.0 + 1, self.again.1.saturating_add(size.unwrap_or(0).max(1)));
@@ -518,12 +524,12 @@ impl<'a> Walk<'a> {
             }
             let answered = fetched.answered;
             if matches!(&failed, Some(PassError::Source(error)) if error.is_about_one_message()) {
-                let first = wanted.iter().find(|message| !answered.contains(&message.uid));
+                let first = wanted.iter().find(|message| !answered.contains_key(&message.uid));
                 report.broke_at = first.map(|message| message.uid.clone()).filter(|uid| self.is_owed(uid));
             }
             if let Some(PassError::Source(error)) = &failed
                 && error.is_about_one_message()
-                && let Some(message) = wanted.iter().find(|message| !answered.contains(&message.uid) && !self.is_owed(&message.uid))
+                && let Some(message) = wanted.iter().find(|message| !answered.contains_key(&message.uid) && !self.is_owed(&message.uid))
             {
                 // The message at which the session broke may be what broke it: set back, it cannot hold up the others for ever.
                 entries.push(self.unfetched(&message.uid, &format!("the session broke at this message: {}", error.text)));
@@ -532,7 +538,7 @@ impl<'a> Walk<'a> {
                 entries.extend(
                     wanted
                         .iter()
-                        .filter(|message| !answered.contains(&message.uid) && !self.is_owed(&message.uid))
+                        .filter(|message| !answered.contains_key(&message.uid) && !self.is_owed(&message.uid))
                         .map(|message| self.unanswered(message)),
                 );
             }
