@@ -30,7 +30,7 @@ fn i13_collect_by_command_signal_and_api() {
     assert_eq!(sink.taken().len(), 4);
     let uid = rustix::process::getuid().as_raw();
     for by in [format!("by=\"cli uid={uid}\""), "by=signal".to_owned(), format!("by=\"api uid={uid}\"")] {
-        assert!(daemon.count_log(&format!("collect_requested {by} collectors=1 names=")) > 0, "{by}: {:?}", daemon.log());
+        daemon.counted(&format!("collect_requested {by} collectors=1 names="), 1);
     }
     daemon.stop().expect_success();
     assert!(!path.exists(), "the socket goes with the daemon");
@@ -190,7 +190,7 @@ fn reload_says_what_changed_or_where_the_file_is_wrong() {
     // The watcher may have been faster, which is the same to everybody but this line.
     assert!(["added: two; changed: one\n", "nothing changed\n"].contains(&done.stdout.as_str()), "{}", done.stdout);
     eventually("the new collector", SOON, || daemon.count_log("session_finished") >= 2);
-    assert_eq!(daemon.count_log("added=1 changed=1 removed=0 unchanged=0"), 1, "{:?}", daemon.log());
+    assert_eq!(daemon.counted("added=1 changed=1 removed=0 unchanged=0", 1), 1, "{:?}", daemon.log());
     program.configure(&good.replace("interval:", "intervall:"));
     let failed = program.run_to_end("reload", &["--wait"]).expect_code(78);
     assert!(failed.stderr.contains("error[MG-101]: unknown key `intervall`") && failed.stderr.contains(".yaml:"), "{}", failed.stderr);
@@ -219,7 +219,7 @@ fn stop_ends_the_daemon_and_waits() {
     eventually("the end", SOON, || !daemon.is_alive());
     let asked = asked.join().unwrap();
     assert!(asked.status.success() && String::from_utf8_lossy(&asked.stderr).contains("the daemon has ended"), "{asked:?}");
-    assert!(daemon.count_log("stop_requested by=\"cli") == 1 && daemon.count_log("service_stopped") == 1, "{:?}", daemon.log());
+    assert!(daemon.counted("stop_requested by=\"cli", 1) == 1 && daemon.counted("service_stopped", 1) == 1, "{:?}", daemon.log());
 }
 
 /// A limit is one session with at most so many new messages; the rest comes later, each once, also while the collector runs and waits in IDLE.
@@ -263,7 +263,7 @@ fn a_limit_takes_so_many_and_the_rest_comes_later() {
     ] {
         program.run_to_end("collect", wrong).expect_code(64);
     }
-    assert!(daemon.count_log("collectors=1 names=one limit=3") == 1, "{:?}", daemon.log());
+    assert!(daemon.counted("collectors=1 names=one limit=3", 1) == 1, "{:?}", daemon.log());
     assert_eq!((server.count("one"), server.count("off")), (0, 0));
     daemon.stop().expect_success();
     let mut subjects: Vec<String> = sink.taken().iter().map(|taken| maildir::field(&taken.content, "Subject").unwrap()).collect();

@@ -80,7 +80,7 @@ fn i13_p8_a_collector_is_shown_changed_made_and_removed_over_the_socket() {
     assert_eq!(ask(&path, "DELETE", two, Some("*"), &Value::Null).0, 404);
     let uid = rustix::process::getuid().as_raw();
     for (change, collector, times) in [("edit", "one", 2), ("add", "two", 1), ("remove", "two", 1)] {
-        assert_eq!(daemon.count_log(&format!("config_written by=\"api uid={uid}\" change={change} collector={collector} ")), times, "{change}");
+        assert_eq!(daemon.counted(&format!("config_written by=\"api uid={uid}\" change={change} collector={collector} "), times), times, "{change}");
     }
     daemon.stop().expect_success();
 }

@@ -135,7 +135,7 @@ fn p1_p8_a_collector_is_added_edited_renamed_and_removed_beside_a_daemon() {
     let uid = rustix::process::getuid().as_raw();
     for (change, collector) in [("add", "two"), ("edit", "one"), ("rename", "zwei"), ("remove", "zwei"), ("add", "three")] {
         let line = format!("config_written by=\"cli uid={uid}\" change={change} collector={collector} file=");
-        assert_eq!(daemon.count_log(&line), 1, "{line}: {:?}", daemon.log());
+        assert_eq!(daemon.counted(&line, 1), 1, "{line}: {:?}", daemon.log());
     }
     daemon.stop().expect_success();
 }

@@ -319,7 +319,7 @@ fn a_key_makes_a_request_one() {
         assert_eq!(post("/v1/collectors/two/disable", "k-4", "{\"reason\": \"once\"}").0, 200);
         assert_eq!(post("/v1/collectors/nobody/disable", "k-5", "").0, 404);
     }
-    assert_eq!(daemon.count_log("collector_disabled"), 1);
+    assert_eq!(daemon.counted("collector_disabled", 1), 1);
     for wrong in ["a b", &"x".repeat(256), "ключ"] {
         assert_eq!(post("/v1/collect", wrong, "").0, 400, "{wrong}");
     }

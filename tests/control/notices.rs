@@ -276,7 +276,7 @@ fn a_certificate_that_ends_is_told() {
     hook.wait_for(&["raised certificate"]);
     let message = hook.notices()[0]["message"].as_str().unwrap().to_owned();
     assert!(message.starts_with(&format!("the certificate of 127.0.0.1:{} ends in 2 days, at {day}", server.imaps())), "{message}");
-    assert_eq!(daemon.count_log("certificate_expiring"), 1, "{:?}", daemon.log());
+    assert_eq!(daemon.counted("certificate_expiring", 1), 1, "{:?}", daemon.log());
     daemon.stop().expect_success();
 }
 
@@ -383,7 +383,7 @@ fn a_collector_may_have_its_own_places_or_none() {
     mailgather.run_to_end("reload", &[]).expect_success();
     let one = || mailgather.run_to_end("notify", &[]).expect_success().stdout;
     eventually("the place is gone", SOON, || !one().contains("for own alone"));
-    assert_eq!(daemon.count_log("collector_started"), before, "{:?}", daemon.log());
+    assert_eq!(daemon.counted("collector_started", before), before, "{:?}", daemon.log());
     assert_eq!((names(&all).len(), names(&own).len()), (2, 1));
     daemon.stop().expect_success();
 }

@@ -52,7 +52,7 @@ fn a_config_map_as_conf_d_is_noticed_each_time_it_is_swapped() {
     server.put("c", &letter(1));
     daemon.signal(Signal::USR1);
     sink.wait_for(1);
-    assert_eq!(daemon.count_log("config_loaded"), 3);
+    assert_eq!(daemon.counted("config_loaded", 3), 3);
     daemon.stop().expect_success();
 }
 

@@ -307,6 +307,13 @@ impl Daemon {
         self.log().iter().filter(|line| line.contains(text)).count()
     }
 
+    /// The same, once there are so many, or more: a line is read a moment after what it tells of.
+    #[track_caller]
+    pub fn counted(&self, text: &str, at_least: usize) -> usize {
+        super::eventually(&format!("{at_least} lines with {text:?} in the log"), super::SOON, || self.count_log(text) >= at_least);
+        self.count_log(text)
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         send_signal(self.child.id(), signal);

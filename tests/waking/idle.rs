@@ -137,7 +137,7 @@ fn m13_m17_a_silent_idle_is_no_silent_server() {
         ["plain", "deflated", "tls"].into_iter().enumerate().for_each(|(n, user)| put(&server, user, round * 3 + n));
         eventually("all are told", SOON, || boxes.of(BOX).count() == (round + 1) * 3);
     }
-    assert_eq!((daemon.count_log("idle_started"), daemon.count_log("idle_dropped")), (3, 0));
+    assert_eq!((daemon.counted("idle_started", 3), daemon.count_log("idle_dropped")), (3, 0));
     daemon.stop().expect_success();
     assert_arrived(&boxes, 0..6);
 }

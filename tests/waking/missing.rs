@@ -38,10 +38,10 @@ fn m13_a_server_that_misses_messages_is_left_to_the_interval() {
         if stays {
             daemon.wait_for("missed=4 ");
             eventually("it waits on, on the same connection", SOON, || (peer.idling(), peer.idles()) == (1, 5));
-            assert_eq!(daemon.count_log("idle_started"), 1);
+            assert_eq!(daemon.counted("idle_started", 1), 1);
         } else {
             eventually("it is let go", SOON, || peer.idling() == 0);
-            assert_eq!((daemon.count_log("idle_started"), daemon.count_log("idle_missed")), (1, 3));
+            assert_eq!((daemon.counted("idle_started", 1), daemon.counted("idle_missed", 3)), (1, 3));
         }
         daemon.stop().expect_success();
         assert_arrived(&boxes, 0..4);

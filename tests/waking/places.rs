@@ -125,7 +125,7 @@ fn m13_two_hundred_wait_in_one_process() {
         eventually("as many descriptors as before", long, || descriptors(&daemon) <= first + 8);
     }
     assert_eq!((daemon.count_log("idle_dropped"), daemon.count_log("session_failed"), daemon.count_log("idle_missed")), (0, 0, 0));
-    assert_eq!(daemon.count_log("idle_started"), MANY, "no connection was made anew");
+    assert_eq!(daemon.counted("idle_started", MANY), MANY, "no connection was made anew");
     assert!(daemon.is_alive());
     daemon.stop().expect_success();
     assert_arrived(&boxes, 0..2 * MANY);
@@ -143,7 +143,7 @@ fn m13_not_more_wait_than_max_idle() {
         eventually("so many wait", SOON, || daemon.count_log("idle_started") == waiting && daemon.count_log("idle_waits") == 4 - waiting);
         (0..4).for_each(|n| put(&server, &format!("u{n}"), n));
         eventually("all is collected", SOON, || boxes.of(BOX).count() == 4);
-        assert_eq!(daemon.count_log("idle_started"), waiting);
+        assert_eq!(daemon.counted("idle_started", waiting), waiting);
         daemon.stop().expect_success();
         assert_arrived(&boxes, 0..4);
     }
