@@ -12,6 +12,7 @@ pub mod disk;
 mod disposal;
 mod first_run;
 pub mod folders;
+mod held_back;
 pub mod hours;
 pub mod idle;
 pub mod journal;

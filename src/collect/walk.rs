@@ -12,11 +12,11 @@ use super::renumbered::Renumbered;
 use crate::config::{After, Collect, OnHold, TooLarge};
 use crate::history::Row;
 use crate::ledger::state::Due;
-use crate::ledger::{Entry, Finished, Former, FormerKey, FormerMessage, Pending, Progress, State};
+use crate::ledger::{Entry, Finished, Former, Pending, Progress, State};
 use crate::mail::{MessageKey, Present, RemoteUid, TargetDown};
 use crate::observe::counters::Skipped;
 use crate::observe::maillog;
-use crate::source::{Fetched, Listed, Listing, Selected, Session, SourceError, Want, Wanted};
+use crate::source::{Fetched, Listed, Listing, Selected, Session, SourceError, Wanted};
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,13 +46,13 @@ pub(super) struct Walk<'a> {
     /// What is not recorded would come again: once the ledger fails, nothing more is handed over.
     ledger_failed: AtomicBool,
     /// Messages of an earlier epoch that no new one has matched yet.
-    former: Mutex<Former>,
+    pub(super) former: Mutex<Former>,
     /// How many of them there are at the start; those of an earlier epoch in the ledger only.
     former_count: usize,
     /// What is owed a disposal, and may be there under other names.
-    held_back: Vec<RemoteUid>,
+    pub(super) held_back: Vec<RemoteUid>,
     /// How many messages were compared with those, from the first one on; `None` once one was found, or not looked at.
-    compared_first: Option<usize>,
+    pub(super) compared_first: Option<usize>,
     ids_changed: bool,
     /// What came of messages that have other names than before.
     pub(super) renumbered: Renumbered,
@@ -272,48 +272,6 @@ impl<'a> Walk<'a> {
     pub(super) fn settled(&mut self, uid: &RemoteUid) {
         self.watermark.settled(uid);
         self.bookmark.settled(uid);
-    }
-
-    /// True if nothing that is remembered is there, and something else is: a mailbox that was emptied and filled, or a server that has given its
-    /// messages other ids (POP3), as some do in each session. A listing that was cut may have all that is known behind the cut: then it costs
-    /// comparing what is there with what was, and nothing comes twice.
-    fn all_is_new(&self, want: &Want, listing: &Listing) -> bool {
-        let met_nothing = match &listing.present {
-            Some(Present::Met(known)) => known.unmet() as u64 == known.len(),
-            _ => listing.met_nothing,
-        };
-        let remembered = self.progress.kept_count + self.progress.exceptions.len() as u64;
-        let was_compared = want.known.len() + want.also.len() as u64 >= remembered;
-        met_nothing && remembered > 0 && was_compared && !listing.messages.is_empty() && {
-            let there: HashSet<&RemoteUid> = listing.messages.iter().map(|message| &message.uid).collect();
-            want.also.iter().all(|uid| !there.contains(uid))
-        }
-    }
-
-    /// What is owed a disposal may be there under another name, if the last session's deletions came to nothing: it is not forgotten before
-    /// everything that is there was compared with it.
-    fn hold_back(&mut self) {
-        let Progress { place, exceptions, hashes, .. } = self.progress;
-        let former = self.former.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for (uid, state) in exceptions.iter().filter(|(_, state)| !matches!(state, State::Skipped { .. })) {
-            if let Some(hash) = hashes.get(uid).and_then(|hashes| hashes.copy.or(hashes.identity)) {
-                let key = Some(FormerKey { folder: place.folder, uid: uid.clone() });
-                former.add(FormerMessage { state: state.clone(), key }, hash);
-            }
-        }
-        self.held_back = exceptions.keys().cloned().collect();
-    }
-
-    /// Forgets what was held back once as many messages as that were looked at and none of them is one of those. What earlier sessions collected
-    /// are the first messages of the mailbox, and were their deletion undone, they would be the first again. A mailbox of many sessions' worth
-    /// would else remember all of them until its end, and read that in each session.
-    async fn let_go(&mut self) -> Result<(), PassError> {
-        if self.held_back.is_empty() || self.compared_first.is_none_or(|compared| compared < self.held_back.len()) {
-            return Ok(());
-        }
-        let vanished = std::mem::take(&mut self.held_back);
-        self.pass.ledger.finish(&self.progress.place, Finished { vanished, ..Finished::default() }).await?;
-        Ok(())
     }
 
     /// A message that the operator had forgotten gets another name, so that a target which knows the first one takes it.
