@@ -76,7 +76,7 @@ pub async fn told(keeper: &Keeper) -> Value {
         Err(error) => ("unreadable", Some(error.to_string())),
         Ok(Found::Unusable(why)) => ("unreadable", Some(why)),
         Ok(Found::Nothing) if needs_a_person => because("missing", "nobody has signed in yet"),
-        Ok(Found::Nothing) => because("missing", "no token was needed yet"),
+        Ok(Found::Nothing) => because("missing", "none was got yet"),
         Ok(Found::Tokens(tokens)) => {
             let at = |seconds: Option<i64>| seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()).map(stamp);
             told["account"] = account(&tokens, oauth).into();

@@ -58,21 +58,19 @@ pub(super) fn source(opening: Opening) -> Box<dyn Source> {
         Protocol::Graph => Box::new(GraphSource::new(server, password, spool, collector, max_message_size).seen_by(witness).traced_by(tracer)),
     };
     match keeper {
-        Some(keeper) => Box::new(Renewing::new(source, Tokens(keeper))),
+        Some(keeper) => Box::new(Renewing::new(source, keeper)),
         None => source,
     }
 }
 
 /// A collector's tokens, for a source that knows nothing of where they come from.
-struct Tokens(Arc<Keeper>);
-
 #[async_trait]
-impl Renew for Tokens {
+impl Renew for Arc<Keeper> {
     fn questions(&self) -> u64 {
-        self.0.questions()
+        Keeper::questions(self)
     }
 
     async fn renew(&self) -> bool {
-        self.0.renew().await
+        Keeper::renew(self).await
     }
 }

@@ -8,7 +8,7 @@ use mailgather::collect::asks::Asks;
 use mailgather::config::{Environment, load};
 use mailgather::oauth::Keeper;
 use mailgather::service::Installation;
-use mailgather::source::{Renew, Renewing, Session, Source, SourceError, SourceErrorKind};
+use mailgather::source::{Renewing, Session, Source, SourceError, SourceErrorKind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -29,19 +29,6 @@ impl Source for Refusing {
         self.keeper.token().await.map_err(|error| SourceError::no_secret("h.example", error))?;
         self.logins.fetch_add(1, Ordering::Relaxed);
         Err(SourceError::new(SourceErrorKind::Auth, "login", "h.example", "the server refuses the token"))
-    }
-}
-
-struct Tokens(Arc<Keeper>);
-
-#[async_trait]
-impl Renew for Tokens {
-    fn questions(&self) -> u64 {
-        self.0.questions()
-    }
-
-    async fn renew(&self) -> bool {
-        self.0.renew().await
     }
 }
 
@@ -93,7 +80,7 @@ fn day(kit: &Kit, login: impl Fn(usize) -> SourceError + Send + Sync + 'static) 
 /// What opens the mailbox with the tokens of the kit's collector, and how often it has logged in.
 fn refusing(keeper: Arc<Keeper>) -> (impl Fn() -> SourceError + Send + Sync + 'static, Arc<AtomicUsize>) {
     let logins = Arc::new(AtomicUsize::new(0));
-    let source = Renewing::new(Box::new(Refusing { keeper: Arc::clone(&keeper), logins: Arc::clone(&logins) }), Tokens(keeper));
+    let source = Renewing::new(Box::new(Refusing { keeper: Arc::clone(&keeper), logins: Arc::clone(&logins) }), keeper);
     let open = move || tokio::runtime::Runtime::new().unwrap().block_on(source.open()).err().unwrap();
     (open, logins)
 }
